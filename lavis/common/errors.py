@@ -1,0 +1,76 @@
+"""Exceptions of this project: every message says what, where, got, expected and the next step.
+
+Catch `PointLanguageError` to catch them all. `explain` lays a message out in one shape so that a
+reader finds the offending file and key at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PointLanguageError(Exception):
+    """Base class of every error that this project raises on purpose."""
+
+
+class ConfigError(PointLanguageError):
+    """A yaml file or an `--options` entry is wrong."""
+
+
+class DataError(PointLanguageError):
+    """A data file is missing, damaged or holds something unusable."""
+
+
+class ShapeError(DataError):
+    """A tensor has the wrong shape, dtype or range."""
+
+
+class CheckpointError(PointLanguageError):
+    """A checkpoint is missing, damaged or does not fit the model."""
+
+
+class EvaluationError(PointLanguageError):
+    """Predictions and references disagree, so a score would be wrong."""
+
+
+class DependencyError(PointLanguageError):
+    """An installed package is missing or has another version than the pinned one."""
+
+
+class NonFiniteLossError(PointLanguageError):
+    """The loss or a gradient became NaN or infinite."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean X?' for the known name closest to `name`, or '' when none is close."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def explain(
+    what: str,
+    *,
+    where: str | None = None,
+    got: object = None,
+    expected: object = None,
+    fix: str | None = None,
+) -> str:
+    """Compose an error message.
+
+    Args:
+        what: one sentence that names the problem.
+        where: file, key or tensor it concerns, e.g. ``"run.yaml: run.init_lr"``.
+        got: what was found (left out when None).
+        expected: what would have been right (left out when None).
+        fix: the next step for the user.
+
+    Returns:
+        A message of one line per part.
+    """
+    parts = [what]
+    parts += [f"  where:    {where}"] if where is not None else []
+    parts += [f"  got:      {got}"] if got is not None else []
+    parts += [f"  expected: {expected}"] if expected is not None else []
+    parts += [f"  next:     {fix}"] if fix is not None else []
+    return "\n".join(parts)
