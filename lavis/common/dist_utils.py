@@ -1,0 +1,152 @@
+"""Process groups on CPU and CUDA: replaces the stock module, which imports timm and assumes NCCL.
+
+Every function works without a process group: rank 0 of world size 1. No global is replaced (stock
+swaps `builtins.print`); what only the main process may say is asked with `is_main_process()`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+# Stock waits 365 days. Preparing data on rank 0 is the longest wait that a healthy run has.
+TIMEOUT = datetime.timedelta(hours=2)
+
+
+def is_dist_avail_and_initialized() -> bool:
+    """Tell whether a process group is up."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_world_size() -> int:
+    """Return the number of processes, 1 without a process group."""
+    return dist.get_world_size() if is_dist_avail_and_initialized() else 1
+
+
+def get_rank() -> int:
+    """Return this process' rank, 0 without a process group."""
+    return dist.get_rank() if is_dist_avail_and_initialized() else 0
+
+
+def is_main_process() -> bool:
+    """Tell whether this is rank 0."""
+    return get_rank() == 0
+
+
+def get_dist_info() -> tuple[int, int]:
+    """Return (rank, world size)."""
+    return get_rank(), get_world_size()
+
+
+def main_process(function: Callable[..., T]) -> Callable[..., T | None]:
+    """Run the decorated function on rank 0 only; other ranks get None."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> T | None:
+        return function(*args, **kwargs) if is_main_process() else None
+
+    return wrapper
+
+
+def resolve_device(requested: str = "auto") -> torch.device:
+    """Return the device of this process: `auto` is CUDA (of the local rank) when there is one."""
+    if requested in ("auto", "cuda"):
+        if torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if requested == "cuda":
+            from lavis.common.errors import ConfigError, explain
+
+            raise ConfigError(
+                explain(
+                    "run.device is cuda, but torch sees no CUDA device",
+                    where="run.device",
+                    got="cuda",
+                    expected="auto or cpu on this machine",
+                    fix="pass --options run.device=auto, or install a CUDA build of torch",
+                )
+            )
+    return torch.device(requested if requested != "auto" else "cpu")
+
+
+def init_distributed_mode(run_cfg: Any) -> None:
+    """Join the process group that `torch.distributed.run` (or Slurm) describes in the environment.
+
+    Sets `distributed`, `rank`, `world_size` and `gpu` on `run_cfg`. Without those variables the run
+    is one process. The back end is `run_cfg.dist_backend`, or nccl on CUDA and gloo elsewhere.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_rank = int(os.environ.get("LOCAL_RANK", rank))
+    elif "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        rank, world_size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+        local_rank = int(os.environ.get("SLURM_LOCALID", 0))
+        os.environ["LOCAL_RANK"] = str(local_rank)
+    else:
+        run_cfg.distributed = False
+        return
+    device = resolve_device(run_cfg.get("device", "auto"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = run_cfg.get("dist_backend") or ("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group(
+        backend=backend,
+        init_method=run_cfg.get("dist_url", "env://"),
+        world_size=world_size,
+        rank=rank,
+        timeout=TIMEOUT,
+    )
+    run_cfg.distributed, run_cfg.rank = True, rank
+    run_cfg.world_size, run_cfg.gpu = world_size, local_rank
+
+
+def barrier() -> None:
+    """Wait for every process; nothing without a process group."""
+    if is_dist_avail_and_initialized():
+        dist.barrier()
+
+
+def broadcast_object(value: T, source: int = 0) -> T:
+    """Return the source rank's value on every rank."""
+    if not is_dist_avail_and_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=source)
+    return box[0]
+
+
+def all_gather_object_list(value: T) -> list[T]:
+    """Return every rank's value, in rank order, on every rank."""
+    if not is_dist_avail_and_initialized():
+        return [value]
+    gathered: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def destroy() -> None:
+    """Leave the process group in order, so that no rank aborts at exit."""
+    if is_dist_avail_and_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def download_cached_file(url: str, check_hash: bool = True, progress: bool = False) -> str:
+    """Refuse to download: stock `BaseModel.load_checkpoint` calls this for http addresses."""
+    from lavis.common.errors import CheckpointError, explain
+
+    raise CheckpointError(
+        explain(
+            "a checkpoint given as an address is not fetched by this project",
+            got=url,
+            expected="a file on this machine",
+            fix="download it yourself and put its path into the yaml key",
+        )
+    )

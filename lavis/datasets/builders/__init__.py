@@ -1,0 +1,12 @@
+"""Data set builders by name. A new builder is one new file and one import line below."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+
+from lavis.datasets.builders.base_dataset_builder import (  # noqa: E402
+    BaseDatasetBuilder,
+    load_dataset_config,
+)
+
+__all__ = ["BaseDatasetBuilder", "load_dataset_config"]

@@ -1,0 +1,133 @@
+"""The base of every data set builder: replaces the stock module, which imports torchvision.
+
+A builder prepares its data once (rank 0, the others wait), builds the processors that the yaml names,
+and returns {split: dataset}. Same method names as stock; `vis_processor` becomes `point_processor`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lavis.common.utils as utils
+from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
+from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.registry import registry
+from lavis.processors.base_processor import BaseProcessor
+from omegaconf import DictConfig, OmegaConf
+
+SPLITS = ("train", "val", "test")
+
+
+def load_dataset_config(cfg_path: str) -> DictConfig:
+    """Return the only data set's section of a component yaml."""
+    datasets = OmegaConf.load(cfg_path).datasets
+    return datasets[next(iter(datasets.keys()))]
+
+
+class BaseDatasetBuilder:
+    """Turn a `datasets.<name>` section into {split: dataset}.
+
+    Class attributes of a subclass:
+        train_dataset_cls, eval_dataset_cls: torch data sets.
+        DATASET_CONFIG_DICT: {type: component yaml relative to the repository root}.
+    """
+
+    train_dataset_cls: Any = None
+    eval_dataset_cls: Any = None
+    DATASET_CONFIG_DICT: dict[str, str] = {}  # noqa: RUF012 (the LAVIS convention)
+
+    def __init__(self, cfg: DictConfig | str | None = None) -> None:
+        if cfg is None:
+            cfg = load_dataset_config(self.default_config_path())
+        elif isinstance(cfg, str):
+            cfg = load_dataset_config(cfg)
+        self.config = cfg
+        self.data_type = self.config.get("data_type", "points")
+        self.point_processors = {"train": BaseProcessor(), "eval": BaseProcessor()}
+        self.text_processors = {"train": BaseProcessor(), "eval": BaseProcessor()}
+
+    @classmethod
+    def default_config_path(cls, type: str = "default") -> str:
+        """Return the component yaml of a data set type."""
+        if type not in cls.DATASET_CONFIG_DICT:
+            raise ConfigError(
+                explain(
+                    f"unknown type of data set for {cls.__name__}",
+                    where="datasets.<name>.type",
+                    got=type,
+                    expected=sorted(cls.DATASET_CONFIG_DICT),
+                    fix="use one of the expected types." + nearest(type, cls.DATASET_CONFIG_DICT),
+                )
+            )
+        return utils.get_abs_path(cls.DATASET_CONFIG_DICT[type])
+
+    def build_datasets(self) -> dict[str, Any]:
+        """Prepare on rank 0 while the others wait, then build.
+
+        A failure of the preparation is raised on every rank: nobody is left waiting.
+        """
+        failure = None
+        if is_main_process():
+            try:
+                self._download_data()
+            except (DataError, ConfigError, OSError) as error:
+                failure = error
+        failure_text = broadcast_object(None if failure is None else str(failure))
+        if failure is not None:
+            raise failure
+        if failure_text is not None:
+            raise DataError(failure_text)
+        barrier()
+        logging.info("Building data set %s", type(self).__name__)
+        return self.build()
+
+    def build_processors(self) -> None:
+        """Build the point and text processors for training and evaluation from the yaml."""
+        for kind in ("point", "text"):
+            section = self.config.get(f"{kind}_processor")
+            if section is None:
+                continue
+            target = getattr(self, f"{kind}_processors")
+            for mode in ("train", "eval"):
+                if section.get(mode) is not None:
+                    target[mode] = self._build_proc_from_cfg(section.get(mode))
+
+    @staticmethod
+    def _build_proc_from_cfg(cfg: DictConfig) -> Any:
+        processor_cls = registry.get_processor_class(cfg.name)
+        if processor_cls is None:
+            known = registry.list_processors()
+            raise ConfigError(
+                explain(
+                    "unknown processor",
+                    where="datasets.<name>.*_processor.*.name",
+                    got=cfg.name,
+                    expected=known,
+                    fix="use a registered name." + nearest(cfg.name, known),
+                )
+            )
+        return processor_cls.from_config(cfg)
+
+    def _download_data(self) -> None:
+        """Make sure that the data are there. Subclasses prepare; the default only checks."""
+        storage = self.storage_path(self.config.build_info.get(self.data_type).storage)
+        if not storage.exists():
+            raise DataError(
+                explain(
+                    "the point clouds are not there",
+                    where=f"build_info.{self.data_type}.storage",
+                    got=str(storage),
+                    fix="link or copy the data there (data/README.md), or set the key",
+                )
+            )
+
+    @staticmethod
+    def storage_path(path: str) -> Path:
+        """Resolve a storage key: absolute, or below `cache_root`."""
+        return Path(utils.get_cache_path(path))
+
+    def build(self) -> dict[str, Any]:
+        """Build {split: dataset} from annotations and clouds."""
+        raise TypeError(f"{type(self).__name__} has to define build()")

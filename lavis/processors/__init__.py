@@ -1,0 +1,9 @@
+"""Processors by name. A new processor is one new file and one import line below."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+
+from lavis.processors.base_processor import BaseProcessor  # noqa: E402
+
+__all__ = ["BaseProcessor"]

@@ -1,0 +1,5 @@
+"""Runners by name. A new runner is one new file and one import line below."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)

@@ -1,0 +1,16 @@
+"""Tasks by name. A new task is one new file and one import line below."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+
+from lavis.tasks.base_task import BaseTask  # noqa: E402
+
+__all__ = ["BaseTask", "setup_task"]
+
+
+def setup_task(cfg):
+    """Build the task that `run.task` names."""
+    from lavis.common.registry import registry
+
+    return registry.get_task_class(cfg.run_cfg.task).setup_task(cfg=cfg)
