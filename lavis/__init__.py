@@ -14,6 +14,7 @@ from pkgutil import extend_path
 
 from lavis._guard import require_salesforce_lavis
 
+
 __path__ = extend_path(__path__, __name__)
 require_salesforce_lavis()
 
