@@ -1,0 +1,208 @@
+"""BLEU, CIDEr-D and ROUGE-L over a whole corpus from n-gram tables that are counted once.
+
+pycocoevalcap rebuilds dictionaries of tuples for every caption and metric. Here words become
+integers, n-grams of order n become dense codes (the code of order n-1 paired with the next word)
+and each metric is a few array operations over one sorted table per order. The definitions are those
+of pycocoevalcap, quirks included, and the tests hold both equal to 1e-6:
+
+- BLEU [Papineni et al. 2002]: corpus counts, the closest reference length, 1e-15 / 1e-9 smoothing.
+- CIDEr-D [arXiv 1411.5726]: clipped tf-idf cosine, Gaussian length penalty with sigma 6 where the
+  length is the number of bigrams; idf from the references of the scored corpus; scale 0 to 10.
+- ROUGE-L [Lin 2004]: beta 1.2, the best precision and the best recall over the references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MAX_ORDER = 4
+SIGMA = 6.0
+BETA = 1.2
+BLEU_COLUMNS = 2 * MAX_ORDER + 2  # correct[4], guess[4], hypothesis length, reference length
+
+Tokens = Sequence[str]
+
+
+@dataclass(frozen=True)
+class NgramTable:
+    """All n-grams of one order: entry e says caption[e] holds code[e] count[e] times.
+
+    Entries are sorted by (caption, code). Captions 0..N-1 are the hypotheses, the rest references.
+    """
+
+    caption: np.ndarray  # [entries] int64
+    code: np.ndarray  # [entries] int64
+    count: np.ndarray  # [entries] int64
+    n_codes: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Hypotheses and references as one list of captions with their n-gram tables.
+
+    Attributes:
+        n_items: number N of scored items.
+        item: [captions] the item of each caption.
+        length: [captions] number of words.
+        tables: one table per order 1..4.
+    """
+
+    n_items: int
+    item: np.ndarray
+    length: np.ndarray
+    tables: tuple[NgramTable, ...]
+
+
+def build_corpus(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Corpus:
+    """Count every n-gram of every caption once.
+
+    Args:
+        hypotheses: N lists of words, possibly empty.
+        references: N lists of at least one reference each.
+    """
+    captions = [*hypotheses, *(reference for group in references for reference in group)]
+    n_references = np.array([len(group) for group in references], dtype=np.int64)
+    items = np.arange(len(hypotheses), dtype=np.int64)
+    vocabulary: dict[str, int] = {}
+    words = [vocabulary.setdefault(word, len(vocabulary)) for text in captions for word in text]
+    length = np.array([len(text) for text in captions], dtype=np.int64)
+    tables = _count_orders(np.array(words, dtype=np.int64), length, len(vocabulary))
+    item = np.concatenate([items, np.repeat(items, n_references)])
+    return Corpus(len(hypotheses), item, length, tables)
+
+
+def _count_orders(words: np.ndarray, length: np.ndarray, n_words: int) -> tuple[NgramTable, ...]:
+    """Build the tables of order 1..4 from the flat words [M] and the caption lengths."""
+    owner = np.repeat(np.arange(len(length)), length)  # [M]
+    end = np.repeat(np.cumsum(length), length)  # [M] one past the caption's last word
+    start = np.arange(len(words))
+    code, n_codes = words, n_words
+    tables = []
+    for order in range(1, MAX_ORDER + 1):
+        if order > 1:
+            inside = start + order <= end[start]
+            start, code = start[inside], code[inside]
+            distinct, code = np.unique(
+                code * n_words + words[start + order - 1], return_inverse=True
+            )
+            n_codes = len(distinct)
+        key, count = np.unique(owner[start] * max(n_codes, 1) + code, return_counts=True)
+        caption, entry_code = np.divmod(key, max(n_codes, 1))
+        tables.append(NgramTable(caption, entry_code, count, n_codes))
+    return tuple(tables)
+
+
+def _lookup(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return values[keys == wanted] for sorted unique keys, 0 where a wanted key is absent."""
+    if len(keys) == 0:
+        return np.zeros(len(wanted), dtype=values.dtype)
+    position = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[position] == wanted, values[position], 0)
+
+
+def bleu_statistics(corpus: Corpus) -> np.ndarray:
+    """Per-item sufficient statistics of BLEU, whose sums give the corpus score.
+
+    Returns:
+        [N, 10] float64: clipped matches of order 1..4, n-grams of order 1..4, hypothesis length,
+        length of the closest reference (the shorter one of two equally close).
+    """
+    n = corpus.n_items
+    rows = np.zeros((n, BLEU_COLUMNS))
+    for order, table in enumerate(corpus.tables):
+        is_reference = table.caption >= n
+        key = corpus.item[table.caption] * max(table.n_codes, 1) + table.code
+        reference_key, inverse = np.unique(key[is_reference], return_inverse=True)
+        largest = np.zeros(len(reference_key), dtype=np.int64)
+        np.maximum.at(largest, inverse, table.count[is_reference])
+        clipped = np.minimum(
+            table.count[~is_reference], _lookup(reference_key, largest, key[~is_reference])
+        )
+        rows[:, order] = np.bincount(table.caption[~is_reference], clipped, minlength=n)
+        rows[:, MAX_ORDER + order] = np.maximum(0, corpus.length[:n] - order)
+    rows[:, -2] = corpus.length[:n]
+    rows[:, -1] = _closest_reference_length(corpus)
+    return rows
+
+
+def _closest_reference_length(corpus: Corpus) -> np.ndarray:
+    n = corpus.n_items
+    item, length = corpus.item[n:], corpus.length[n:]
+    distance = np.abs(length - corpus.length[:n][item])
+    order = np.lexsort((length, distance, item))
+    _, first = np.unique(item[order], return_index=True)
+    return length[order][first]
+
+
+def bleu_from_statistics(rows: np.ndarray) -> np.ndarray:
+    """BLEU-1..4 [..., 4] from (sums of) statistics [..., 10]; pycocoevalcap's smoothing."""
+    correct, guess = rows[..., :MAX_ORDER], rows[..., MAX_ORDER : 2 * MAX_ORDER]
+    precision = np.cumprod((correct + 1e-15) / (guess + 1e-9), axis=-1)
+    score = precision ** (1.0 / np.arange(1, MAX_ORDER + 1))
+    ratio = (rows[..., -2] + 1e-15) / (rows[..., -1] + 1e-9)
+    # An empty hypothesis has ratio ~0: exp(1 - 1/ratio) underflows to the right answer, 0.
+    penalty = np.where(ratio < 1, np.exp(1 - 1 / np.minimum(ratio, 1.0)), 1.0)
+    return score * penalty[..., None]
+
+
+def cider_per_item(corpus: Corpus) -> np.ndarray:
+    """CIDEr-D of each item, [N] float64 in 0..10; the corpus score is the mean."""
+    n = corpus.n_items
+    bigrams = np.maximum(0, corpus.length - 1)
+    delta = bigrams[:n][corpus.item[n:]] - bigrams[n:]  # [references]
+    penalty = np.exp(-(delta.astype(np.float64) ** 2) / (2 * SIGMA**2))
+    similarity = sum(_clipped_cosine(corpus, table) for table in corpus.tables) * penalty
+    n_references = np.bincount(corpus.item[n:], minlength=n)
+    total = np.bincount(corpus.item[n:], similarity / MAX_ORDER, minlength=n)
+    return 10.0 * total / n_references
+
+
+def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
+    """Clipped tf-idf cosine between every reference and its hypothesis, [references] float64."""
+    n, width = corpus.n_items, max(table.n_codes, 1)
+    is_reference = table.caption >= n
+    key = corpus.item[table.caption] * width + table.code
+    document_frequency = np.bincount(np.unique(key[is_reference]) % width, minlength=width)
+    idf = np.log(float(n)) - np.log(np.maximum(1.0, document_frequency))
+    weight = table.count * idf[table.code]
+    norm = np.sqrt(np.bincount(table.caption, weight**2, minlength=len(corpus.item)))
+    reference_weight = weight[is_reference]
+    hypothesis_weight = _lookup(key[~is_reference], weight[~is_reference], key[is_reference])
+    dot = np.bincount(
+        table.caption[is_reference] - n,
+        np.minimum(hypothesis_weight, reference_weight) * reference_weight,
+        minlength=len(corpus.item) - n,
+    )
+    norms = norm[n:] * norm[:n][corpus.item[n:]]
+    return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
+
+
+def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
+    """Length of the longest common subsequence, bit-parallel in one Python integer.
+
+    References: H. Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
+    """
+    where: dict[str, int] = {}
+    for position, word in enumerate(first):
+        where[word] = where.get(word, 0) | (1 << position)
+    full = (1 << len(first)) - 1
+    unmatched = full
+    for word in second:
+        hit = unmatched & where.get(word, 0)
+        unmatched = ((unmatched + hit) | (unmatched - hit)) & full
+    return len(first) - unmatched.bit_count()
+
+
+def rouge_l(hypothesis: Tokens, references: Sequence[Tokens]) -> float:
+    """ROUGE-L of one item, 0..1; an empty hypothesis scores 0."""
+    if not hypothesis:
+        return 0.0
+    common = [longest_common_subsequence(hypothesis, reference) for reference in references]
+    precision = max(common) / len(hypothesis)
+    recall = max(c / len(reference) for c, reference in zip(common, references, strict=True))
+    if precision == 0 or recall == 0:
+        return 0.0
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)

@@ -1,0 +1,89 @@
+"""Strict, atomic JSON files and where a result comes from: hashes and the git commit.
+
+Files are written to a temporary name in the same folder and moved, so a reader never sees half of
+one; NaN and infinity are refused because JSON has no such numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lavis.common.errors import EvaluationError, explain
+
+
+def to_plain(value: Any) -> Any:
+    """Convert numpy scalars and arrays, paths, tuples and mappings to what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return to_plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def _strict_json(value: Any, where: str, **options: Any) -> str:
+    try:
+        return json.dumps(to_plain(value), allow_nan=False, ensure_ascii=False, **options)
+    except (ValueError, TypeError) as error:
+        raise EvaluationError(
+            explain(
+                "this cannot be written as strict JSON",
+                where=where,
+                got=str(error),
+                expected="finite numbers, text, lists and mappings",
+            )
+        ) from error
+
+
+def write_json_atomic(path: str | Path, obj: Any) -> Path:
+    """Write strict JSON so that `path` is either the old file or the whole new one.
+
+    Raises:
+        EvaluationError: NaN, infinity or an object that JSON does not know; `path` is untouched.
+    """
+    path = Path(path)
+    text = _strict_json(obj, str(path), indent=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; result files are meant to be shared
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal; reads it in blocks."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a plain config; the order of keys does not matter, every value does."""
+    return hashlib.sha256(_strict_json(config, "config", sort_keys=True).encode()).hexdigest()
+
+
+def git_commit(root: str | Path) -> str | None:
+    """Commit of the checkout at `root`, "-dirty" when tracked files differ; None outside git."""
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
+        # --exclude keeps tags out: the record is to hold the hash itself.
+        command.append("--exclude=*")
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,212 @@
+"""Open-ended question answering: normalisation, exact match, refined exact match, families.
+
+`normalize_answer` is this project's own rule (not ScanQA's or LEO's): case, punctuation, articles
+and number words do not matter, and dimensions have one spelling ("2x4", "2 by 4" -> "2 x 4").
+Refined exact match follows LEO [arXiv 2311.12871]: right when either answer contains the other with
+spaces removed. It is generous to short answers, so it is always reported beside exact match.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
+from lavis.evaluation.records import check_same_ids, first_few
+
+# fmt: off
+_UNITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "twenty",
+)
+_TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred")
+# fmt: on
+_NUMBERS = {word: str(value) for value, word in enumerate(_UNITS)}
+_NUMBERS |= {word: str(10 * value) for value, word in enumerate(_TENS, start=3)}
+_ARTICLES = frozenset({"a", "an", "the"})
+# Points and slashes inside numbers stay: 1.5 and 1/2 are not 15 and 12.
+_PUNCTUATION = re.compile(r"(?<!\d)[./]|[./](?!\d)|[^\w\s./]|_")
+_TIMES = re.compile(r"(?<=\d)\s*(?:x|by)\s*(?=\d)")
+
+
+@dataclass(frozen=True)
+class QAScores:
+    """QA metrics of one prediction file.
+
+    Attributes:
+        ids: the N scored ids.
+        exact_match: [N] float64, 0 or 1.
+        refined_exact_match: [N] float64, 0 or 1, never below exact_match.
+        families: family of each id.
+        n_empty: predictions that hold no answer; each is wrong.
+    """
+
+    ids: list[Hashable]
+    exact_match: np.ndarray
+    refined_exact_match: np.ndarray
+    families: list[str]
+    n_empty: int
+
+    @property
+    def n_scored(self) -> int:
+        return len(self.ids)
+
+    @property
+    def per_family(self) -> dict[str, dict[str, float]]:
+        """{family: {"n", "exact_match", "refined_exact_match"}} in alphabetical order."""
+        names = np.array(self.families)
+        return {
+            family: {
+                "n": int((names == family).sum()),
+                "exact_match": float(self.exact_match[names == family].mean()),
+                "refined_exact_match": float(self.refined_exact_match[names == family].mean()),
+            }
+            for family in sorted(set(self.families))
+        }
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Both scores over all questions, then exact match per family ("exact_match/colour")."""
+        overall = {
+            "exact_match": float(self.exact_match.mean()),
+            "refined_exact_match": float(self.refined_exact_match.mean()),
+        }
+        rows = self.per_family.items()
+        return overall | {f"exact_match/{family}": row["exact_match"] for family, row in rows}
+
+    def metrics(self, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Any]:
+        """Scores with 95% intervals over questions, in the shape of a metrics record."""
+        names = np.array(self.families)
+        items = {"exact_match": self.exact_match, "refined_exact_match": self.refined_exact_match}
+        for family in sorted(set(self.families)):
+            items[f"exact_match/{family}"] = self.exact_match[names == family]
+        return {
+            name: {
+                "value": self.values[name],
+                "ci95": list(mean_ci(values, n_resamples=n_resamples, seed=seed)),
+            }
+            for name, values in items.items()
+        }
+
+
+def normalize_answer(text: str) -> str:
+    """Bring an answer to its canonical spelling.
+
+    Lower-case, number words up to twenty and whole tens as digits, no punctuation, no articles, one
+    space between words, and dimensions as "2 x 4". An answer that is only an article keeps it.
+    """
+    plain = unicodedata.normalize("NFKC", text).lower().replace("×", "x").replace("-", " ")
+    # Apostrophes and thousands commas join what they separate; other punctuation divides words.
+    plain = re.sub(r"(?<=\w)['’](?=\w)|(?<=\d),(?=\d{3}\b)", "", plain)
+    words = [_NUMBERS.get(word, word) for word in _PUNCTUATION.sub(" ", plain).split()]
+    kept = [word for word in words if word not in _ARTICLES] or words
+    return _TIMES.sub(" x ", " ".join(kept))
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> bool:
+    """Whether the normalised prediction equals one of the normalised answers."""
+    given = normalize_answer(prediction)
+    return bool(given) and any(given == normalize_answer(answer) for answer in answers)
+
+
+def refined_exact_match(prediction: str, answers: Sequence[str]) -> bool:
+    """Whether either of prediction and answer contains the other without spaces; never if empty."""
+    given = normalize_answer(prediction).replace(" ", "")
+    wanted = [normalize_answer(answer).replace(" ", "") for answer in answers]
+    return bool(given) and any(given in answer or answer in given for answer in wanted if answer)
+
+
+def qa_scores(
+    predictions: Mapping[Any, str],
+    answers: Mapping[Any, str | Sequence[str]],
+    families: Mapping[Any, str],
+) -> QAScores:
+    """Score one answer per question.
+
+    Args:
+        predictions: {question id: answer}; an empty one is wrong and counted.
+        answers: {question id: right answer or answers}, the same ids.
+        families: {question id: question family}, the same ids.
+
+    Raises:
+        EvaluationError: ids differ, a value is not text, or a reference answer is empty.
+    """
+    check_same_ids(answers, predictions, what="answers")
+    check_same_ids(answers, families, what="question families")
+    ids = list(answers)
+    right = {i: [a] if isinstance(a, str) else list(a) for i, a in answers.items()}
+    _check_text(ids, predictions, right)
+    pairs = [(predictions[i], right[i]) for i in ids]
+    return QAScores(
+        ids=ids,
+        exact_match=np.array([exact_match(p, a) for p, a in pairs], dtype=np.float64),
+        refined_exact_match=np.array(
+            [refined_exact_match(p, a) for p, a in pairs], dtype=np.float64
+        ),
+        families=[families[i] for i in ids],
+        n_empty=sum(not normalize_answer(p) for p, _ in pairs),
+    )
+
+
+def _check_text(
+    ids: Sequence[Any], predictions: Mapping[Any, str], right: Mapping[Any, Sequence[str]]
+) -> None:
+    odd = [i for i in ids if not all(isinstance(t, str) for t in (predictions[i], *right[i]))]
+    if odd:
+        raise EvaluationError(
+            explain(f"{len(odd)} answers are not text", where=f"ids {first_few(odd)}")
+        )
+    empty = [i for i in ids if not right[i] or not all(map(normalize_answer, right[i]))]
+    if empty:
+        raise EvaluationError(
+            explain(
+                f"{len(empty)} questions have no reference answer or an empty one",
+                where=f"ids {first_few(empty)}",
+                fix="remove these questions from the split or give them an answer",
+            )
+        )
+
+
+def most_frequent_answers(
+    train_records: Iterable[Mapping[str, Any]],
+    *,
+    family_key: str = "family",
+    answer_key: str = "answer",
+) -> dict[str, str]:
+    """The most frequent training answer of each question family, the baseline to beat.
+
+    Args:
+        train_records: training questions; must not be the evaluated split.
+        family_key: field of the family.
+        answer_key: field of the answer (text, or a list whose first entry counts).
+
+    Returns:
+        {family: normalised answer}; of equally frequent answers the first in the alphabet.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in train_records:
+        answer = record[answer_key]
+        first = answer if isinstance(answer, str) else answer[0]
+        counts[record[family_key]][normalize_answer(first)] += 1
+    return {
+        family: min(counter, key=lambda answer: (-counter[answer], answer))
+        for family, counter in counts.items()
+    }
+
+
+def most_frequent_predictions(
+    frequent: Mapping[str, str], families: Mapping[Any, str]
+) -> dict[Any, str]:
+    """Answer every question with its family's most frequent answer; score it with `qa_scores`.
+
+    A family without training questions gets an empty answer, which is wrong and counted.
+    """
+    return {question: frequent.get(family, "") for question, family in families.items()}

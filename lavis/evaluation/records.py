@@ -1,0 +1,228 @@
+"""The schema of metrics.json and the checks of ids.
+
+A metrics record says what was scored (task, split, ids expected and scored), how well (value with a
+95% interval), what trivial baselines reach, and where it comes from (config and checkpoint hashes,
+git commit, seed). Files, hashes and the commit are in provenance.py and exported here as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.provenance import (
+    config_hash,
+    file_sha256,
+    git_commit,
+    to_plain,
+    write_json_atomic,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "MetricValue",
+    "MetricsRecord",
+    "build_metrics_record",
+    "check_same_ids",
+    "config_hash",
+    "file_sha256",
+    "first_few",
+    "git_commit",
+    "to_plain",
+    "validate_ids",
+    "write_json_atomic",
+]
+
+SCHEMA_VERSION = 1
+
+
+class MetricValue(TypedDict):
+    """A score and its 95% interval; both None when the metric could not be computed."""
+
+    value: float | None
+    ci95: list[float] | None
+
+
+class MetricsRecord(TypedDict):
+    """Content of metrics.json (ARCHITECTURE, Data flow)."""
+
+    schema_version: int
+    task: str
+    split: str
+    metrics: dict[str, MetricValue]
+    baselines: dict[str, dict[str, float | None]]
+    n_expected: int
+    n_scored: int
+    skipped: list[str]
+    config_hash: str | None
+    checkpoint_hash: str | None
+    git_commit: str | None
+    seed: int | None
+    extra: dict[str, Any]
+
+
+def first_few(ids: Iterable[object], limit: int = 5) -> str:
+    """Name the first ids and say how many more there are: "'a', 'b' and 3 more"."""
+    listed = list(ids)
+    shown = ", ".join(repr(i) for i in listed[:limit])
+    return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"
+
+
+def check_same_ids(expected: Collection[Any], got: Collection[Any], what: str) -> None:
+    """Raise EvaluationError unless both hold the same ids and at least one.
+
+    Args:
+        expected: ids that have a reference.
+        got: ids that have a prediction.
+        what: for the message, e.g. "captions".
+    """
+    if not expected and not got:
+        raise EvaluationError(explain(f"no {what} to score", expected="at least one item"))
+    known, given = set(expected), set(got)
+    missing = [i for i in expected if i not in given]
+    unexpected = [i for i in got if i not in known]
+    _raise_on_id_problems(what, len(known), missing=missing, unexpected=unexpected)
+
+
+def validate_ids(
+    expected_ids: Iterable[Any], records: Iterable[Mapping[str, Any]], id_key: str
+) -> None:
+    """Check that every expected id has exactly one record and nothing else has one.
+
+    Args:
+        expected_ids: the ids of the split.
+        records: gathered prediction records.
+        id_key: their id field, e.g. "image_id".
+
+    Raises:
+        EvaluationError: names missing, duplicate and unexpected ids, or a record without `id_key`.
+    """
+    expected = list(dict.fromkeys(expected_ids))
+    listed = list(records)
+    without = [k for k, record in enumerate(listed) if id_key not in record]
+    if without:
+        raise EvaluationError(
+            explain(
+                f"{len(without)} records have no {id_key!r}",
+                where=f"records number {first_few(without)}",
+                got=sorted(map(str, listed[without[0]])),
+            )
+        )
+    counts = Counter(record[id_key] for record in listed)
+    known = set(expected)
+    _raise_on_id_problems(
+        "predictions",
+        len(expected),
+        missing=[i for i in expected if i not in counts],
+        duplicate=[i for i, count in counts.items() if count > 1],
+        unexpected=[i for i in counts if i not in known],
+    )
+
+
+def _raise_on_id_problems(what: str, n_expected: int, **problems: list[Any]) -> None:
+    found = [f"{len(ids)} {problem}: {first_few(ids)}" for problem, ids in problems.items() if ids]
+    if found:
+        raise EvaluationError(
+            explain(
+                f"{what} and references do not have the same ids",
+                got="; ".join(found),
+                expected=f"each of {n_expected} ids exactly once",
+                fix="evaluate the whole split again; ids must have one type (3001 is not '3001')",
+            )
+        )
+
+
+def build_metrics_record(
+    task: str,
+    split: str,
+    metrics: Mapping[str, Mapping[str, Any]],
+    baselines: Mapping[str, Mapping[str, Any]],
+    n_expected: int,
+    n_scored: int,
+    config_hash: str | None,
+    git_commit: str | None,
+    seed: int | None,
+    checkpoint_hash: str | None,
+    extra: Mapping[str, Any] | None = None,
+    skipped: Sequence[object] = (),
+) -> MetricsRecord:
+    """Compose a checked metrics record.
+
+    Args:
+        metrics: {name: {"value": number or None, "ci95": [low, high] or None}}.
+        baselines: {baseline: {metric name: number}}.
+        n_expected: items of the split.
+        n_scored: items behind the scores.
+        skipped: ids that were left out on purpose; n_expected - n_scored of them.
+        extra: anything else (tokenizer, per-class table); numpy scalars and arrays are converted.
+
+    Raises:
+        EvaluationError: a NaN score, an interval that is not [low, high], a baseline for an unknown
+            metric, or an n_scored that the skipped ids do not explain.
+    """
+    if n_scored <= 0 or n_scored + len(skipped) != n_expected:
+        raise EvaluationError(
+            explain(
+                "the number of scored items is not the number of expected items",
+                where=f"{task}/{split}",
+                got=f"n_scored {n_scored} and {len(skipped)} skipped ids",
+                expected=f"n_expected {n_expected}",
+            )
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": task,
+        "split": split,
+        "metrics": {name: _metric(name, entry) for name, entry in metrics.items()},
+        "baselines": {name: _baseline(name, row, metrics) for name, row in baselines.items()},
+        "n_expected": int(n_expected),
+        "n_scored": int(n_scored),
+        "skipped": [str(i) for i in skipped],
+        "config_hash": config_hash,
+        "checkpoint_hash": checkpoint_hash,
+        "git_commit": git_commit,
+        "seed": None if seed is None else int(seed),
+        "extra": to_plain(dict(extra or {})),
+    }
+
+
+def _number(where: str, value: Any) -> float | None:
+    plain = to_plain(value)
+    if plain is None:
+        return None
+    if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
+        raise EvaluationError(
+            explain("a score is not a finite number", where=where, got=repr(value))
+        )
+    return plain
+
+
+def _metric(name: str, entry: Mapping[str, Any]) -> MetricValue:
+    value, interval = _number(name, entry["value"]), entry.get("ci95")
+    if interval is None:
+        return {"value": value, "ci95": None}
+    bounds = [_number(f"{name}.ci95", bound) for bound in interval]
+    if len(bounds) != 2 or None in bounds or bounds[0] > bounds[1]:  # type: ignore[operator]
+        raise EvaluationError(
+            explain("an interval must be [low, high]", where=f"{name}.ci95", got=bounds)
+        )
+    return {"value": value, "ci95": bounds}  # type: ignore[typeddict-item]
+
+
+def _baseline(
+    baseline: str, row: Mapping[str, Any], metrics: Collection[str]
+) -> dict[str, float | None]:
+    unknown = [name for name in row if name not in metrics]
+    if unknown:
+        raise EvaluationError(
+            explain(
+                "a baseline reports a metric that the run does not",
+                where=f"baselines.{baseline}",
+                got=first_few(unknown),
+                expected=sorted(metrics),
+            )
+        )
+    return {name: _number(f"baselines.{baseline}.{name}", value) for name, value in row.items()}

@@ -1,0 +1,251 @@
+"""Two-way retrieval with several positives: recall@k, median and mean rank, mAP.
+
+The rank of a query is the rank of its best positive. Ties are broken pessimistically: a negative
+with the same score as a positive comes before it, so a collapsed model that scores everything the
+same gets the worst rank, not the best. Other positives never push a positive back.
+
+`streamed_retrieval_scores` gives the same result from embeddings, block by block, with the PTC
+score max over the Q query tokens; galleries may be memory-mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.intervals import N_RESAMPLES, bootstrap_ci, mean_ci, median_statistic
+from lavis.evaluation.records import first_few
+
+RECALL_AT = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Retrieval metrics of one direction.
+
+    Attributes:
+        ranks: [Nq] int64, rank of the best positive, 1 is best.
+        average_precision: [Nq] float64 in 0..1.
+        n_gallery: number of gallery items.
+        top_indices: [Nq,k] int64 best gallery items per query, or [Nq,0] when not asked for.
+    """
+
+    ranks: np.ndarray
+    average_precision: np.ndarray
+    n_gallery: int
+    top_indices: np.ndarray
+
+    @property
+    def n_scored(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """recall_at_1/5/10 and mean_average_precision (0..1), median_rank, mean_rank."""
+        return {
+            **{f"recall_at_{k}": float((self.ranks <= k).mean()) for k in RECALL_AT},
+            "median_rank": float(np.median(self.ranks)),
+            "mean_rank": float(self.ranks.mean()),
+            "mean_average_precision": float(self.average_precision.mean()),
+        }
+
+    def metrics(self, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Any]:
+        """Scores with 95% intervals over queries, in the shape of a metrics record."""
+        options = {"n_resamples": n_resamples, "seed": seed}
+        ci95: dict[str, Any] = {
+            f"recall_at_{k}": mean_ci((self.ranks <= k).astype(float), **options) for k in RECALL_AT
+        }
+        ci95["median_rank"] = bootstrap_ci(self.ranks, median_statistic, **options)
+        ci95["mean_rank"] = mean_ci(self.ranks, **options)
+        ci95["mean_average_precision"] = mean_ci(self.average_precision, **options)
+        return {
+            name: {"value": value, "ci95": [float(bound) for bound in ci95[name]]}
+            for name, value in self.values.items()
+        }
+
+
+def retrieval_scores(
+    similarity: np.ndarray,
+    positives: Sequence[Sequence[int]],
+    *,
+    query_ids: Sequence[Any] | None = None,
+    top_k: int = 0,
+) -> RetrievalScores:
+    """Score a full similarity matrix.
+
+    Args:
+        similarity: [Nq,Ng], larger is better.
+        positives: for each query the gallery indices that are right, at least one.
+        query_ids: names used in error messages; default 0..Nq-1.
+        top_k: how many best gallery indices to return per query.
+
+    Raises:
+        EvaluationError: NaN or infinite scores, a query without positives, an index outside the
+            gallery, or a matrix and positives of different length.
+    """
+    similarity = np.asarray(similarity)
+    if similarity.ndim != 2:
+        raise EvaluationError(
+            explain("a similarity matrix has two axes", got=similarity.shape, expected="[Nq,Ng]")
+        )
+    return _score_blocks([similarity], positives, *similarity.shape, query_ids, top_k)
+
+
+def streamed_retrieval_scores(
+    query_embeds: np.ndarray,
+    gallery_embeds: np.ndarray,
+    positives: Sequence[Sequence[int]],
+    *,
+    query_ids: Sequence[Any] | None = None,
+    top_k: int = 0,
+    query_block: int = 256,
+    gallery_block: int = 1024,
+) -> RetrievalScores:
+    """Score embeddings without holding more than `query_block` rows of the matrix.
+
+    One side may have Q query tokens per item: [Nq,E] texts against [Ng,Q,E] objects, or
+    [Nq,Q,E] objects against [Ng,E] texts. Peak memory is query_block * Ng scores plus
+    query_block * gallery_block * Q products.
+
+    Args:
+        query_embeds: [Nq,E] or [Nq,Q,E], any array that slices (also a memory map).
+        gallery_embeds: [Ng,E] or [Ng,Q,E].
+        positives: as in `retrieval_scores`.
+        query_ids: names used in error messages.
+        top_k: how many best gallery indices to return per query.
+        query_block: queries per block.
+        gallery_block: gallery items per block.
+
+    Raises:
+        EvaluationError: as in `retrieval_scores`, or embeddings of different width.
+    """
+    _check_embeddings(query_embeds, gallery_embeds)
+    n_queries, n_gallery = len(query_embeds), len(gallery_embeds)
+    blocks = _similarity_blocks(query_embeds, gallery_embeds, query_block, gallery_block)
+    return _score_blocks(blocks, positives, n_queries, n_gallery, query_ids, top_k)
+
+
+def max_similarity(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> np.ndarray:
+    """PTC score max_q z_q . t between [Nq,E] | [Nq,Q,E] and [Ng,E] | [Ng,Q,E] -> [Nq,Ng]."""
+    queries, gallery = np.asarray(query_embeds), np.asarray(gallery_embeds)
+    flat_queries = queries.reshape(-1, queries.shape[-1])
+    flat_gallery = gallery.reshape(-1, gallery.shape[-1])
+    scores = flat_queries @ flat_gallery.T  # [Nq*Q,Ng*Q]
+    return scores.reshape(
+        len(queries), -1, len(gallery), flat_gallery.shape[0] // len(gallery)
+    ).max(axis=(1, 3))
+
+
+def _check_embeddings(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> None:
+    shapes = np.shape(query_embeds), np.shape(gallery_embeds)
+    if any(len(shape) not in (2, 3) or 0 in shape for shape in shapes) or (
+        shapes[0][-1] != shapes[1][-1]
+    ):
+        raise EvaluationError(
+            explain(
+                "queries and gallery cannot be compared",
+                got=f"queries {shapes[0]}, gallery {shapes[1]}",
+                expected="[N,E] or [N,Q,E] with the same E, at least one item each",
+            )
+        )
+
+
+def _similarity_blocks(
+    query_embeds: np.ndarray, gallery_embeds: np.ndarray, query_block: int, gallery_block: int
+) -> Iterator[np.ndarray]:
+    """Yield rows [<=query_block,Ng] of the similarity matrix in query order."""
+    for begin in range(0, len(query_embeds), query_block):
+        queries = query_embeds[begin : begin + query_block]
+        yield np.concatenate(
+            [
+                max_similarity(queries, gallery_embeds[start : start + gallery_block])
+                for start in range(0, len(gallery_embeds), gallery_block)
+            ],
+            axis=1,
+        )
+
+
+def _score_blocks(
+    blocks: Iterator[np.ndarray] | Sequence[np.ndarray],
+    positives: Sequence[Sequence[int]],
+    n_queries: int,
+    n_gallery: int,
+    query_ids: Sequence[Any] | None,
+    top_k: int,
+) -> RetrievalScores:
+    names = list(range(n_queries)) if query_ids is None else list(query_ids)
+    right = _checked_positives(positives, n_queries, n_gallery, names)
+    ranks = np.zeros(n_queries, dtype=np.int64)
+    precision = np.zeros(n_queries)
+    top = np.zeros((n_queries, min(top_k, n_gallery)), dtype=np.int64)
+    begin = 0
+    for block in blocks:
+        rows = slice(begin, begin + len(block))
+        _check_finite(block, names[rows])
+        for query, scores in enumerate(block, start=begin):
+            ranks[query], precision[query] = _rank_one(scores, right[query])
+        if top_k:
+            # A stable sort of the negated scores: equal scores keep the gallery's order.
+            top[rows] = np.argsort(-block, axis=1, kind="stable")[:, :top_k]
+        begin = rows.stop
+    return RetrievalScores(ranks, precision, n_gallery, top)
+
+
+def _rank_one(scores: np.ndarray, positives: np.ndarray) -> tuple[int, float]:
+    """Rank of the best positive and average precision of one query, scores [Ng]."""
+    own = np.sort(scores[positives])[::-1]  # [P] best first
+    if len(own) <= 4:  # counting beats sorting for the usual handful of positives
+        at_least = np.array([np.count_nonzero(scores >= score) for score in own])
+    else:
+        at_least = len(scores) - np.searchsorted(np.sort(scores), own, side="left")
+    own_at_least = len(own) - np.searchsorted(own[::-1], own, side="left")
+    negatives_before = at_least - own_at_least  # [P]
+    found = np.arange(1, len(own) + 1)
+    return int(negatives_before[0]) + 1, float((found / (found + negatives_before)).mean())
+
+
+def _check_finite(block: np.ndarray, names: Sequence[Any]) -> None:
+    bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+    if len(bad):
+        raise EvaluationError(
+            explain(
+                f"{len(bad)} queries have a NaN or infinite similarity",
+                where=f"queries {first_few(names[k] for k in bad.tolist())}",
+                fix="check the embeddings of these items",
+            )
+        )
+
+
+def _checked_positives(
+    positives: Sequence[Sequence[int]], n_queries: int, n_gallery: int, names: Sequence[Any]
+) -> list[np.ndarray]:
+    if not len(positives) == len(names) == n_queries or n_queries == 0 or n_gallery == 0:
+        raise EvaluationError(
+            explain(
+                "queries, positives and gallery disagree",
+                got=f"{n_queries} queries, {len(positives)} lists of positives, {len(names)} query "
+                f"ids, {n_gallery} gallery items",
+                expected="one list of positives per query, at least one query and gallery item",
+            )
+        )
+    right = [np.unique(np.asarray(row, dtype=np.int64)) for row in positives]
+    empty = [name for name, row in zip(names, right, strict=True) if len(row) == 0]
+    outside = [
+        name
+        for name, row in zip(names, right, strict=True)
+        if len(row) and (row[0] < 0 or row[-1] >= n_gallery)
+    ]
+    for problem, found in (("no positive", empty), ("a positive outside the gallery", outside)):
+        if found:
+            raise EvaluationError(
+                explain(
+                    f"{len(found)} queries have {problem}",
+                    where=f"queries {first_few(found)}",
+                    expected=f"gallery indices 0..{n_gallery - 1}",
+                )
+            )
+    return right

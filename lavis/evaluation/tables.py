@@ -1,0 +1,181 @@
+"""Result tables in Markdown, generated from metrics records and never typed by hand.
+
+    python -m lavis.evaluation.tables            # rewrite the table in README.md
+    python -m lavis.evaluation.tables --check    # exit 1 when README.md is out of date
+
+The table stands between `<!-- results:begin -->` and `<!-- results:end -->` and comes from
+docs/results/*.json, each a metrics record (records.py) or a list of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.records import SCHEMA_VERSION
+
+BEGIN = "<!-- results:begin -->"
+END = "<!-- results:end -->"
+ABSENT = "–"
+
+# Shown times 100, as papers do; CIDEr too although its maximum is 1000 then.
+_PERCENT = ("recall", "top", "bleu", "rouge", "cider", "exact", "refined", "class", "mean_average")
+_COUNT = ("distinct_captions", "median_rank")
+_REQUIRED = ("task", "split", "metrics", "baselines", "n_expected", "n_scored")
+
+
+def format_value(metric: str, value: float | None) -> str:
+    """Show a score: fractions and CIDEr times 100, counts whole, the rest with two decimals."""
+    if value is None:
+        return ABSENT
+    if metric.startswith(_PERCENT):
+        return f"{100 * value:.1f}"
+    return f"{value:.0f}" if metric.startswith(_COUNT) else f"{value:.2f}"
+
+
+def results_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """One row per (run, task, metric): the score with its 95% interval beside every baseline.
+
+    Args:
+        records: metrics records; `extra["name"]` names the run when present.
+
+    Returns:
+        A Markdown table with a line that explains the scale; metrics without a value are left out.
+    """
+    baselines = list(dict.fromkeys(name for record in records for name in record["baselines"]))
+    header = ["Run", "Task", "Split", "n", "Metric", "Score [95% CI]"]
+    header += [name.replace("_", " ") for name in baselines]
+    rows = [
+        _row(record, metric, entry, baselines)
+        for record in records
+        for metric, entry in record["metrics"].items()
+        if entry["value"] is not None
+    ]
+    rule = ["---"] * 3 + ["---:", "---", "---:"] + ["---:"] * len(baselines)
+    lines = ["| " + " | ".join(row) + " |" for row in [header, rule, *rows]]
+    note = (
+        "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they "
+        f"are. {ABSENT} means that the baseline does not apply. Lower is better for ranks only."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _row(
+    record: Mapping[str, Any], metric: str, entry: Mapping[str, Any], baselines: Sequence[str]
+) -> list[str]:
+    score = format_value(metric, entry["value"])
+    if entry.get("ci95") is not None:
+        low, high = (format_value(metric, bound) for bound in entry["ci95"])
+        score = f"**{score}** [{low}, {high}]"
+    n = str(record["n_scored"])
+    if record["n_scored"] != record["n_expected"]:
+        n += f" of {record['n_expected']}"
+    run = str(record.get("extra", {}).get("name", ABSENT))
+    others = [format_value(metric, record["baselines"].get(b, {}).get(metric)) for b in baselines]
+    return [run, record["task"], record["split"], n, metric.replace("_", " "), score, *others]
+
+
+def load_records(results_dir: str | Path) -> list[dict[str, Any]]:
+    """Read docs/results/*.json in the order of their names; the file name names the run.
+
+    Raises:
+        EvaluationError: a file is not JSON or not a metrics record of this schema version.
+    """
+    records = []
+    for path in sorted(Path(results_dir).glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise EvaluationError(
+                explain("a result file is not JSON", where=str(path), got=str(error))
+            ) from error
+        for record in content if isinstance(content, list) else [content]:
+            _check_record(record, path)
+            records.append({**record, "extra": {"name": path.stem, **record.get("extra", {})}})
+    return records
+
+
+def _check_record(record: Any, path: Path) -> None:
+    missing = [key for key in _REQUIRED if not isinstance(record, dict) or key not in record]
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if missing or version != SCHEMA_VERSION:
+        raise EvaluationError(
+            explain(
+                "a result file is not a metrics record",
+                where=str(path),
+                got=f"schema_version {version}, missing {missing}",
+                expected=f"schema_version {SCHEMA_VERSION} with {list(_REQUIRED)}",
+                fix="write it with lavis.evaluation.records.build_metrics_record",
+            )
+        )
+
+
+def render_readme(text: str, table: str, where: str) -> str:
+    """Return `text` with everything between the two markers replaced by `table`.
+
+    Raises:
+        EvaluationError: the markers are absent, repeated or in the wrong order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise EvaluationError(
+            explain(
+                "the README does not mark where the results table stands",
+                where=where,
+                expected=f"one {BEGIN} followed by one {END}",
+            )
+        )
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def update_readme(readme_path: str | Path, results_dir: str | Path, *, check: bool = False) -> bool:
+    """Regenerate the results table of a README.
+
+    Args:
+        readme_path: file with the two markers.
+        results_dir: folder of metrics records.
+        check: only compare, write nothing.
+
+    Returns:
+        Whether the README was up to date already.
+    """
+    path = Path(readme_path)
+    records = load_records(results_dir)
+    table = results_table(records) if records else "No published results yet."
+    text = path.read_text(encoding="utf-8")
+    wanted = render_readme(text, table, str(path))
+    if wanted != text and not check:
+        path.write_text(wanted, encoding="utf-8")
+    return wanted == text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 when the README is up to date or was rewritten, 1 otherwise."""
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.tables", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
+    parser.add_argument("--readme", type=Path, default=root / "README.md")
+    parser.add_argument("--results", type=Path, default=root / "docs" / "results")
+    options = parser.parse_args(arguments)
+    try:
+        current = update_readme(options.readme, options.results, check=options.check)
+    except (EvaluationError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if current:
+        print(f"{options.readme}: results table is up to date")
+    elif options.check:
+        print(f"{options.readme}: out of date; run python -m lavis.evaluation.tables")
+        return 1
+    else:
+        print(f"{options.readme}: results table rewritten")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
