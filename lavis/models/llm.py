@@ -1,0 +1,205 @@
+"""Language models of transformers behind one small interface: frozen, or with LoRA adapters.
+
+A soft prefix (the projected queries) comes before a text prompt. `LanguageModel.loss` scores a target
+after both; `LanguageModel.generate` writes one. Decoder-only models (OPT, Llama, SmolLM2, Qwen) read
+prefix, prompt and target in one sequence; encoder-decoder models (T5) read the target in the decoder.
+
+Sequences are packed without a loop over samples: real tokens are moved together by one stable sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lavis.common.errors import ConfigError, explain
+from lavis.models.builtin_weights import resolve_pretrained
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class LoraOptions:
+    """Low-rank adapters (arXiv 2106.09685) through peft; rank 0 leaves the model frozen."""
+
+    rank: int = 0
+    alpha: int = 16
+    dropout: float = 0.05
+    target_modules: Sequence[str] | str | None = None  # None: peft's choice for the architecture
+
+
+class LanguageModel(nn.Module):
+    """A frozen language model.
+
+    Args:
+        name: built-in name (`smollm2-135m`), folder, or hub name.
+        lora: adapters to train, or None.
+        dtype: of the frozen weights; float32 where bf16 is slow (CPU).
+        end_text: text that ends a target, e.g. a newline as in BLIP-2's OPT; None is the end token.
+
+    Attributes:
+        hidden_size: width D_llm of its input embeddings.
+        is_encoder_decoder: T5-like models.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        lora: LoraOptions | None = None,
+        dtype: torch.dtype = torch.float32,
+        end_text: str | None = None,
+    ) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+        folder = resolve_pretrained(name)
+        self.tokenizer = _load_tokenizer(folder)
+        self.end_text = end_text or self.tokenizer.eos_token
+        self.end_id = self.tokenizer(self.end_text, add_special_tokens=False).input_ids[-1]
+        self.is_encoder_decoder = bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
+        auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
+        self.model = auto_class.from_pretrained(folder, dtype=dtype)
+        self.model.requires_grad_(False)
+        if self.model.get_input_embeddings() is None:
+            raise ConfigError(
+                explain(
+                    "the language model has no input embeddings to put a prefix before",
+                    where="model.llm",
+                    got=name,
+                    expected="a causal or encoder-decoder model of transformers",
+                )
+            )
+        self.hidden_size = self.model.get_input_embeddings().embedding_dim
+        self.has_lora = bool(lora and lora.rank)
+        if lora and lora.rank:
+            self.model = _add_lora(self.model, lora, self.is_encoder_decoder)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up input embeddings: ids [B,T] -> [B,T,D_llm]."""
+        return self.model.get_input_embeddings()(ids)
+
+    def train(self, mode: bool = True) -> LanguageModel:
+        """Follow the mode only where adapters are trained: a frozen model never drops out."""
+        super().train(mode and self.has_lora)
+        return self
+
+    def loss(self, prefix: Tensor, prompts: Sequence[str], targets: Sequence[str]) -> Tensor:
+        """Mean cross-entropy of the target tokens, the end token included.
+
+        Args:
+            prefix: llm_prefix [B,Q,D_llm].
+            prompts: B texts between prefix and target; may be empty.
+            targets: B texts to be written.
+        """
+        prompt_ids, prompt_mask = self.tokenize(prompts)
+        target_ids, target_mask = self.tokenize(targets, add_end=True)
+        if self.is_encoder_decoder:
+            embeds, mask = self._prefixed(prefix, prompt_ids, prompt_mask)
+            labels = target_ids.masked_fill(~target_mask.bool(), -100)
+            return self.model(inputs_embeds=embeds, attention_mask=mask, labels=labels).loss
+        ids = torch.cat([prompt_ids, target_ids], 1)
+        mask = torch.cat([prompt_mask, target_mask], 1)
+        is_target = F.pad(target_mask, (prompt_ids.shape[1], 0))
+        ids, mask, is_target = pack(mask, ids, mask, is_target)
+        embeds, full_mask = self._prefixed(prefix, ids, mask)
+        states = self._decoder_states(embeds, full_mask)  # [B,Q+T,D]
+        # The state before a token predicts it; only states before target tokens meet the vocabulary.
+        chosen = is_target.bool()
+        states = states[:, prefix.shape[1] - 1 : -1][chosen]  # [M,D]
+        logits = self.model.get_output_embeddings()(states)
+        return F.cross_entropy(logits.float(), ids[chosen])
+
+    @torch.no_grad()
+    def generate(
+        self, prefix: Tensor, prompts: Sequence[str], max_new_tokens: int = 30, **options: Any
+    ) -> list[str]:
+        """Write a text after prefix [B,Q,D_llm] and prompts; options go to transformers' generate."""
+        ids, mask = self.tokenize(prompts)
+        if not self.is_encoder_decoder:
+            # Decoding appends on the right, so the padding of shorter prompts goes to the front.
+            ids, mask = pack(1 - mask, ids, mask)
+            embeds, full_mask = self._prefixed_left(prefix, ids, mask)
+        else:
+            embeds, full_mask = self._prefixed(prefix, ids, mask)
+        written = self.model.generate(
+            inputs_embeds=embeds,
+            attention_mask=full_mask,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self.end_id,
+            **options,
+        )
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def tokenize(self, texts: Sequence[str], add_end: bool = False) -> tuple[Tensor, Tensor]:
+        """Turn texts into ids and mask [B,T], padded on the right; `add_end` adds the end token."""
+        end = self.end_text if add_end else ""
+        tokens = self.tokenizer(
+            [text + end for text in texts],
+            padding="longest",
+            padding_side="right",
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        device = self.model.device
+        # An all-empty batch of prompts comes back as floats.
+        return tokens.input_ids.long().to(device), tokens.attention_mask.long().to(device)
+
+    def _prefixed(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the prefix before the embedded tokens: [B,Q+T,D] and its mask."""
+        embeds = torch.cat([prefix.to(self.model.dtype), self.embed(ids)], 1)
+        return embeds, F.pad(mask, (prefix.shape[1], 0), value=1)
+
+    def _prefixed_left(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_prefixed`, with the padding of left-padded ids moved before the prefix."""
+        embeds, full_mask = self._prefixed(prefix, ids, mask)
+        return pack(1 - full_mask, embeds, full_mask)  # type: ignore[return-value]
+
+    def _decoder_states(self, embeds: Tensor, mask: Tensor) -> Tensor:
+        """Run the decoder without its vocabulary projection: [B,T,D]."""
+        body = self.model.get_base_model() if self.has_lora else self.model
+        return body.base_model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+
+
+def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Move the positions where `first` [B,T] is 1 to the front, keeping order, in every tensor.
+
+    Args:
+        first: 1 where a position goes to the front, 0 where it goes behind.
+        tensors: each [B,T] or [B,T,D].
+    """
+    order = (1 - first.long()).argsort(1, stable=True)  # [B,T]
+    moved = []
+    for tensor in tensors:
+        index = order if tensor.ndim == 2 else order[..., None].expand_as(tensor)
+        moved.append(tensor.gather(1, index))
+    return tuple(moved)
+
+
+def _load_tokenizer(folder: str) -> Any:
+    """Load the tokenizer; models without a pad token pad with their end token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _add_lora(model: Any, options: LoraOptions, is_encoder_decoder: bool) -> Any:
+    """Wrap the model with trainable low-rank adapters."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets = options.target_modules
+    task = TaskType.SEQ_2_SEQ_LM if is_encoder_decoder else TaskType.CAUSAL_LM
+    config = LoraConfig(
+        task_type=task,
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=targets if targets is None or isinstance(targets, str) else list(targets),
+    )
+    return get_peft_model(model, config)

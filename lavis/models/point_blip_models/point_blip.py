@@ -1,0 +1,309 @@
+"""PointBLIP stage 1: a Q-Former learns to read point clouds with three losses.
+
+PTC (contrast), PTM (matching) and PTG (grounded captioning) are BLIP-2's ITC, ITM and ITG with point
+clouds in place of images. Source: PointBLIP (github.com/zhaozh10/PointBLIP), BLIP-2 (arXiv 2301.12597).
+
+What differs from the release, and why: batch size 1 and a single process work; captions that are equal
+count as positives, never as hard negatives; a cloud's cross-attention keys/values are computed once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lavis.common.errors import DataError, explain
+from lavis.common.registry import registry
+from lavis.models import losses
+from lavis.models.point_blip_models.decoding import decode_captions
+from lavis.models.point_blip_models.point_blip_base import PointBlipBase
+from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
+from lavis.models.qformer import KeyValue, concat_clouds, select_cloud
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class PointBlipFeatures:
+    """Embeddings of one batch; a field is None when the mode did not ask for it."""
+
+    point_embeds: Tensor | None = None  # [B,Q,E], unit
+    text_embeds: Tensor | None = None  # [B,E], unit
+    multimodal_embeds: Tensor | None = None  # [B,Q,C]
+
+
+@registry.register_model("point_blip")
+@registry.register_model("point_blip_feature_extractor")
+class PointBlip(PointBlipBase):
+    """Stage 1 of PointBLIP.
+
+    Args:
+        embed_dim: width E of the joint embedding space.
+        max_txt_len: longest caption in tokens; longer ones are cut.
+        loss_weights: weight of `ptc`, `ptm`, `ptg`; a loss of weight 0 is not computed.
+        label_smoothing: for PTC targets and PTG.
+        backbone: arguments of `PointBlipBase`.
+    """
+
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "pretrain": "configs/models/point_blip/point_blip_pretrain.yaml",
+        "bricks": "configs/models/point_blip/point_blip_bricks.yaml",
+    }
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        max_txt_len: int = 32,
+        loss_weights: dict[str, float] | None = None,
+        label_smoothing: float = 0.1,
+        **backbone: Any,
+    ) -> None:
+        super().__init__(**backbone)
+        width = self.qformer.config.hidden_size
+        self.vision_proj = nn.Linear(width, embed_dim)
+        self.text_proj = nn.Linear(width, embed_dim)
+        self.itm_head = nn.Linear(width, 2)
+        self.temp = nn.Parameter(torch.tensor(0.07))
+        self.max_txt_len = max_txt_len
+        self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(loss_weights or {})
+        self.label_smoothing = label_smoothing
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> PointBlip:
+        """Build from the `model` section; every key read is listed in the default yaml."""
+        model = cls(
+            embed_dim=cfg.get("embed_dim", 256),
+            max_txt_len=cfg.get("max_txt_len", 32),
+            loss_weights=cfg.get("loss_weights"),
+            label_smoothing=cfg.get("label_smoothing", 0.1),
+            point_encoder_cfg=cfg.point_encoder,
+            point_encoder_weights=cfg.get("point_encoder_weights"),
+            freeze_point_encoder=cfg.get("freeze_point_encoder", False),
+            qformer_bert=cfg.get("qformer_bert", "minilm"),
+            num_query_token=cfg.get("num_query_token", 32),
+            cross_attention_freq=cfg.get("cross_attention_freq", 2),
+            qformer_width=cfg.get("qformer_width"),
+        )
+        if cfg.get("pretrained"):
+            model.load_from_pretrained(cfg.pretrained)
+        return model
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute the three losses.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and `text_input`, B captions.
+
+        Returns:
+            `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
+        """
+        captions = list(samples["text_input"])
+        cloud_tokens = self.encode_cloud(samples["point_cloud"])  # [B,G,width]
+        cloud = self.qformer.project_cloud(cloud_tokens)
+        query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
+        text_ids, text_mask = self.tokenize(captions)  # [B,T]
+        keys = text_keys(captions).to(self.device)
+        all_keys = losses.gather(keys)
+
+        point_embeds = F.normalize(self.vision_proj(query_states).float(), dim=-1)  # [B,Q,E]
+        text_states = self.qformer.text_pass(text_ids, text_mask)
+        text_embeds = F.normalize(self.text_proj(text_states).float(), dim=-1)  # [B,E]
+        similarity = self.contrast_similarity(point_embeds, text_embeds)
+
+        output = {"temperature": self.temp.detach().clone()}
+        if self.loss_weights["ptc"]:
+            targets = losses.contrast_targets(keys, all_keys, self.label_smoothing)
+            output["loss_ptc"] = losses.point_text_contrast(*similarity, targets)
+        if self.loss_weights["ptm"]:
+            output["loss_ptm"] = self.matching_loss(
+                cloud_tokens, cloud, text_ids, text_mask, similarity, (keys, all_keys)
+            )
+        if self.loss_weights["ptg"]:
+            output["loss_ptg"] = self.caption_loss(text_ids, text_mask, query_cache)
+        terms = [
+            weight * output[f"loss_{name}"] for name, weight in self.loss_weights.items() if weight
+        ]
+        return output | {"loss": torch.stack(terms).sum()}
+
+    def contrast_similarity(
+        self, point_embeds: Tensor, text_embeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scale similarities of local against all ranks' items: (point->text, text->point) [B,W*B]."""
+        temperature = self.temp.clamp(0.001, 0.5)
+        all_points = losses.gather_with_grad(point_embeds)
+        all_texts = losses.gather_with_grad(text_embeds)
+        point_to_text = losses.query_text_similarity(point_embeds, all_texts) / temperature
+        text_to_point = losses.query_text_similarity(all_points, text_embeds).T / temperature
+        return point_to_text, text_to_point
+
+    def matching_loss(
+        self,
+        cloud_tokens: Tensor,
+        cloud: list[KeyValue | None],
+        text_ids: Tensor,
+        text_mask: Tensor,
+        similarity: tuple[Tensor, Tensor],
+        keys: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """PTM over 3B pairs: matched; each text with a hard cloud; each cloud with a hard text."""
+        point_to_text, text_to_point = similarity
+        cloud_index, has_cloud = losses.sample_hard_negatives(text_to_point, *keys)
+        text_index, has_text = losses.sample_hard_negatives(point_to_text, *keys)
+        all_ids, all_mask = self.gather_text(text_ids, text_mask)
+        negative_clouds = self.negative_clouds(cloud_tokens, cloud, cloud_index[has_cloud])
+        pairs = concat_clouds(cloud, negative_clouds, select_cloud(cloud, has_text.nonzero()[:, 0]))
+        width = all_ids.shape[1] - text_ids.shape[1]
+        own_ids, own_mask = F.pad(text_ids, (0, width)), F.pad(text_mask, (0, width))
+        ids = torch.cat([own_ids, own_ids[has_cloud], all_ids[text_index[has_text]]])
+        mask = torch.cat([own_mask, own_mask[has_cloud], all_mask[text_index[has_text]]])
+        logits = self.itm_head(self.qformer.joint_pass(pairs, ids, mask)).mean(1)  # [M,2]
+        labels = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+        labels[: len(own_ids)] = 1
+        return losses.point_text_matching(logits, labels)
+
+    def negative_clouds(
+        self, cloud_tokens: Tensor, cloud: list[KeyValue | None], index: Tensor
+    ) -> list[KeyValue | None]:
+        """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
+        all_tokens = losses.gather_with_grad(cloud_tokens)
+        if all_tokens is cloud_tokens:
+            return select_cloud(cloud, index)
+        return self.qformer.project_cloud(all_tokens[index])
+
+    def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather ids and masks over ranks, padded to the longest caption of any rank."""
+        longest = int(losses.gather(torch.tensor([text_ids.shape[1]], device=self.device)).max())
+        pad = (0, longest - text_ids.shape[1])
+        return losses.gather(F.pad(text_ids, pad)), losses.gather(F.pad(text_mask, pad))
+
+    def caption_loss(self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]) -> Tensor:
+        """PTG: predict each next token behind [DEC], reading the cloud through the queries' cache."""
+        decoder_ids = text_ids.clone()
+        decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
+        states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], text_mask[:, :-1], cache)
+        has_label = text_mask[:, 1:].bool()  # [B,T-1]
+        logits = self.qformer.vocabulary_logits(states[has_label])  # [M,V]
+        return losses.caption_loss(logits, decoder_ids[:, 1:][has_label], self.label_smoothing)
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Turn captions into ids and mask [B,T], T the longest of the batch.
+
+        Raises:
+            DataError: when a caption is empty.
+        """
+        empty = [index for index, caption in enumerate(captions) if not str(caption).strip()]
+        if empty:
+            raise DataError(
+                explain(
+                    "empty captions cannot be aligned",
+                    where="samples['text_input']",
+                    got=f"positions {empty[:5]} of a batch of {len(captions)}",
+                    fix="filter them in the data set's annotation file",
+                )
+            )
+        tokens = self.tokenizer(
+            list(captions),
+            padding="longest",
+            truncation=True,
+            max_length=self.max_txt_len,
+            return_tensors="pt",
+        )
+        return tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
+
+    @torch.no_grad()
+    def extract_features(
+        self, samples: dict[str, Any], mode: str = "multimodal"
+    ) -> PointBlipFeatures:
+        """Embed a batch.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and/or `text_input`.
+            mode: `point`, `text`, `both` (each alone), or `multimodal` (queries that see the text).
+        """
+        features = PointBlipFeatures()
+        if mode in ("text", "both"):
+            features.text_embeds = self.embed_texts(samples["text_input"])
+        if mode in ("point", "both"):
+            features.point_embeds = self.embed_clouds(samples["point_cloud"])[0]
+        if mode == "multimodal":
+            cloud = self.qformer.project_cloud(self.encode_cloud(samples["point_cloud"]))
+            tokens = self.tokenize(samples["text_input"])
+            features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
+        return features
+
+    @torch.no_grad()
+    def embed_clouds(self, point_cloud: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit query embeddings [B,Q,E] and the cloud tokens [B,G,width] of clouds."""
+        cloud_tokens = self.encode_cloud(point_cloud)
+        states, _ = self.qformer.query_pass(self.qformer.project_cloud(cloud_tokens))
+        return F.normalize(self.vision_proj(states).float(), dim=-1), cloud_tokens
+
+    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+        """Embed objects for comparison with each other: [B,Q,E]."""
+        return self.embed_clouds(point_cloud)[0]
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit text embeddings [B,E]."""
+        states = self.qformer.text_pass(*self.tokenize(texts))
+        return F.normalize(self.text_proj(states).float(), dim=-1)
+
+    @torch.no_grad()
+    def match_scores(self, cloud_tokens: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the matching probability of aligned pairs: tokens [M,G,width], M texts -> [M]."""
+        cloud = self.qformer.project_cloud(cloud_tokens)
+        states = self.qformer.joint_pass(cloud, *self.tokenize(texts))
+        return self.itm_head(states).mean(1).float().softmax(-1)[:, 1]
+
+    def compute_sim_matrix(self, data_loader: Any, k_test: int = 128) -> SimilarityMatrices:
+        """Score every object of a loader with every caption: PTC, then PTM on each side's top k."""
+        return compute_sim_matrix(self, data_loader, k_test)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        samples: dict[str, Any],
+        max_length: int = 30,
+        min_length: int = 1,
+        top_p: float | None = None,
+        temperature: float = 1.0,
+        **unused: Any,
+    ) -> list[str]:
+        """Caption clouds with the Q-Former itself: greedy, or nucleus sampling when top_p is set."""
+        cloud = self.qformer.project_cloud(self.encode_cloud(samples["point_cloud"]))
+        _, cache = self.qformer.query_pass(cloud)
+        token_ids = decode_captions(
+            self.qformer,
+            cache,
+            start_id=self.tokenizer.bos_token_id,
+            end_id=self.tokenizer.sep_token_id,
+            pad_id=self.tokenizer.pad_token_id,
+            max_length=max_length,
+            min_length=min_length,
+            top_p=top_p,
+            temperature=temperature,
+        )
+        return [text.strip() for text in self.tokenizer.batch_decode(token_ids, True)]
+
+    @torch.no_grad()
+    def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Average each class' prompts in embedding space: unit [K,E]."""
+        prompts = [template.format(name) for name in class_names for template in templates]
+        embeds = self.embed_texts(prompts).unflatten(0, (len(class_names), len(templates)))
+        return F.normalize(embeds.mean(1), dim=-1)
+
+    @torch.no_grad()
+    def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
+        """Score clouds against classes: [B,K], the best query's cosine over the temperature."""
+        point_embeds, _ = self.embed_clouds(samples["point_cloud"])
+        return losses.query_text_similarity(point_embeds, class_embeds) / self.temp.clamp(0.001)
+
+
+def text_keys(captions: Sequence[str]) -> Tensor:
+    """Hash captions to int64 so that equal ones can be recognised over ranks: [B]."""
+    digests = [hashlib.blake2b(c.strip().lower().encode(), digest_size=8) for c in captions]
+    return torch.tensor([int.from_bytes(d.digest(), "big", signed=True) for d in digests])

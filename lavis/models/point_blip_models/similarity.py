@@ -1,0 +1,125 @@
+"""Two-way retrieval scores: fast contrast (PTC) for every pair, matching (PTM) for the best ones.
+
+Each pair that is in either side's top k is matched once and serves both directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lavis.common.dist_utils import (
+    all_gather_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from lavis.datasets.data_utils import move_to_device
+from lavis.models.losses import query_text_similarity
+from torch import Tensor
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from lavis.models.point_blip_models.point_blip import PointBlip
+
+# Shifts the pairs that were not re-ranked below all that were, and keeps their PTC order.
+UNRANKED_OFFSET = -100.0
+PAIRS_PER_BATCH = 128
+
+
+@dataclass
+class SimilarityMatrices:
+    """Scores of N objects and N captions, in the order of `instance_ids` (sorted)."""
+
+    instance_ids: list[str]
+    captions: list[str]
+    contrast: Tensor  # [N,N] PTC cosine, object by caption
+    object_to_text: Tensor  # [N,N] with PTM on each object's top k captions
+    text_to_object: Tensor  # [N,N] caption by object, with PTM on each caption's top k objects
+    object_embeds: Tensor  # [N,Q,E]
+
+
+@torch.no_grad()
+def compute_sim_matrix(model: PointBlip, data_loader: Any, k_test: int) -> SimilarityMatrices:
+    """Score every object with every caption.
+
+    Args:
+        model: a stage-1 model.
+        data_loader: batches with `point_cloud`, `text_input`, `instance_id`; each rank its own share.
+        k_test: candidates that PTM re-ranks on each side; 0 ranks by PTC alone.
+
+    Returns:
+        The same matrices on every rank.
+    """
+    items = sorted(collect_features(model, data_loader), key=lambda item: item["instance_id"])
+    device = model.device
+    point_embeds = torch.stack([item["point_embeds"] for item in items]).to(device)
+    text_embeds = torch.stack([item["text_embeds"] for item in items]).to(device)
+    contrast = query_text_similarity(point_embeds, text_embeds).float().cpu()
+    matched = match_pairs(model, items, candidate_pairs(contrast, k_test))
+    return SimilarityMatrices(
+        instance_ids=[item["instance_id"] for item in items],
+        captions=[item["text_input"] for item in items],
+        contrast=contrast,
+        object_to_text=rerank(contrast, matched, k_test),
+        text_to_object=rerank(contrast.T, matched.T, k_test),
+        object_embeds=point_embeds.cpu(),
+    )
+
+
+def collect_features(model: PointBlip, data_loader: Any) -> list[dict[str, Any]]:
+    """Embed this rank's share and return every rank's items, each once."""
+    own: list[dict[str, Any]] = []
+    for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
+        samples = move_to_device(samples, model.device)
+        point_embeds, cloud_tokens = model.embed_clouds(samples["point_cloud"])
+        text_embeds = model.embed_texts(samples["text_input"])
+        for row, instance_id in enumerate(samples["instance_id"]):
+            own.append(
+                {
+                    "instance_id": instance_id,
+                    "text_input": samples["text_input"][row],
+                    "point_embeds": point_embeds[row].cpu(),
+                    "text_embeds": text_embeds[row].cpu(),
+                    "cloud_tokens": cloud_tokens[row].cpu(),
+                }
+            )
+    return [item for items in all_gather_object_list(own) for item in items]
+
+
+def candidate_pairs(contrast: Tensor, k_test: int) -> Tensor:
+    """Return the (object, caption) pairs [M,2] that are in the top k of either side."""
+    k = min(k_test, contrast.shape[0])
+    chosen = torch.zeros_like(contrast, dtype=torch.bool)
+    if k > 0:
+        chosen.scatter_(1, contrast.topk(k, dim=1).indices, True)
+        chosen.T.scatter_(1, contrast.T.topk(k, dim=1).indices, True)
+    return chosen.nonzero()
+
+
+def match_pairs(model: PointBlip, items: list[dict[str, Any]], pairs: Tensor) -> Tensor:
+    """Return PTM probabilities [N,N], 0 where a pair was not matched; ranks share the work."""
+    # Pairs of similar caption length share a batch, so little padding is computed.
+    lengths = torch.tensor([len(item["text_input"]) for item in items])
+    pairs = pairs[lengths[pairs[:, 1]].argsort(stable=True)] if len(pairs) else pairs
+    batches = pairs.split(PAIRS_PER_BATCH)[get_rank() :: get_world_size()] if len(pairs) else ()
+    scored: list[tuple[Tensor, Tensor]] = []
+    for batch in tqdm(batches, desc="match pairs", disable=not is_main_process()):
+        tokens = torch.stack([items[row]["cloud_tokens"] for row in batch[:, 0].tolist()])
+        texts = [items[column]["text_input"] for column in batch[:, 1].tolist()]
+        scored.append((batch, model.match_scores(tokens.to(model.device), texts).cpu()))
+    matched = torch.zeros(len(items), len(items))
+    for batch, scores in (part for parts in all_gather_object_list(scored) for part in parts):
+        matched[batch[:, 0], batch[:, 1]] = scores
+    return matched
+
+
+def rerank(contrast: Tensor, matched: Tensor, k_test: int) -> Tensor:
+    """Add PTM to PTC in each row's top k and put the rest below, in PTC order: [N,N]."""
+    k = min(k_test, contrast.shape[1])
+    if k == 0:
+        return contrast.clone()
+    top = contrast.topk(k, dim=1).indices
+    ranked = contrast + UNRANKED_OFFSET
+    return ranked.scatter(1, top, (contrast + matched).gather(1, top))

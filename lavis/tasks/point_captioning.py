@@ -1,0 +1,96 @@
+"""Captioning: generate a caption for each object and score it against the human one.
+
+Baselines: a random training caption, and the caption of the nearest training object in the model's own
+embedding (a captioner that cannot write, only copy).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lavis.common.dist_utils import all_gather_object_list, get_rank, get_world_size, is_main_process
+from lavis.common.registry import registry
+from lavis.datasets.data_utils import move_to_device
+from lavis.evaluation.baselines import nearest_neighbour_captions, random_captions
+from lavis.evaluation.captioning import caption_scores
+from lavis.tasks.point_task import PointTask, Scores
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+
+@registry.register_task("point_captioning")
+@registry.register_task("captioning")
+class PointCaptioningTask(PointTask):
+    """Generate captions; result entries are {"image_id", "2d_caption", "caption"}."""
+
+    name = "point_captioning"
+    id_key = "image_id"
+
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+        """Caption a batch."""
+        settings = self.decoding_settings()
+        captions = model.generate(samples, **settings)
+        embeds = model.object_embeddings(samples["point_cloud"]).float().cpu().numpy()
+        return [
+            {"image_id": str(i), "2d_caption": reference, "caption": caption, "embedding": embed}
+            for i, reference, caption, embed in zip(
+                samples["instance_id"], samples["caption"], captions, embeds, strict=True
+            )
+        ]
+
+    def decoding_settings(self) -> dict[str, Any]:
+        """Settings of generation, recorded with the scores."""
+        return {
+            "num_beams": int(self.run_cfg.get("num_beams", 1)),
+            "max_length": int(self.run_cfg.get("max_len", 30)),
+            "min_length": int(self.run_cfg.get("min_len", 1)),
+            "top_p": self.run_cfg.get("top_p"),
+            "temperature": self.run_cfg.get("temperature") or 1.0,
+        }
+
+    def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
+        """Embed the training objects for the nearest-neighbour captioner; ranks share the work."""
+        reference = dataset.reference_dataset()
+        self.train_captions = [entry["caption"] for entry in reference.annotation]
+        self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
+
+    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
+        """BLEU, ROUGE-L, CIDEr and diversity, beside two captioners that cannot write."""
+        references = {record["image_id"]: [record["2d_caption"]] for record in records}
+        embeds = np.stack([record.pop("embedding") for record in records])
+        scores = caption_scores({r["image_id"]: r["caption"] for r in records}, references)
+        ids = [record["image_id"] for record in records]
+        copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
+        drawn = random_captions(self.train_captions, len(ids), seed=int(self.run_cfg.seed))
+        baselines = {
+            "nearest_neighbour": caption_scores(dict(zip(ids, copied)), references).values,
+            "random_training_caption": caption_scores(dict(zip(ids, drawn)), references).values,
+        }
+        return Scores(
+            metrics=scores.metrics(),
+            baselines=baselines,
+            # As GPT4Point: CIDEr + BLEU-4.
+            agg_metrics=scores.values["cider"] + scores.values["bleu_4"],
+            extra={"decoding": self.decoding_settings(), **scores.extra()},
+        )
+
+
+@torch.no_grad()
+def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray:
+    """Embed every object of a data set, in its order, on every rank: [N,Q,E]."""
+    rank, world_size = get_rank(), get_world_size()
+    own = range(rank, len(dataset), world_size)
+    loader = DataLoader(Subset(dataset, own), batch_size, collate_fn=dataset.collater)
+    parts = []
+    for samples in tqdm(loader, desc="embed training objects", disable=not is_main_process()):
+        samples = move_to_device(samples, model.device)
+        parts.append(model.object_embeddings(samples["point_cloud"]).float().cpu().numpy())
+    shards = all_gather_object_list(np.concatenate(parts) if parts else None)
+    first = next(shard for shard in shards if shard is not None)
+    embeds = np.empty((len(dataset), *first.shape[1:]), dtype=np.float32)
+    for shard_rank, shard in enumerate(shards):
+        if shard is not None:
+            embeds[shard_rank::world_size] = shard
+    return embeds

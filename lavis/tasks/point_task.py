@@ -1,0 +1,180 @@
+"""What every task shares: batches to device, records gathered once, predictions and metrics written.
+
+A task turns batches into per-item records (`valid_step`), and the whole split's records into scores
+(`score`). Everything between is here: each rank's records are gathered by id, exactly once, without
+shared files; rank 0 scores and writes `<name>.json` (predictions) and `<name>_metrics.json` beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is_main_process
+from lavis.common.errors import EvaluationError
+from lavis.common.registry import registry
+from lavis.datasets.data_utils import move_to_device
+from lavis.evaluation.records import (
+    build_metrics_record,
+    config_hash,
+    file_sha256,
+    git_commit,
+    validate_ids,
+    write_json_atomic,
+)
+from lavis.tasks.base_task import BaseTask
+from tqdm import tqdm
+
+
+@dataclass
+class Scores:
+    """What a task found on one split.
+
+    Attributes:
+        metrics: {name: {"value": …, "ci95": [low, high] | None}}.
+        baselines: {baseline: {metric: value}}.
+        agg_metrics: the number that selects the best checkpoint, larger is better.
+        extra: anything else for the metrics file (tables, decoding settings).
+        predictions: what is written as the predictions file; None writes the records.
+    """
+
+    metrics: dict[str, Any]
+    baselines: dict[str, dict[str, Any]]
+    agg_metrics: float
+    extra: dict[str, Any] = field(default_factory=dict)
+    predictions: Any = None
+
+
+class PointTask(BaseTask):
+    """Base of the tasks on point clouds.
+
+    Class attributes:
+        name: written into the metrics file.
+        id_key: the records' id field.
+    """
+
+    name = "point_task"
+    id_key = "instance_id"
+
+    def __init__(self, run_cfg: Any) -> None:
+        super().__init__()
+        self.run_cfg = run_cfg
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> PointTask:
+        """Build from the whole config."""
+        return cls(cfg.run_cfg)
+
+    def train_step(self, model: Any, samples: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the model's losses; the runner reads `loss` and logs the rest."""
+        return model(samples)
+
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+        """Turn a batch into one record per item."""
+        raise TypeError(f"{type(self).__name__} has to define valid_step()")
+
+    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
+        """Turn the whole split's records into scores; called on rank 0."""
+        raise TypeError(f"{type(self).__name__} has to define score()")
+
+    def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
+        """Prepare what needs every rank, e.g. class embeddings or a baseline's features."""
+
+    @torch.no_grad()
+    def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Run this rank's share of a split."""
+        records: list[dict[str, Any]] = []
+        progress = tqdm(data_loader, desc=self.name, disable=not is_main_process())
+        for samples in progress:
+            records += self.valid_step(model, move_to_device(samples, model.device))
+        return records
+
+    def after_evaluation(
+        self,
+        val_result: list[dict[str, Any]],
+        split_name: str,
+        epoch: int | str,
+        dataset: Any = None,
+        model: Any = None,
+        runner: Any = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Gather, check, score and write.
+
+        Returns:
+            `agg_metrics` and every metric's value, the same on every rank.
+
+        Raises:
+            EvaluationError: on every rank, when ids are missing, doubled or unknown.
+        """
+        gathered = [record for part in all_gather_object_list(val_result) for record in part]
+        outcome: dict[str, Any] = {}
+        if is_main_process():
+            try:
+                outcome = self._score_and_write(gathered, split_name, epoch, dataset, model, runner)
+            except EvaluationError as error:
+                outcome = {"error": str(error)}
+        outcome = broadcast_object(outcome)
+        if "error" in outcome:
+            raise EvaluationError(outcome["error"])
+        return outcome
+
+    def _score_and_write(
+        self,
+        records: list[dict[str, Any]],
+        split_name: str,
+        epoch: int | str,
+        dataset: Any,
+        model: Any,
+        runner: Any,
+    ) -> dict[str, Any]:
+        expected_ids = self.expected_ids(dataset)
+        validate_ids(expected_ids, records, self.id_key)
+        records.sort(key=lambda record: str(record[self.id_key]))
+        scores = self.score(records, dataset, model)
+        stem = split_name if runner.evaluate_only else f"{split_name}_epoch{epoch}"
+        predictions = records if scores.predictions is None else scores.predictions
+        paths = write_results(
+            Path(runner.result_dir), stem, predictions, self.metrics_record(scores, split_name, records, runner)
+        )
+        for path in paths:
+            print(f"result written to {path}", flush=True)
+        values = {name: entry["value"] for name, entry in scores.metrics.items()}
+        logging.info("%s %s: %s", self.name, split_name, values)
+        return {"agg_metrics": float(scores.agg_metrics)} | values
+
+    def expected_ids(self, dataset: Any) -> list[str]:
+        """Ids that must be scored: those of the split."""
+        return [str(entry["instance_id"]) for entry in dataset.annotation]
+
+    def metrics_record(
+        self, scores: Scores, split_name: str, records: list[dict[str, Any]], runner: Any
+    ) -> dict[str, Any]:
+        """Compose the metrics file: scores beside baselines, and what they were measured with."""
+        checkpoint = getattr(runner, "evaluated_checkpoint", None)
+        return build_metrics_record(
+            task=self.name,
+            split=split_name,
+            metrics=scores.metrics,
+            baselines=scores.baselines,
+            n_expected=len(records),
+            n_scored=len(records),
+            config_hash=config_hash(runner.config.to_dict()),
+            git_commit=git_commit(registry.get_path("repo_root")),
+            seed=int(self.run_cfg.get("seed", 42)),
+            checkpoint_hash=file_sha256(checkpoint) if checkpoint else None,
+            extra=scores.extra,
+        )
+
+
+def write_results(
+    folder: Path, stem: str, predictions: Any, metrics: dict[str, Any]
+) -> tuple[Path, Path]:
+    """Write predictions and metrics beside each other; returns their paths."""
+    return (
+        write_json_atomic(folder / f"{stem}.json", predictions),
+        write_json_atomic(folder / f"{stem}_metrics.json", metrics),
+    )
