@@ -1,0 +1,196 @@
+"""Load published encoder weights and say exactly what was loaded."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lavis.common.errors import CheckpointError, explain
+
+_logger = logging.getLogger(__name__)
+
+WRAPPERS = ("state_dict", "model", "base_model")
+TOWER_PREFIX = "point_encoder."
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What happened to every key.
+
+    Attributes:
+        path: file that was read.
+        loaded: keys copied into the encoder.
+        missing: keys of the encoder that the file lacks.
+        unexpected: keys of the file that the encoder lacks.
+        shape_mismatch: (key, shape in the file, shape in the encoder).
+        other_towers: keys of other parts of a whole-model file (image and text towers, heads).
+    """
+
+    path: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    shape_mismatch: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    other_towers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return one line of counts and one line for each kind of difference."""
+        lines = [
+            f"{self.path}: loaded {len(self.loaded)}, missing {len(self.missing)}, "
+            f"unexpected {len(self.unexpected)}, shape mismatch {len(self.shape_mismatch)}, "
+            f"other towers {len(self.other_towers)}"
+        ]
+        lines += [f"  missing: {', '.join(self.missing)}"] if self.missing else []
+        lines += [f"  unexpected: {', '.join(self.unexpected)}"] if self.unexpected else []
+        lines += [
+            f"  shape mismatch: {key} is {found} in the file, {wanted} in the encoder"
+            for key, found, wanted in self.shape_mismatch
+        ]
+        return "\n".join(lines)
+
+
+def load_encoder_checkpoint(
+    encoder: nn.Module,
+    path: str | Path,
+    allow_missing: Iterable[str] = (),
+    allow_unexpected: Iterable[str] = (),
+) -> CheckpointReport:
+    """Load weights into an encoder, strictly unless a difference is listed.
+
+    The file may be a bare state dict or wrap one under state_dict / model / base_model; prefixes
+    `module.` and `point_encoder.` are removed. In a whole-model file (some keys under
+    `point_encoder.`) the keys of the other towers are set aside and counted in the report.
+    Nothing is loaded when the check fails.
+
+    Args:
+        encoder: module whose state dict uses the published names.
+        path: .pt / .pth (read with weights_only) or .safetensors.
+        allow_missing: keys, or patterns such as ``"cls_*"``, that the file may lack.
+        allow_unexpected: keys or patterns that the file may have in excess.
+
+    Returns:
+        The report, also logged.
+
+    Raises:
+        CheckpointError: unreadable file, or a difference that is not allowed.
+    """
+    found, other_towers = _encoder_keys(_unwrap(_read(Path(path)), path))
+    wanted = encoder.state_dict()
+    mismatch = tuple(
+        (key, tuple(found[key].shape), tuple(wanted[key].shape))
+        for key in wanted
+        if key in found and found[key].shape != wanted[key].shape
+    )
+    mismatched = {key for key, _, _ in mismatch}
+    report = CheckpointReport(
+        path=str(path),
+        loaded=tuple(key for key in wanted if key in found and key not in mismatched),
+        missing=tuple(key for key in wanted if key not in found),
+        unexpected=tuple(key for key in found if key not in wanted),
+        shape_mismatch=mismatch,
+        other_towers=other_towers,
+    )
+    refused = _not_allowed(report.missing, allow_missing)
+    refused += _not_allowed(report.unexpected, allow_unexpected)
+    if refused or mismatch or not report.loaded:
+        raise CheckpointError(
+            explain(
+                f"The checkpoint does not fit the encoder.\n{report}",
+                where=str(path),
+                expected="exactly the encoder's keys and shapes",
+                fix="match the sizes in the yaml (depth, trans_dim, point_dims, stem_dims …) or "
+                "list accepted differences in allow_missing / allow_unexpected",
+            )
+        )
+    encoder.load_state_dict({key: found[key] for key in report.loaded}, strict=False)
+    _logger.info("%s", report)
+    return report
+
+
+def _not_allowed(keys: Iterable[str], allowed: Iterable[str]) -> list[str]:
+    """Return the keys that match no allowed pattern."""
+    patterns = (allowed,) if isinstance(allowed, str) else tuple(allowed)
+    return [key for key in keys if not any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def _read(path: Path) -> Any:
+    """Read a checkpoint without running code from it."""
+    if not path.is_file():
+        raise CheckpointError(
+            explain("Checkpoint not found.", where=str(path), fix="check the path in the yaml")
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # ULIP stores its command line beside the weights; a Namespace only holds values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+    except Exception as error:
+        # safetensors has its own error type, known only where the package is installed.
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Explain a damaged file or one that holds more than tensors."""
+    return explain(
+        "Checkpoint cannot be read.",
+        where=str(path),
+        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        expected=".pt/.pth holding tensors and plain values, or .safetensors",
+        fix="download it again; for a file with Python objects, save its state dict alone",
+    )
+
+
+def _unwrap(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the state dict inside the known wrappers."""
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    tensors = (
+        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise CheckpointError(
+            explain(
+                "The file holds no state dict.",
+                where=str(path),
+                got=f"{type(content).__name__} with keys {sorted(map(str, content))[:8]}"
+                if isinstance(content, Mapping)
+                else type(content).__name__,
+                expected=f"tensors by name, bare or under one of {list(WRAPPERS)}",
+            )
+        )
+    return tensors
+
+
+def _encoder_keys(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Strip prefixes; return the encoder's tensors and the names of other towers' tensors."""
+    bare = {key.removeprefix("module."): value for key, value in tensors.items()}
+    tower = {
+        key.removeprefix(TOWER_PREFIX): value
+        for key, value in bare.items()
+        if key.startswith(TOWER_PREFIX)
+    }
+    if not tower:
+        return bare, ()
+    others = tuple(key for key in bare if not key.startswith(TOWER_PREFIX))
+    return tower, others

@@ -1,0 +1,64 @@
+"""Encoder classes by yaml name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.models.point_encoders.base import PointEncoder
+
+_ENCODERS: dict[str, type[PointEncoder]] = {}
+EncoderClass = TypeVar("EncoderClass", bound=type[PointEncoder])
+
+
+def register_point_encoder(*names: str) -> Callable[[EncoderClass], EncoderClass]:
+    """Register an encoder class under one or more names.
+
+    Raises:
+        ConfigError: when a name is taken by another class.
+    """
+
+    def register(encoder_class: EncoderClass) -> EncoderClass:
+        for name in names:
+            taken = _ENCODERS.setdefault(name, encoder_class)
+            if taken is not encoder_class:
+                raise ConfigError(
+                    explain(
+                        f"Point encoder name {name!r} is taken.",
+                        got=encoder_class.__qualname__,
+                        expected=f"another name than that of {taken.__qualname__}",
+                    )
+                )
+        return encoder_class
+
+    return register
+
+
+def point_encoder_names() -> list[str]:
+    """Return all registered names, sorted."""
+    return sorted(_ENCODERS)
+
+
+def build_point_encoder(cfg: Mapping[str, Any]) -> PointEncoder:
+    """Build an encoder from its yaml section.
+
+    Args:
+        cfg: `name` and the keys of that encoder (see its config class), e.g.
+            ``{"name": "point_bert", "num_group": 64, "point_dims": 6}``; dict or DictConfig.
+
+    Raises:
+        ConfigError: missing or unknown name, or a key that the encoder does not read.
+    """
+    options = {str(key): value for key, value in cfg.items()}
+    name = options.pop("name", None)
+    if name not in _ENCODERS:
+        raise ConfigError(
+            explain(
+                f"Unknown point encoder.{nearest(str(name), _ENCODERS)}",
+                where="point_encoder.name",
+                got=name,
+                expected=f"one of {point_encoder_names()}",
+            )
+        )
+    return _ENCODERS[name].from_config(options)
