@@ -1,9 +1,8 @@
 """Compiled CPU point operators: numba kernels over one cloud, threads over the batch.
 
 The indices equal `reference.py` bit for bit. Distances are compiled without fast-math, so LLVM
-neither fuses nor reorders their roundings; only the maximum and minimum over already rounded,
-never-NaN, never-negative distances carry `nnan nsz`, which lets LLVM vectorise them and cannot
-change a value.
+neither fuses nor reorders their roundings; only the maximum over already rounded, never-NaN,
+never-negative distances carries `nnan nsz`, which lets LLVM vectorise it and cannot change a value.
 
 Threads are plain Python threads around nogil kernels, as many as `torch.get_num_threads()`, and
 live for one call: no thread pool to survive a fork, so the operators are safe in DataLoader
@@ -21,10 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Points per block: the block maximum decides which block is searched for the arg-max, and a block
-# whose minimum is too far is skipped whole by kNN. 256 floats x 4 arrays stay in the L1 cache.
+# Points per block: the block maximum decides which block is searched for the arg-max; the four
+# arrays of a block stay in the L1 cache.
 _FPS_BLOCK = 512
-_KNN_BLOCK = 64
+
+# Point i belongs to lane i % lanes, so lane minima are element-wise and vectorise as they are.
+_KNN_LANES = 256
 
 _ORDERED = {"nnan", "nsz"}
 
@@ -36,25 +37,6 @@ def _maximum(values: np.ndarray) -> np.float32:
     for i in range(values.shape[0]):
         largest = max(largest, values[i])
     return largest
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_ORDERED)
-def _minimum(values: np.ndarray) -> np.float32:
-    """Return the smallest of non-negative, non-NaN values."""
-    smallest = np.float32(np.inf)
-    for i in range(values.shape[0]):
-        smallest = min(smallest, values[i])
-    return smallest
-
-
-@numba.njit(nogil=True, cache=True)
-def _distances(x, y, z, center_x, center_y, center_z, out) -> None:
-    """Write squared distances of points x, y, z [n] to one centre into out [n]."""
-    for i in range(out.shape[0]):
-        dx = x[i] - center_x
-        dy = y[i] - center_y
-        dz = z[i] - center_z
-        out[i] = dx * dx + dy * dy + dz * dz
 
 
 @numba.njit(nogil=True, cache=True)
@@ -93,43 +75,74 @@ def _fps_cloud(axes, start, picked) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _insert(distance, index, count, kept_distance, kept_index) -> None:
-    """Insert behind all kept entries that are not farther: equal distances keep index order."""
-    slot = count
-    while slot > 0 and kept_distance[slot - 1] > distance:
-        kept_distance[slot] = kept_distance[slot - 1]
+def _distances(x, y, z, qx, qy, qz, distance, lane_minimum) -> None:
+    """Write distance [N] to a query and, per lane j, the minimum over distance[j::lanes]."""
+    lanes = lane_minimum.shape[0]
+    lane_minimum[:] = np.float32(np.inf)
+    for low in range(0, x.shape[0], lanes):
+        width = min(lanes, x.shape[0] - low)
+        row_x, row_y, row_z = x[low : low + width], y[low : low + width], z[low : low + width]
+        row, least = distance[low : low + width], lane_minimum[:width]
+        for j in range(width):
+            dx = row_x[j] - qx
+            dy = row_y[j] - qy
+            dz = row_z[j] - qz
+            value = dx * dx + dy * dy + dz * dz
+            row[j] = value
+            least[j] = value if value < least[j] else least[j]
+
+
+@numba.njit(nogil=True, cache=True)
+def _keep(distance, index, count, kept, kept_index) -> int:
+    """Insert an entry into the kept ones, sorted by (distance, index); return their number."""
+    k = kept.shape[0]
+    if count == k:
+        last = k - 1
+        if distance > kept[last] or (distance == kept[last] and index > kept_index[last]):
+            return count
+        slot = last
+    else:
+        slot = count
+        count += 1
+    while slot > 0 and (
+        kept[slot - 1] > distance or (kept[slot - 1] == distance and kept_index[slot - 1] > index)
+    ):
+        kept[slot] = kept[slot - 1]
         kept_index[slot] = kept_index[slot - 1]
         slot -= 1
-    kept_distance[slot] = distance
+    kept[slot] = distance
     kept_index[slot] = index
+    return count
 
 
 @numba.njit(nogil=True, cache=True)
 def _knn_cloud(query, axes, neighbors) -> None:
-    """Fill neighbors [S,k] for query [S,3] in one cloud axes [3,N], scanning in index order."""
+    """Fill neighbors [S,k] for query [S,3] in one cloud axes [3,N].
+
+    The k-th smallest lane minimum bounds the k-th smallest distance from above, because k lanes
+    hold a point each that is not farther; only lanes that reach below it are looked at again.
+    """
     x, y, z = axes[0], axes[1], axes[2]
     num_points = x.shape[0]
     k = neighbors.shape[1]
-    block = np.empty(_KNN_BLOCK, dtype=np.float32)
-    kept = np.empty(k + 1, dtype=np.float32)  # one spare slot takes the entry that drops out
-    kept_index = np.empty(k + 1, dtype=np.int64)
+    lanes = max(_KNN_LANES, 4 * k)
+    distance = np.empty(num_points, dtype=np.float32)
+    lane_minimum = np.empty(lanes, dtype=np.float32)
+    kept = np.empty(k, dtype=np.float32)
+    kept_index = np.empty(k, dtype=np.int64)
     for row in range(query.shape[0]):
-        qx, qy, qz = query[row, 0], query[row, 1], query[row, 2]
+        _distances(x, y, z, query[row, 0], query[row, 1], query[row, 2], distance, lane_minimum)
         count = 0
-        for low in range(0, num_points, _KNN_BLOCK):
-            high = min(low + _KNN_BLOCK, num_points)
-            distance = block[: high - low]
-            _distances(x[low:high], y[low:high], z[low:high], qx, qy, qz, distance)
-            # A later point at the same distance loses to every kept one, hence "not smaller".
-            if count == k and not _minimum(distance) < kept[k - 1]:
-                continue
-            for i in range(high - low):
-                if count < k:
-                    _insert(distance[i], low + i, count, kept, kept_index)
-                    count += 1
-                elif distance[i] < kept[k - 1]:
-                    _insert(distance[i], low + i, k, kept, kept_index)
-        neighbors[row, :] = kept_index[:k]
+        for lane in range(lanes):
+            count = _keep(lane_minimum[lane], lane, count, kept, kept_index)
+        bound = kept[k - 1]  # infinite when there are fewer points than k lanes
+        count = 0
+        for lane in range(min(lanes, num_points)):
+            if lane_minimum[lane] <= bound:
+                for i in range(lane, num_points, lanes):
+                    if distance[i] <= bound:
+                        count = _keep(distance[i], i, count, kept, kept_index)
+        neighbors[row, :] = kept_index
 
 
 def _each_cloud(kernel: Callable[[int], None], batch_size: int) -> None:
