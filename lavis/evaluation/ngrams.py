@@ -103,6 +103,11 @@ def _lookup(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndar
     return np.where(keys[position] == wanted, values[position], 0)
 
 
+def _sum_by(index: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Sum values per index, [size] float64 (bincount alone turns to integers on empty input)."""
+    return np.bincount(index, values, minlength=size).astype(np.float64)
+
+
 def bleu_statistics(corpus: Corpus) -> np.ndarray:
     """Per-item sufficient statistics of BLEU, whose sums give the corpus score.
 
@@ -121,7 +126,7 @@ def bleu_statistics(corpus: Corpus) -> np.ndarray:
         clipped = np.minimum(
             table.count[~is_reference], _lookup(reference_key, largest, key[~is_reference])
         )
-        rows[:, order] = np.bincount(table.caption[~is_reference], clipped, minlength=n)
+        rows[:, order] = _sum_by(table.caption[~is_reference], clipped, n)
         rows[:, MAX_ORDER + order] = np.maximum(0, corpus.length[:n] - order)
     rows[:, -2] = corpus.length[:n]
     rows[:, -1] = _closest_reference_length(corpus)
@@ -156,7 +161,7 @@ def cider_per_item(corpus: Corpus) -> np.ndarray:
     penalty = np.exp(-(delta.astype(np.float64) ** 2) / (2 * SIGMA**2))
     similarity = sum(_clipped_cosine(corpus, table) for table in corpus.tables) * penalty
     n_references = np.bincount(corpus.item[n:], minlength=n)
-    total = np.bincount(corpus.item[n:], similarity / MAX_ORDER, minlength=n)
+    total = _sum_by(corpus.item[n:], similarity / MAX_ORDER, n)
     return 10.0 * total / n_references
 
 
@@ -168,14 +173,11 @@ def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
     document_frequency = np.bincount(np.unique(key[is_reference]) % width, minlength=width)
     idf = np.log(float(n)) - np.log(np.maximum(1.0, document_frequency))
     weight = table.count * idf[table.code]
-    norm = np.sqrt(np.bincount(table.caption, weight**2, minlength=len(corpus.item)))
+    norm = np.sqrt(_sum_by(table.caption, weight**2, len(corpus.item)))
     reference_weight = weight[is_reference]
     hypothesis_weight = _lookup(key[~is_reference], weight[~is_reference], key[is_reference])
-    dot = np.bincount(
-        table.caption[is_reference] - n,
-        np.minimum(hypothesis_weight, reference_weight) * reference_weight,
-        minlength=len(corpus.item) - n,
-    )
+    clipped = np.minimum(hypothesis_weight, reference_weight) * reference_weight
+    dot = _sum_by(table.caption[is_reference] - n, clipped, len(corpus.item) - n)
     norms = norm[n:] * norm[:n][corpus.item[n:]]
     return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
 

@@ -92,7 +92,8 @@ def retrieval_scores(
         raise EvaluationError(
             explain("a similarity matrix has two axes", got=similarity.shape, expected="[Nq,Ng]")
         )
-    return _score_blocks([similarity], positives, *similarity.shape, query_ids, top_k)
+    n_queries, n_gallery = similarity.shape
+    return _score_blocks([similarity], positives, n_queries, n_gallery, query_ids, top_k)
 
 
 def streamed_retrieval_scores(
@@ -107,8 +108,8 @@ def streamed_retrieval_scores(
 ) -> RetrievalScores:
     """Score embeddings without holding more than `query_block` rows of the matrix.
 
-    One side may have Q query tokens per item: [Nq,E] texts against [Ng,Q,E] objects, or
-    [Nq,Q,E] objects against [Ng,E] texts. Peak memory is query_block * Ng scores plus
+    Texts are [Nq,E] against objects [Ng,Q,E], or objects [Nq,Q,E] against texts [Ng,E]; objects
+    against objects have Q tokens on both sides. Peak memory is query_block * Ng scores plus
     query_block * gallery_block * Q products.
 
     Args:
@@ -130,14 +131,26 @@ def streamed_retrieval_scores(
 
 
 def max_similarity(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> np.ndarray:
-    """PTC score max_q z_q . t between [Nq,E] | [Nq,Q,E] and [Ng,E] | [Ng,Q,E] -> [Nq,Ng]."""
-    queries, gallery = np.asarray(query_embeds), np.asarray(gallery_embeds)
-    flat_queries = queries.reshape(-1, queries.shape[-1])
-    flat_gallery = gallery.reshape(-1, gallery.shape[-1])
-    scores = flat_queries @ flat_gallery.T  # [Nq*Q,Ng*Q]
-    return scores.reshape(
-        len(queries), -1, len(gallery), flat_gallery.shape[0] // len(gallery)
-    ).max(axis=(1, 3))
+    """PTC score max_q z_q . t between [Nq,E] | [Nq,Q,E] and [Ng,E] | [Ng,Q,E] -> [Nq,Ng].
+
+    Half precision (a compact memory map) is multiplied in float32.
+    """
+    queries, gallery = _at_least_float32(query_embeds), _at_least_float32(gallery_embeds)
+    width = queries.shape[-1]
+    scores = queries.reshape(-1, width) @ gallery.reshape(-1, width).T  # [Nq*Q,Ng*Q]
+    return scores.reshape(len(queries), _tokens(queries), len(gallery), _tokens(gallery)).max(
+        axis=(1, 3)
+    )
+
+
+def _at_least_float32(embeds: np.ndarray) -> np.ndarray:
+    embeds = np.asarray(embeds)
+    return embeds.astype(np.result_type(embeds.dtype, np.float32), copy=False)
+
+
+def _tokens(embeds: np.ndarray) -> int:
+    """Q of [N,Q,E], 1 of [N,E]."""
+    return np.shape(embeds)[1] if np.ndim(embeds) == 3 else 1
 
 
 def _check_embeddings(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> None:
@@ -158,6 +171,8 @@ def _similarity_blocks(
     query_embeds: np.ndarray, gallery_embeds: np.ndarray, query_block: int, gallery_block: int
 ) -> Iterator[np.ndarray]:
     """Yield rows [<=query_block,Ng] of the similarity matrix in query order."""
+    if _tokens(gallery_embeds) > 1:  # object to object: Q * Q products per pair
+        gallery_block = max(1, gallery_block // _tokens(query_embeds))
     for begin in range(0, len(query_embeds), query_block):
         queries = query_embeds[begin : begin + query_block]
         yield np.concatenate(

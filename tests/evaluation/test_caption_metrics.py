@@ -1,0 +1,160 @@
+"""Caption metrics: equality with pycocoevalcap, invariances, bad input."""
+
+import random
+
+import numpy as np
+import pytest
+
+from lavis.common.errors import EvaluationError
+from lavis.evaluation.captioning import BLEU_NAMES, caption_scores, diversity
+from lavis.evaluation.ngrams import longest_common_subsequence
+from lavis.evaluation.tokenization import tokenize_caption
+
+
+def random_corpus(seed, n_items=120, n_words=40, shortest=1):
+    """Captions and 1-3 references over a small skewed vocabulary, so that n-grams repeat."""
+    generator = random.Random(seed)
+
+    def sentence():
+        length = generator.randint(shortest, 14)
+        return " ".join(f"w{int(n_words * generator.random() ** 3)}" for _ in range(length))
+
+    predictions = {f"id{k}": sentence() for k in range(n_items)}
+    references = {i: [sentence() for _ in range(generator.randint(1, 3))] for i in predictions}
+    for i in list(predictions)[::4]:  # some captions share long stretches with a reference
+        predictions[i] = references[i][0] + " w1"
+    return predictions, references
+
+
+def score_words(predictions, references):
+    return caption_scores(predictions, references, tokenize=str.split, tokenizer_name="split")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bleu_rouge_and_cider_equal_pycocoevalcap(seed):
+    bleu = pytest.importorskip("pycocoevalcap.bleu.bleu")
+    cider = pytest.importorskip("pycocoevalcap.cider.cider")
+    rouge = pytest.importorskip("pycocoevalcap.rouge.rouge")
+    predictions, references = random_corpus(seed)
+    predictions["id3"] = ""
+    scores = score_words(predictions, references)
+    wrapped = {i: [caption] for i, caption in predictions.items()}
+    corpus, items = bleu.Bleu(4).compute_score(references, wrapped, verbose=0)
+    for k, name in enumerate(BLEU_NAMES):
+        assert scores.values[name] == pytest.approx(corpus[k], abs=1e-6)
+        np.testing.assert_allclose(scores.per_item[name], items[k], atol=1e-6)
+    for name, scorer in (("cider", cider.Cider()), ("rouge_l", rouge.Rouge())):
+        value, per_item = scorer.compute_score(references, wrapped)
+        assert scores.values[name] == pytest.approx(value, abs=1e-6)
+        np.testing.assert_allclose(scores.per_item[name], per_item, atol=1e-6)
+    assert scores.values["cider"] > 0.5
+
+
+@pytest.mark.parametrize("captions", [["a b c"], ["a", "b"], ["", ""]])
+def test_tiny_corpora_equal_pycocoevalcap(captions):
+    cider = pytest.importorskip("pycocoevalcap.cider.cider")
+    bleu = pytest.importorskip("pycocoevalcap.bleu.bleu")
+    predictions = dict(enumerate(captions))
+    references = {i: ["a b"] for i in predictions}
+    scores = score_words(predictions, references)
+    wrapped = {i: [caption] for i, caption in predictions.items()}
+    assert scores.values["cider"] == cider.Cider().compute_score(references, wrapped)[0]
+    corpus, _ = bleu.Bleu(4).compute_score(references, wrapped, verbose=0)
+    np.testing.assert_allclose([scores.values[n] for n in BLEU_NAMES], corpus, atol=1e-9)
+
+
+def test_order_of_items_changes_no_metric():
+    predictions, references = random_corpus(5)
+    first = score_words(predictions, references)
+    ids = list(predictions)
+    random.Random(1).shuffle(ids)
+    second = score_words(
+        {i: predictions[i] for i in reversed(ids)}, {i: references[i] for i in ids}
+    )
+    assert second.ids == ids
+    for name, entry in first.metrics(n_resamples=50).items():
+        other = second.metrics(n_resamples=50)[name]
+        assert other["value"] == (entry["value"] and pytest.approx(entry["value"], abs=1e-12))
+        if entry["ci95"]:
+            assert other["ci95"] == pytest.approx(entry["ci95"], abs=1e-12)
+
+
+def test_perfect_predictions_score_the_maximum():
+    references = {i: [group[0]] for i, group in random_corpus(3, shortest=5)[1].items()}
+    scores = caption_scores({i: group[0] for i, group in references.items()}, references)
+    for name in (*BLEU_NAMES, "rouge_l"):
+        assert scores.values[name] == pytest.approx(1.0, abs=1e-6)
+    assert scores.values["cider"] == pytest.approx(10.0, abs=1e-6)
+
+
+def test_empty_predictions_score_zero_and_are_counted():
+    scores = caption_scores(
+        {1: "", 2: "  .", 3: "red brick"}, {k: ["red brick"] for k in (1, 2, 3)}
+    )
+    assert scores.n_empty == 2
+    assert scores.n_scored == 3
+    assert scores.per_item["rouge_l"].tolist() == [0.0, 0.0, pytest.approx(1.0)]
+    assert scores.per_item["bleu_1"][:2].max() < 1e-6
+
+
+def test_metrics_have_intervals_and_name_what_is_unavailable():
+    scores = caption_scores(*random_corpus(4))
+    metrics = scores.metrics(n_resamples=200)
+    assert metrics["meteor"] == {"value": None, "ci95": None}
+    assert "Java" in scores.unavailable["meteor"]
+    assert scores.tokenizer == "simple-ptb"
+    for name in (*BLEU_NAMES, "rouge_l", "cider", "mean_length"):
+        low, high = metrics[name]["ci95"]
+        assert low <= metrics[name]["value"] <= high
+        assert low < high
+
+
+def test_diversity_counts_distinct_captions_and_ngrams():
+    result = diversity([["a", "b", "a"], ["a", "b", "a"], ["c"], []])
+    assert result["distinct_captions"] == 3
+    assert result["distinct_1"] == pytest.approx(3 / 7)
+    assert result["distinct_2"] == pytest.approx(2 / 4)
+    assert result["mean_length"] == pytest.approx(7 / 4)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "named"),
+    [
+        ({"a": "x"}, {"a": ["x"], "b7": ["y"]}, "1 missing: 'b7'"),
+        ({"a": "x", "z9": "y"}, {"a": ["x"]}, "1 unexpected: 'z9'"),
+        ({3001: "x"}, {"3001": ["x"]}, "3001"),
+        ({"a": "x"}, {"a": []}, "'a'"),
+        ({"a": "x"}, {"a": ["ok", " "]}, "'a'"),
+        ({"a": "x"}, {"a": "not a list"}, "'a'"),
+        ({"a": None}, {"a": ["x"]}, "'a'"),
+        ({}, {}, "no captions"),
+    ],
+)
+def test_bad_input_is_refused_by_name(predictions, references, named):
+    with pytest.raises(EvaluationError, match=named):
+        caption_scores(predictions, references)
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A Brick, 2 x 4 (left-handed).", "a brick 2 x 4 left-handed"),
+        ("It’s 1.5 wide; isn't 1/2!", "it 's 1.5 wide is n't 1/2"),
+        ("a 3D–model  [2×4]", "a 3d model 2 × 4"),
+        (" ... ", ""),
+    ],
+)
+def test_tokenizer_lowers_splits_contractions_and_drops_punctuation(caption, words):
+    assert " ".join(tokenize_caption(caption)) == words
+
+
+def test_bit_parallel_subsequence_equals_dynamic_programming():
+    generator = random.Random(0)
+    for _ in range(50):
+        first, second = (generator.choices("abcd", k=generator.randint(0, 70)) for _ in range(2))
+        table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+        for i, a in enumerate(first, 1):
+            for j, b in enumerate(second, 1):
+                longer = max(table[i - 1][j], table[i][j - 1])
+                table[i][j] = table[i - 1][j - 1] + 1 if a == b else longer
+        assert longest_common_subsequence(first, second) == table[-1][-1]

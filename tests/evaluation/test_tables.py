@@ -1,0 +1,98 @@
+"""The README's results table is generated and can be checked."""
+
+import json
+
+import pytest
+
+from lavis.common.errors import EvaluationError
+from lavis.evaluation.records import build_metrics_record, write_json_atomic
+from lavis.evaluation.tables import BEGIN, END, main, results_table, update_readme
+
+
+def record(task, metrics, baselines, **extra):
+    return build_metrics_record(
+        task, "test", metrics, baselines, 7, 7, None, None, 1, None, extra=extra
+    )
+
+
+RETRIEVAL = record(
+    "point_retrieval",
+    {
+        "recall_at_5": {"value": 0.4567, "ci95": [0.4, 0.5]},
+        "median_rank": {"value": 12.0, "ci95": None},
+    },
+    {"chance": {"recall_at_5": 0.0071}},
+)
+CAPTIONS = record(
+    "point_captioning",
+    {"cider": {"value": 1.234, "ci95": [1.1, 1.3]}, "spice": {"value": None, "ci95": None}},
+    {"nearest_neighbour": {"cider": 0.9}, "random": {"cider": 0.1}},
+    name="bricks_full",
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A README with the markers and one published result."""
+    readme, results = tmp_path / "README.md", tmp_path / "docs" / "results"
+    readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    write_json_atomic(results / "bricks.json", [RETRIEVAL, CAPTIONS])
+    return readme, results
+
+
+def test_every_score_stands_beside_every_baseline():
+    header, _, *rows = results_table([RETRIEVAL, CAPTIONS]).splitlines()
+    assert header == (
+        "| Run | Task | Split | n | Metric | Score [95% CI] | chance | nearest neighbour | random |"
+    )
+    assert rows[0] == (
+        "| – | point_retrieval | test | 7 | recall at 5 | **45.7** [40.0, 50.0] | 0.7 | – | – |"
+    )
+    assert rows[1] == "| – | point_retrieval | test | 7 | median rank | 12 | – | – | – |"
+    assert rows[2] == (
+        "| bricks_full | point_captioning | test | 7 | cider | **123.4** [110.0, 130.0] | – | 90.0 "
+        "| 10.0 |"
+    )
+    assert not rows[3].startswith("|")  # a metric without a value has no row
+
+
+def test_readme_round_trip(project):
+    readme, results = project
+    assert not update_readme(readme, results, check=True)
+    assert "old" in readme.read_text()
+    assert not update_readme(readme, results)
+    assert update_readme(readme, results, check=True)
+    text = readme.read_text()
+    assert text.startswith(f"# Title\n\n{BEGIN}\n| Run ")
+    assert text.endswith(f"{END}\n\nafter\n")
+    assert "| bricks | point_retrieval |" in text
+
+
+def test_command_line_reports_and_fails_when_out_of_date(project, capsys):
+    readme, results = project
+    arguments = ["--readme", str(readme), "--results", str(results)]
+    assert main([*arguments, "--check"]) == 1
+    assert "out of date" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
+
+
+def test_a_readme_without_markers_or_a_bad_result_is_refused(project, capsys):
+    readme, results = project
+    (results / "odd.json").write_text(json.dumps({"task": "x", "schema_version": 99}))
+    with pytest.raises(EvaluationError, match=r"odd\.json"):
+        update_readme(readme, results)
+    (results / "odd.json").write_text("{")
+    assert main(["--readme", str(readme), "--results", str(results)]) == 1
+    assert "odd.json" in capsys.readouterr().err
+    (results / "odd.json").unlink()
+    readme.write_text("# no markers")
+    with pytest.raises(EvaluationError, match="results:begin"):
+        update_readme(readme, results)
+
+
+def test_no_results_yet_is_said(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}")
+    update_readme(readme, tmp_path / "nothing")
+    assert "No published results yet" in readme.read_text()
