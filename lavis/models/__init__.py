@@ -29,3 +29,5 @@ def load_model(name: str, model_type: str, is_eval: bool = False, device: str = 
     config = OmegaConf.load(model_cls.default_config_path(model_type))
     model = model_cls.from_config(config.model).to(device)
     return model.eval() if is_eval else model
+
+from lavis.models.point_blip_models import point_blip, point_blip_llm  # noqa: E402, F401

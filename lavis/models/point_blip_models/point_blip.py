@@ -46,6 +46,8 @@ class PointBlip(PointBlipBase):
         max_txt_len: longest caption in tokens; longer ones are cut.
         loss_weights: weight of `ptc`, `ptm`, `ptg`; a loss of weight 0 is not computed.
         label_smoothing: for PTC targets and PTG.
+        matching_batch: PTM on so many pairs of a batch, with hard negatives from all of it; None is
+            every pair, as published. PTM is half of a step, so a small CPU budget buys more steps.
         backbone: arguments of `PointBlipBase`.
     """
 
@@ -60,6 +62,7 @@ class PointBlip(PointBlipBase):
         max_txt_len: int = 32,
         loss_weights: dict[str, float] | None = None,
         label_smoothing: float = 0.1,
+        matching_batch: int | None = None,
         **backbone: Any,
     ) -> None:
         super().__init__(**backbone)
@@ -71,6 +74,7 @@ class PointBlip(PointBlipBase):
         self.max_txt_len = max_txt_len
         self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(loss_weights or {})
         self.label_smoothing = label_smoothing
+        self.matching_batch = matching_batch
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlip:
@@ -80,6 +84,7 @@ class PointBlip(PointBlipBase):
             max_txt_len=cfg.get("max_txt_len", 32),
             loss_weights=cfg.get("loss_weights"),
             label_smoothing=cfg.get("label_smoothing", 0.1),
+            matching_batch=cfg.get("matching_batch"),
             point_encoder_cfg=cfg.point_encoder,
             point_encoder_weights=cfg.get("point_encoder_weights"),
             freeze_point_encoder=cfg.get("freeze_point_encoder", False),
@@ -150,14 +155,20 @@ class PointBlip(PointBlipBase):
         keys: tuple[Tensor, Tensor],
     ) -> Tensor:
         """PTM over 3B pairs: matched; each text with a hard cloud; each cloud with a hard text."""
-        point_to_text, text_to_point = similarity
-        cloud_index, has_cloud = losses.sample_hard_negatives(text_to_point, *keys)
-        text_index, has_text = losses.sample_hard_negatives(point_to_text, *keys)
+        rows = slice(self.matching_batch)
+        own_keys, all_keys = keys[0][rows], keys[1]
+        point_to_text, text_to_point = similarity[0][rows], similarity[1][rows]
+        cloud_index, has_cloud = losses.sample_hard_negatives(text_to_point, own_keys, all_keys)
+        text_index, has_text = losses.sample_hard_negatives(point_to_text, own_keys, all_keys)
         all_ids, all_mask = self.gather_text(text_ids, text_mask)
         negative_clouds = self.negative_clouds(cloud_tokens, cloud, cloud_index[has_cloud])
-        pairs = concat_clouds(cloud, negative_clouds, select_cloud(cloud, has_text.nonzero()[:, 0]))
+        own_cloud = select_cloud(cloud, torch.arange(len(own_keys), device=self.device))
+        pairs = concat_clouds(
+            own_cloud, negative_clouds, select_cloud(own_cloud, has_text.nonzero()[:, 0])
+        )
         width = all_ids.shape[1] - text_ids.shape[1]
-        own_ids, own_mask = F.pad(text_ids, (0, width)), F.pad(text_mask, (0, width))
+        own_ids = F.pad(text_ids[rows], (0, width))
+        own_mask = F.pad(text_mask[rows], (0, width))
         ids = torch.cat([own_ids, own_ids[has_cloud], all_ids[text_index[has_text]]])
         mask = torch.cat([own_mask, own_mask[has_cloud], all_mask[text_index[has_text]]])
         logits = self.itm_head(self.qformer.joint_pass(pairs, ids, mask)).mean(1)  # [M,2]
