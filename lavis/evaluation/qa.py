@@ -190,9 +190,21 @@ def most_frequent_answers(
 
     Returns:
         {family: normalised answer}; of equally frequent answers the first in the alphabet.
+
+    Raises:
+        EvaluationError: a record lacks one of the two fields.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in train_records:
+    for number, record in enumerate(train_records):
+        if family_key not in record or answer_key not in record:
+            raise EvaluationError(
+                explain(
+                    "a training question cannot be counted",
+                    where=f"record number {number}",
+                    got=sorted(map(str, record)),
+                    expected=f"{family_key!r} and {answer_key!r}",
+                )
+            )
         answer = record[answer_key]
         first = answer if isinstance(answer, str) else answer[0]
         counts[record[family_key]][normalize_answer(first)] += 1

@@ -73,6 +73,8 @@ def test_most_frequent_answers_come_from_training_and_break_ties_by_alphabet():
     scores = qa_scores(predictions, {"q1": "2 X 4", "q2": "8"}, families)
     assert scores.exact_match.tolist() == [1, 0]
     assert scores.n_empty == 1
+    with pytest.raises(EvaluationError, match=r"number 0[\s\S]*question_family"):
+        most_frequent_answers(train, family_key="question_family")
 
 
 @pytest.mark.parametrize(
