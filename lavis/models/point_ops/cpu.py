@@ -1,8 +1,8 @@
 """Compiled CPU point operators: numba kernels over one cloud, threads over the batch.
 
-The indices equal `reference.py` bit for bit. Distances are compiled without fast-math, so LLVM
-neither fuses nor reorders their roundings; only the maximum over already rounded, never-NaN,
-never-negative distances carries `nnan nsz`, which lets LLVM vectorise it and cannot change a value.
+The indices equal `reference.py` bit for bit: distances are compiled without fast-math, so LLVM
+neither fuses nor reorders their roundings. A maximum of floats does not vectorise that way, but
+distances are never negative and never NaN, so their int32 bits have the same order and do.
 
 Threads are plain Python threads around nogil kernels, as many as `torch.get_num_threads()`, and
 live for one call: no thread pool to survive a fork, so the operators are safe in DataLoader
@@ -27,15 +27,13 @@ _FPS_BLOCK = 512
 # Point i belongs to lane i % lanes, so lane minima are element-wise and vectorise as they are.
 _KNN_LANES = 256
 
-_ORDERED = {"nnan", "nsz"}
 
-
-@numba.njit(nogil=True, cache=True, fastmath=_ORDERED)
-def _maximum(values: np.ndarray) -> np.float32:
-    """Return the largest of non-negative, non-NaN values."""
-    largest = np.float32(-1.0)
-    for i in range(values.shape[0]):
-        largest = max(largest, values[i])
+@numba.njit(nogil=True, cache=True)
+def _maximum(bits: np.ndarray) -> np.int32:
+    """Return the largest of the bits [n] of non-negative float32 values."""
+    largest = np.int32(-1)
+    for i in range(bits.shape[0]):
+        largest = bits[i] if bits[i] > largest else largest
     return largest
 
 
@@ -56,21 +54,22 @@ def _fps_cloud(axes, start, picked) -> None:
     x, y, z = axes[0], axes[1], axes[2]
     num_points = x.shape[0]
     nearest = np.full(num_points, np.float32(np.inf), dtype=np.float32)
+    bits = nearest.view(np.int32)
     farthest = start
     for step in range(picked.shape[0]):
         picked[step] = farthest
         cx, cy, cz = x[farthest], y[farthest], z[farthest]
-        best = np.float32(-1.0)
+        best = np.int32(-1)
         best_block = 0
         for low in range(0, num_points, _FPS_BLOCK):
             high = min(low + _FPS_BLOCK, num_points)
             _lower(x[low:high], y[low:high], z[low:high], cx, cy, cz, nearest[low:high])
-            largest = _maximum(nearest[low:high])
+            largest = _maximum(bits[low:high])
             if largest > best:  # strict: the first block of equal maxima stays
                 best = largest
                 best_block = low
         farthest = best_block
-        while nearest[farthest] != best:
+        while bits[farthest] != best:
             farthest += 1
 
 
@@ -90,6 +89,25 @@ def _distances(x, y, z, qx, qy, qz, distance, lane_minimum) -> None:
             value = dx * dx + dy * dy + dz * dz
             row[j] = value
             least[j] = value if value < least[j] else least[j]
+
+
+@numba.njit(nogil=True, cache=True)
+def _bound(lane_bits, k) -> np.int32:
+    """Return bits that at least k lane minima do not exceed, and few more, by bisection."""
+    high = _maximum(lane_bits)
+    low = np.int32(0)
+    while low < high:
+        middle = low + ((high - low) >> 1)
+        count = np.int32(0)
+        for lane in range(lane_bits.shape[0]):
+            count += np.int32(lane_bits[lane] <= middle)
+        if count < k:
+            low = middle + 1
+        else:
+            high = middle
+            if count <= k + (k >> 2):
+                break
+    return high
 
 
 @numba.njit(nogil=True, cache=True)
@@ -119,28 +137,27 @@ def _keep(distance, index, count, kept, kept_index) -> int:
 def _knn_cloud(query, axes, neighbors) -> None:
     """Fill neighbors [S,k] for query [S,3] in one cloud axes [3,N].
 
-    The k-th smallest lane minimum bounds the k-th smallest distance from above, because k lanes
-    hold a point each that is not farther; only lanes that reach below it are looked at again.
+    A value that k lane minima do not exceed bounds the k-th smallest distance from above, because
+    these k lanes hold a point each; only lanes that reach below it are looked at again.
     """
     x, y, z = axes[0], axes[1], axes[2]
     num_points = x.shape[0]
     k = neighbors.shape[1]
     lanes = max(_KNN_LANES, 4 * k)
     distance = np.empty(num_points, dtype=np.float32)
+    distance_bits = distance.view(np.int32)
     lane_minimum = np.empty(lanes, dtype=np.float32)
+    lane_bits = lane_minimum.view(np.int32)
     kept = np.empty(k, dtype=np.float32)
     kept_index = np.empty(k, dtype=np.int64)
     for row in range(query.shape[0]):
         _distances(x, y, z, query[row, 0], query[row, 1], query[row, 2], distance, lane_minimum)
-        count = 0
-        for lane in range(lanes):
-            count = _keep(lane_minimum[lane], lane, count, kept, kept_index)
-        bound = kept[k - 1]  # infinite when there are fewer points than k lanes
+        bound = _bound(lane_bits, k)  # infinite when some lanes have no point
         count = 0
         for lane in range(min(lanes, num_points)):
-            if lane_minimum[lane] <= bound:
+            if lane_bits[lane] <= bound:
                 for i in range(lane, num_points, lanes):
-                    if distance[i] <= bound:
+                    if distance_bits[i] <= bound:
                         count = _keep(distance[i], i, count, kept, kept_index)
         neighbors[row, :] = kept_index
 
