@@ -73,7 +73,12 @@ class PointCaptioningTask(PointTask):
             baselines=baselines,
             # As GPT4Point: CIDEr + BLEU-4.
             agg_metrics=scores.values["cider"] + scores.values["bleu_4"],
-            extra={"decoding": self.decoding_settings(), **scores.extra()},
+            extra={
+                "decoding": self.decoding_settings(),
+                "tokenizer": scores.tokenizer,
+                "unavailable": scores.unavailable,
+                "n_empty": scores.n_empty,
+            },
         )
 
 

@@ -1,0 +1,181 @@
+"""Fixtures shared by all tests: tiny seeded clouds, a tiny BERT and tiny language models on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
+
+CAPTIONS = [
+    "a red brick 2 x 4",
+    "a blue plate 1 x 2 with groove",
+    "a white minifig hat",
+    "a black technic beam 3 x 5 bent",
+]
+
+
+@pytest.fixture(scope="session")
+def captions() -> list[str]:
+    """Four different captions."""
+    return list(CAPTIONS)
+
+
+@pytest.fixture
+def point_cloud() -> torch.Tensor:
+    """Four coloured clouds [4,64,6] in the unit sphere."""
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.rand(4, 64, 3, generator=generator) * 2 - 1
+    xyz = xyz / xyz.norm(dim=-1).amax(1)[:, None, None]
+    return torch.cat([xyz, torch.rand(4, 64, 3, generator=generator)], -1)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of 3 layers x 32 with MiniLM's tokenizer, seeded."""
+    from lavis.models.builtin_weights import resolve_pretrained
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    minilm = Path(resolve_pretrained("minilm"))
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(minilm / name, folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def _save_tiny_tokenizer(folder: Path) -> int:
+    """Write a byte-level tokenizer with an end token; returns its vocabulary size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>")
+    fast.save_pretrained(folder)
+    return len(vocabulary)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Llama of 2 layers x 32, seeded."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    vocab_size = _save_tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An OPT of 2 layers x 32, seeded."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny_opt")
+    vocab_size = _save_tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    config = OPTConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        word_embed_proj_dim=32,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        dropout=0.0,
+    )
+    OPTForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A T5 of 2 layers x 32, seeded."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("tiny_t5")
+    vocab_size = _save_tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=vocab_size,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        dropout_rate=0.0,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_cfg() -> dict:
+    """Sizes of a Point-BERT that runs in milliseconds."""
+    return {
+        "name": "point_bert",
+        "trans_dim": 24,
+        "depth": 2,
+        "num_heads": 2,
+        "group_size": 8,
+        "num_group": 8,
+        "encoder_dims": 16,
+        "stem_dims": [8, 16, 16],
+        "point_dims": 6,
+        "drop_path_rate": 0.0,
+    }
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Root of the checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def write_json():
+    """Return a function that writes an object as JSON and returns the path."""
+
+    def write(path: Path, content: object) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return write

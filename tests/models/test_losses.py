@@ -1,0 +1,74 @@
+"""PTC, PTM, PTG against plain computations, and the rules about equal captions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lavis.models import losses
+from lavis.models.point_blip_models.point_blip import text_keys
+from torch.nn import functional as F
+
+
+@pytest.fixture
+def embeds() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    points = F.normalize(torch.randn(4, 3, 8, generator=generator), dim=-1)
+    return points, F.normalize(torch.randn(4, 8, generator=generator), dim=-1)
+
+
+def test_similarity_is_the_best_query(embeds):
+    points, texts = embeds
+    similarity = losses.query_text_similarity(points, texts)
+    for i in range(4):
+        for j in range(4):
+            best = max(float(points[i, q] @ texts[j]) for q in range(3))
+            assert similarity[i, j].item() == pytest.approx(best, abs=1e-6)
+
+
+def test_contrast_equals_label_smoothed_cross_entropy(embeds):
+    similarity = losses.query_text_similarity(*embeds) / 0.07
+    keys = torch.arange(4)
+    targets = losses.contrast_targets(keys, keys, smoothing=0.1)
+    ours = losses.point_text_contrast(similarity, similarity.T, targets)
+    expected = sum(
+        F.cross_entropy(s, torch.arange(4), label_smoothing=0.1) for s in (similarity, similarity.T)
+    )
+    torch.testing.assert_close(ours, expected / 2)
+
+
+def test_equal_captions_share_the_target():
+    keys = text_keys(["a brick", "A brick ", "a plate"])
+    targets = losses.contrast_targets(keys, keys, smoothing=0.0)
+    assert targets.tolist() == [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_equal_captions_are_never_negatives():
+    keys = text_keys(["a brick", "a brick", "a plate"])
+    similarity = torch.tensor([[5.0, 9.0, -9.0]] * 3)
+    torch.manual_seed(0)
+    for _ in range(50):
+        index, valid = losses.sample_hard_negatives(similarity, keys, keys)
+        assert valid.all()
+        assert index.tolist()[:2] == [2, 2]
+        assert index[2] in (0, 1)
+
+
+def test_a_row_without_negatives_is_marked():
+    keys = text_keys(["a brick", "a brick"])
+    _, valid = losses.sample_hard_negatives(torch.zeros(2, 2), keys, keys)
+    assert not valid.any()
+
+
+def test_negatives_follow_the_similarity():
+    keys = torch.arange(3)
+    similarity = torch.tensor([[0.0, 2.0, 0.0]]).expand(2000, 3)
+    torch.manual_seed(0)
+    index, _ = losses.sample_hard_negatives(similarity, torch.zeros(2000, dtype=torch.long), keys)
+    share = (index == 1).float().mean().item()
+    expected = float(torch.tensor([2.0, 0.0]).softmax(0)[0])
+    assert share == pytest.approx(expected, abs=0.03)
+
+
+def test_text_keys_do_not_depend_on_the_hash_seed():
+    assert text_keys(["a brick"]).item() == text_keys(["a brick"]).item()
+    assert text_keys(["a brick"]).item() != text_keys(["a plate"]).item()

@@ -1,0 +1,153 @@
+"""The Q-Former's four passes: who sees whom, what may be skipped, and equality with BERT."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lavis.models.qformer import QFormer, QFormerConfig, concat_clouds, select_cloud
+from lavis.models.qformer_init import init_from_bert, qformer_config_from_bert
+
+VOCABULARY = 50
+
+
+@pytest.fixture
+def qformer() -> QFormer:
+    torch.manual_seed(0)
+    config = QFormerConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=32,
+        num_query_token=5,
+        encoder_width=24,
+    )
+    return QFormer(config).eval()
+
+
+@pytest.fixture
+def cloud_tokens() -> torch.Tensor:
+    return torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def text() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.tensor([[1, 5, 6, 7], [1, 8, 9, 0]])
+    return ids, torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+
+
+def test_text_pass_equals_transformers_bert(tiny_bert):
+    from transformers import BertModel
+
+    config = qformer_config_from_bert(tiny_bert, 30523, num_query_token=4, encoder_width=8)
+    qformer = QFormer(config).eval()
+    init_from_bert(qformer, tiny_bert)
+    bert = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
+    ids = torch.tensor([[101, 2417, 5318, 102, 0], [101, 2630, 5127, 1015, 102]])
+    mask = (ids != 0).long()
+    # BLIP-2's Q-Former has no token-type embedding; BERT adds row 0 of it everywhere.
+    bert.embeddings.token_type_embeddings.weight.data.zero_()
+    expected = bert(ids, attention_mask=mask).last_hidden_state[:, 0]
+    torch.testing.assert_close(qformer.text_pass(ids, mask), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_query_feed_forward_starts_as_copy_of_text(tiny_bert):
+    config = qformer_config_from_bert(tiny_bert, 30523, num_query_token=4, encoder_width=8)
+    qformer = QFormer(config)
+    fresh = init_from_bert(qformer, tiny_bert)
+    layer = qformer.bert.encoder.layer[0]
+    assert torch.equal(layer.intermediate.dense.weight, layer.intermediate_query.dense.weight)
+    assert all("crossattention" in n or "cls." in n or n == "query_tokens" for n in fresh)
+
+
+def test_names_are_those_of_blip2(qformer):
+    names = set(qformer.state_dict())
+    for name in (
+        "query_tokens",
+        "bert.embeddings.word_embeddings.weight",
+        "bert.encoder.layer.0.attention.self.query.weight",
+        "bert.encoder.layer.0.crossattention.self.key.weight",
+        "bert.encoder.layer.1.intermediate_query.dense.weight",
+        "bert.encoder.layer.1.output_query.LayerNorm.bias",
+        "cls.predictions.transform.dense.weight",
+        "cls.predictions.bias",
+    ):
+        assert name in names
+    assert "bert.encoder.layer.1.crossattention.self.key.weight" not in names
+
+
+def test_causal_pass_does_not_see_the_future(qformer, cloud_tokens, text):
+    ids, mask = text
+    _, cache = qformer.query_pass(qformer.project_cloud(cloud_tokens))
+    states, _ = qformer.causal_pass(ids, mask, cache)
+    changed = ids.clone()
+    changed[:, 3] = 20
+    other, _ = qformer.causal_pass(changed, torch.ones_like(mask), cache)
+    torch.testing.assert_close(states[:, :3], other[:, :3])
+    assert not torch.allclose(states[0, 3], other[0, 3])
+
+
+def test_causal_pass_reads_the_cloud(qformer, cloud_tokens, text):
+    states = [
+        qformer.causal_pass(*text, qformer.query_pass(qformer.project_cloud(tokens))[1])[0]
+        for tokens in (cloud_tokens, cloud_tokens + 1)
+    ]
+    assert not torch.allclose(*states)
+
+
+def test_stepwise_decoding_equals_one_pass(qformer, cloud_tokens, text):
+    ids, mask = text[0], torch.ones_like(text[1])
+    _, cache = qformer.query_pass(qformer.project_cloud(cloud_tokens))
+    whole, _ = qformer.causal_pass(ids, mask, cache)
+    steps = []
+    for step in range(ids.shape[1]):
+        column = ids[:, step : step + 1]
+        state, cache = qformer.causal_pass(column, mask[:, : step + 1], cache, start=step)
+        steps.append(state)
+    torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [1, 6])
+def test_padding_never_changes_results(qformer, cloud_tokens, text, extra):
+    ids, mask = text
+    longer = torch.nn.functional.pad(ids, (0, extra), value=3)
+    longer_mask = torch.nn.functional.pad(mask, (0, extra))
+    cloud = qformer.project_cloud(cloud_tokens)
+    for ours, padded in (
+        (qformer.text_pass(ids, mask), qformer.text_pass(longer, longer_mask)),
+        (qformer.joint_pass(cloud, ids, mask), qformer.joint_pass(cloud, longer, longer_mask)),
+    ):
+        torch.testing.assert_close(ours, padded, atol=1e-5, rtol=1e-5)
+
+
+def test_batch_of_one_equals_row_of_batch(qformer, cloud_tokens, text):
+    ids, mask = text
+    batch = qformer.joint_pass(qformer.project_cloud(cloud_tokens), ids, mask)
+    single = qformer.joint_pass(qformer.project_cloud(cloud_tokens[:1]), ids[:1], mask[:1])
+    torch.testing.assert_close(batch[:1], single, atol=1e-5, rtol=1e-5)
+
+
+def test_skipping_unread_last_rows_changes_nothing(qformer, cloud_tokens, text):
+    ids, mask = text
+    cloud = qformer.project_cloud(cloud_tokens)
+    queries = qformer.query_tokens.expand(2, -1, -1)
+    hidden = qformer.bert.embeddings(queries=queries, text_ids=ids)
+    full_mask = torch.nn.functional.pad(mask.bool(), (5, 0), value=True)[:, None, None, :]
+    full, _ = qformer._run(hidden, 5, full_mask, cloud)
+    torch.testing.assert_close(qformer.joint_pass(cloud, ids, mask), full[:, :5])
+
+
+def test_selected_and_joined_clouds_keep_their_rows(qformer, cloud_tokens):
+    cloud = qformer.project_cloud(cloud_tokens)
+    joined = concat_clouds(cloud, select_cloud(cloud, torch.tensor([1])))
+    assert joined[1] is None
+    torch.testing.assert_close(joined[0][0][2], cloud[0][0][1])
+
+
+def test_stage_two_has_no_text_half():
+    config = QFormerConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, with_text=False, encoder_width=8
+    )
+    names = QFormer(config).state_dict()
+    assert not any("word_embeddings" in n or ".intermediate." in n or "cls." in n for n in names)
