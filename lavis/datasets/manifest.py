@@ -1,0 +1,122 @@
+"""A manifest lists every file of a prepared folder with its size and sha256; it is written last.
+
+A folder without a manifest is unfinished. `verify_manifest` compares sizes at every start (a few
+milliseconds) and hashes on request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lavis.common.errors import DataError, explain
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees either the old file or the whole new one."""
+    partial = path.with_name(path.name + ".tmp")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1, sort_keys=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex digest of a file, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
+    """Hash every file below `folder` and write the manifest.
+
+    Args:
+        folder: the finished content.
+        facts: JSON values to keep beside the file list (parameters, counts, source versions).
+
+    Returns:
+        The manifest as written.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        **facts,
+        "files": {
+            path.relative_to(folder).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": file_sha256(path),
+            }
+            for path in files
+            if path.name != MANIFEST_NAME
+        },
+    }
+    write_json(folder / MANIFEST_NAME, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a prepared folder.
+
+    Raises:
+        DataError: there is none, it is not readable, or another version wrote it.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format_version"]
+        files = manifest["files"]
+        known = all({"bytes", "sha256"} <= set(entry) for entry in files.values())
+    except FileNotFoundError as error:
+        raise DataError(_damaged(path, "missing", "a finished preparation")) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(_damaged(path, repr(error), "a manifest of this project")) from error
+    if version != FORMAT_VERSION or not known:
+        raise DataError(_damaged(path, f"format {version}", f"format {FORMAT_VERSION}"))
+    return manifest
+
+
+def verify_manifest(folder: Path, full: bool = False) -> dict[str, Any]:
+    """Check a prepared folder against its manifest.
+
+    Args:
+        folder: the prepared folder.
+        full: also compare the sha256 of every file (reads everything once).
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: naming the first file that is missing or differs.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise DataError(_damaged(path, "missing", f"{expected['bytes']} bytes"))
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise DataError(_damaged(path, f"{size} bytes", f"{expected['bytes']} bytes"))
+        if full:
+            digest = file_sha256(path)
+            if digest != expected["sha256"]:
+                raise DataError(_damaged(path, f"sha256 {digest}", f"sha256 {expected['sha256']}"))
+    return manifest
+
+
+def _damaged(path: Path, got: str, expected: str) -> str:
+    return explain(
+        "the prepared data set is not whole",
+        where=str(path),
+        got=got,
+        expected=expected,
+        fix=f"delete {path.parent} (or the prepared folder above it) and prepare it again",
+    )

@@ -1,0 +1,154 @@
+"""Point clouds of a whole data set in two memory-mapped arrays: 9 bytes a coloured point.
+
+    points_xyz.npy  int16 [n,P,3]   coordinate in the unit sphere times 32767
+    points_rgb.npy  uint8 [n,P,3]   colour times 255
+
+The grid of 1/32767 is finer than the 14-bit quantisation of the source meshes. Opening costs
+nothing, a row is one page-cache read, and processes share the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from lavis.common.errors import DataError, ShapeError, explain
+
+XYZ_NAME = "points_xyz.npy"
+RGB_NAME = "points_rgb.npy"
+XYZ_SCALE = 32767.0
+RGB_SCALE = 255.0
+
+
+def pack_xyz(xyz: np.ndarray) -> np.ndarray:
+    """Quantise coordinates [...,3] in [-1,1] to int16.
+
+    Raises:
+        ShapeError: a coordinate is not finite or lies outside [-1,1].
+    """
+    if not np.isfinite(xyz).all() or np.abs(xyz).max(initial=0.0) > 1.0 + 1e-6:
+        raise ShapeError(
+            explain("coordinates cannot be packed", expected="finite values in [-1, 1]")
+        )
+    return np.rint(np.clip(xyz, -1.0, 1.0) * XYZ_SCALE).astype(np.int16)
+
+
+class PackedPointWriter:
+    """Fill the two arrays row by row; `close` (or leaving the `with` block) flushes them."""
+
+    def __init__(self, folder: Path, num_objects: int, num_points: int) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shape = (num_objects, num_points, 3)
+        create = np.lib.format.open_memmap
+        self.xyz = create(self.folder / XYZ_NAME, mode="w+", dtype=np.int16, shape=shape)
+        self.rgb = create(self.folder / RGB_NAME, mode="w+", dtype=np.uint8, shape=shape)
+
+    def write(self, row: int, xyz: np.ndarray, rgb: np.ndarray) -> None:
+        """Store one object.
+
+        Args:
+            row: its row.
+            xyz: [P,3], int16 as packed or float in [-1,1].
+            rgb: [P,3] or [3], uint8.
+        """
+        self.xyz[row] = xyz if xyz.dtype == np.int16 else pack_xyz(xyz)
+        self.rgb[row] = rgb
+
+    def close(self) -> None:
+        """Write everything to the disk."""
+        self.xyz.flush()
+        self.rgb.flush()
+
+    def __enter__(self) -> PackedPointWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class PackedPoints:
+    """Read packed clouds. Safe to fork and to pickle: a copy opens the files again."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.xyz = _open(self.folder / XYZ_NAME, np.dtype(np.int16))
+        self.rgb = _open(self.folder / RGB_NAME, np.dtype(np.uint8))
+        if self.xyz.shape != self.rgb.shape:
+            raise DataError(
+                explain(
+                    "coordinates and colours differ in shape",
+                    where=str(self.folder),
+                    got=f"{self.xyz.shape} and {self.rgb.shape}",
+                    fix="delete the folder and prepare it again",
+                )
+            )
+
+    @property
+    def num_points(self) -> int:
+        """Points of each object."""
+        return self.xyz.shape[1]
+
+    def __len__(self) -> int:
+        return self.xyz.shape[0]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return one cloud, float32 [P,6]: xyz in the unit sphere, rgb in [0,1].
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        cloud = np.empty((self.num_points, 6), dtype=np.float32)  # [P,6]
+        np.multiply(self.xyz[row], np.float32(1 / XYZ_SCALE), out=cloud[:, :3])
+        np.multiply(self.rgb[row], np.float32(1 / RGB_SCALE), out=cloud[:, 3:])
+        return cloud
+
+    def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return xyz and rgb of several objects, each float32 [B,P,3].
+
+        Two arrays, because decoding into one interleaved array is slower than decoding itself.
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        xyz = self.xyz[index] * np.float32(1 / XYZ_SCALE)  # [B,P,3]
+        rgb = self.rgb[index] * np.float32(1 / RGB_SCALE)  # [B,P,3]
+        return xyz, rgb
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+
+def _open(path: Path, dtype: np.dtype) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            explain(
+                "a packed point file cannot be read",
+                where=str(path),
+                got=str(error),
+                expected=f"a {dtype} array [n,P,3]",
+                fix="delete the prepared folder and prepare it again",
+            )
+        ) from error
+    if array.dtype != dtype or array.ndim != 3 or array.shape[2] != 3:
+        raise DataError(
+            explain(
+                "a packed point file has the wrong layout",
+                where=str(path),
+                got=f"{array.dtype} {array.shape}",
+                expected=f"{dtype} [n,P,3]",
+                fix="delete the prepared folder and prepare it again",
+            )
+        )
+    return array
