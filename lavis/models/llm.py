@@ -171,7 +171,7 @@ def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         first: 1 where a position goes to the front, 0 where it goes behind.
         tensors: each [B,T] or [B,T,D].
     """
-    order = (1 - first.long()).argsort(1, stable=True)  # [B,T]
+    order = (1 - first.long()).argsort(dim=1, stable=True)  # [B,T]
     moved = []
     for tensor in tensors:
         index = order if tensor.ndim == 2 else order[..., None].expand_as(tensor)

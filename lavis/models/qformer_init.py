@@ -98,7 +98,8 @@ def _read_bert(bert: str) -> dict[str, Tensor]:
     folder = Path(resolve_pretrained(bert))
     for filename in ("model.safetensors", "pytorch_model.bin"):
         if (folder / filename).is_file():
-            return load_checkpoint_file(folder / filename)
+            payload = load_checkpoint_file(folder / filename, key="model.qformer_bert")
+            return payload.get("model", payload)
     from transformers import AutoModel
 
     return AutoModel.from_pretrained(str(bert)).state_dict()

@@ -154,7 +154,7 @@ class PointTask(BaseTask):
         self, scores: Scores, split_name: str, records: list[dict[str, Any]], runner: Any
     ) -> dict[str, Any]:
         """Compose the metrics file: scores beside baselines, and what they were measured with."""
-        checkpoint = getattr(runner, "evaluated_checkpoint", None)
+        checkpoint = runner.evaluated_checkpoint or runner.unwrapped_model.loaded_checkpoint
         return build_metrics_record(
             task=self.name,
             split=split_name,

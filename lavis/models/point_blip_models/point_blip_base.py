@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, ShapeError, explain
+from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
 from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
@@ -52,6 +53,7 @@ class PointBlipBase(BaseModel):
         with_text: bool = True,
     ) -> None:
         super().__init__()
+        self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(point_encoder_cfg)
         if point_encoder_weights:
             load_encoder_checkpoint(self.point_encoder, point_encoder_weights)
@@ -107,16 +109,29 @@ class PointBlipBase(BaseModel):
             tokens = self.point_encoder(point_cloud.to(self.device)).tokens  # [B,G,D]
         return tokens if self.pc_projection is None else tokens @ self.pc_projection
 
-    def load_from_pretrained(self, url_or_filename: str, **kwargs: Any) -> None:
+    def load_weights(self, cfg: DictConfig) -> None:
+        """Load what the yaml names: `pretrained` first, then `finetuned` over it.
+
+        A stage's checkpoint leaves out what the stage kept frozen, so evaluating stage 2 names the
+        stage-1 checkpoint as `pretrained` and its own as `finetuned`.
+        """
+        for key in ("pretrained", "finetuned"):
+            if cfg.get(key):
+                self.load_from_pretrained(get_abs_path(cfg[key]), key=f"model.{key}")
+
+    def load_from_pretrained(
+        self, url_or_filename: str, key: str = "model.pretrained", **kwargs: Any
+    ) -> None:
         """Load a stage-1 checkpoint of ours, a PointBLIP release, or a BLIP-2 file; report the rest.
 
         Args:
             url_or_filename: `.pth` or `.safetensors` on this machine.
+            key: the yaml key that named it, for messages.
 
         Raises:
             CheckpointError: when nothing in the file fits, or a shape differs.
         """
-        state = load_checkpoint_file(url_or_filename)
+        state = load_checkpoint_file(url_or_filename, key=key)
         state = state.get("model", state)
         if any(name.startswith("Qformer.") for name in state):
             renamed = {f"qformer.{n}": t for n, t in blip2_qformer_state(state).items()}
@@ -130,13 +145,14 @@ class PointBlipBase(BaseModel):
             raise CheckpointError(
                 explain(
                     "the checkpoint does not fit this model",
-                    where=f"model.pretrained: {url_or_filename}",
+                    where=f"{key}: {url_or_filename}",
                     got=f"{len(fitting)} fitting tensors, other shapes for {misfits[:5]}",
                     expected="a checkpoint of the same encoder and Q-Former sizes",
                     fix="use the model_type that the checkpoint was trained with",
                 )
             )
         self.load_state_dict(fitting, strict=False)
+        self.loaded_checkpoint = str(url_or_filename)
         missing = sorted(own.keys() - fitting.keys())
         unused = sorted(state.keys() - fitting.keys())
         logging.info(

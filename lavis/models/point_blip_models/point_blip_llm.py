@@ -100,8 +100,7 @@ class PointBlipLLM(PointBlipBase):
             cross_attention_freq=cfg.get("cross_attention_freq", 2),
             qformer_width=cfg.get("qformer_width"),
         )
-        if cfg.get("pretrained"):
-            model.load_from_pretrained(cfg.pretrained)
+        model.load_weights(cfg)
         return model
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,0 +1,181 @@
+"""Stage 1 end to end on a tiny model: losses, batch of one, generation, retrieval, classes, loading."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lavis.common.errors import CheckpointError, DataError, ShapeError
+from lavis.models.point_blip_models.point_blip import PointBlip
+from omegaconf import OmegaConf
+from torch.nn import functional as F
+
+
+@pytest.fixture
+def model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
+    torch.manual_seed(0)
+    return PointBlip(
+        embed_dim=16,
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+        qformer_bert=tiny_bert,
+        num_query_token=4,
+    )
+
+
+@pytest.fixture
+def samples(point_cloud, captions) -> dict:
+    return {"point_cloud": point_cloud, "text_input": captions, "instance_id": list("abcd")}
+
+
+def test_losses_are_finite_and_reach_every_part(model, samples):
+    output = model(samples)
+    assert set(output) == {"loss", "loss_ptc", "loss_ptm", "loss_ptg", "temperature"}
+    output["loss"].backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    # The last text feed-forward is read by PTC (text) and PTG, so nothing is idle.
+    assert without == []
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_training_lowers_the_loss(model, samples):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = last = None
+    for _ in range(25):
+        loss = model(samples)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        first, last = first or loss.item(), loss.item()
+    assert last < 0.75 * first
+
+
+def test_batch_of_one_works(model, samples):
+    one = {key: value[:1] for key, value in samples.items()}
+    output = model(one)
+    assert torch.isfinite(output["loss"])
+    assert output["loss_ptc"].item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samples):
+    model = PointBlip(
+        embed_dim=16,
+        loss_weights={"ptm": 0.0},
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+        qformer_bert=tiny_bert,
+        num_query_token=4,
+    )
+    output = model(samples)
+    assert "loss_ptm" not in output
+    torch.testing.assert_close(output["loss"], output["loss_ptc"] + output["loss_ptg"])
+
+
+def test_matching_batch_takes_fewer_pairs(model, samples):
+    model.matching_batch = 2
+    assert torch.isfinite(model(samples)["loss_ptm"])
+
+
+def test_contrast_equals_a_plain_computation(model, samples):
+    model.eval()
+    features = model.extract_features(samples, mode="both")
+    best = torch.stack(
+        [(features.point_embeds[i] @ features.text_embeds.T).amax(0) for i in range(4)]
+    )
+    logits = best / 0.07
+    target = torch.arange(4)
+    expected = sum(F.cross_entropy(x, target, label_smoothing=0.1) for x in (logits, logits.T)) / 2
+    torch.testing.assert_close(model(samples)["loss_ptc"], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_caption_loss_equals_a_plain_computation(model, samples):
+    model.eval()
+    ids, mask = model.tokenize(samples["text_input"])
+    decoder_ids = ids.clone()
+    decoder_ids[:, 0] = model.tokenizer.bos_token_id
+    cloud = model.qformer.project_cloud(model.encode_cloud(samples["point_cloud"]))
+    _, cache = model.qformer.query_pass(cloud)
+    states, _ = model.qformer.causal_pass(decoder_ids, mask, cache)
+    logits = model.qformer.vocabulary_logits(states)[:, :-1]
+    labels = decoder_ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.1)
+    torch.testing.assert_close(model(samples)["loss_ptg"], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("top_p", [None, 0.9])
+def test_generate_writes_one_caption_per_cloud(model, samples, top_p):
+    model.eval()
+    torch.manual_seed(0)
+    written = model.generate(samples, max_length=5, min_length=2, top_p=top_p)
+    assert len(written) == 4
+    assert all(isinstance(text, str) for text in written)
+
+
+def test_generation_of_one_equals_row_of_batch(model, samples):
+    model.eval()
+    batch = model.generate(samples, max_length=6)
+    alone = [
+        model.generate({"point_cloud": samples["point_cloud"][i : i + 1]}, max_length=6)[0]
+        for i in range(4)
+    ]
+    assert batch == alone
+
+
+def test_similarity_matrix_reranks_only_the_best(model, samples):
+    model.eval()
+    matrices = model.compute_sim_matrix([samples], k_test=2)
+    assert matrices.instance_ids == list("abcd")
+    ranked = matrices.object_to_text > -50
+    assert ranked.sum(1).tolist() == [2, 2, 2, 2]
+    plain = model.compute_sim_matrix([samples], k_test=0)
+    torch.testing.assert_close(plain.object_to_text, plain.contrast)
+    tokens = model.encode_cloud(samples["point_cloud"])
+    row, column = (int(i) for i in ranked.nonzero()[0])
+    matched = model.match_scores(tokens[row : row + 1], [samples["text_input"][column]])
+    expected = matrices.contrast[row, column] + matched[0]
+    assert matrices.object_to_text[row, column].item() == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_class_embeddings_are_unit_means(model, samples):
+    model.eval()
+    embeds = model.class_embeddings(["brick", "plate"], ["{}", "a {}"])
+    torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
+    assert model.predict_class(samples, embeds).shape == (4, 2)
+
+
+def test_bad_input_is_named(model, samples):
+    with pytest.raises(DataError, match="empty captions"):
+        model({**samples, "text_input": ["a brick", " ", "x", "y"]})
+    with pytest.raises(ShapeError, match="point_cloud"):
+        model({**samples, "point_cloud": samples["point_cloud"][0]})
+
+
+def test_checkpoint_round_trip_and_misfit(model, samples, tiny_bert, tiny_encoder_cfg, tmp_path):
+    path = tmp_path / "stage1.pth"
+    torch.save({"model": model.state_dict()}, path)
+    sizes = {
+        "point_encoder_cfg": OmegaConf.create(tiny_encoder_cfg),
+        "qformer_bert": tiny_bert,
+        "num_query_token": 4,
+    }
+    other = PointBlip(embed_dim=16, **sizes)
+    other.load_from_pretrained(str(path))
+    own, loaded = model.eval().extract_features(samples, "both"), other.eval()
+    torch.testing.assert_close(
+        own.point_embeds, loaded.extract_features(samples, "both").point_embeds
+    )
+    with pytest.raises(CheckpointError, match="does not fit"):
+        PointBlip(embed_dim=8, **sizes).load_from_pretrained(str(path))
+
+
+def test_blip2_names_load(model, tiny_bert, tiny_encoder_cfg, tmp_path):
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if name == "qformer.query_tokens":
+            state["query_tokens"] = tensor + 1
+        elif name.startswith("qformer."):
+            state[name.replace("qformer.", "Qformer.")] = tensor
+    state["visual_encoder.patch_embed.weight"] = torch.zeros(2)
+    state["Qformer.cls.predictions.decoder.weight"] = torch.zeros(2)
+    path = tmp_path / "blip2.pth"
+    torch.save({"model": state}, path)
+    before = model.qformer.query_tokens.detach().clone()
+    model.load_from_pretrained(str(path))
+    torch.testing.assert_close(model.qformer.query_tokens, before + 1)

@@ -1,0 +1,133 @@
+"""Stage 2 on tiny language models: what is scored, what is frozen, and how texts are packed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lavis.models.llm import LanguageModel, LoraOptions, pack
+from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
+from omegaconf import OmegaConf
+from torch.nn import functional as F
+
+
+def build(llm: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:
+    torch.manual_seed(0)
+    return PointBlipLLM(
+        llm=llm,
+        point_encoder_cfg=OmegaConf.create(encoder),
+        qformer_bert=tiny_bert,
+        num_query_token=4,
+        **options,
+    )
+
+
+@pytest.fixture(params=["tiny_llama", "tiny_opt", "tiny_t5"])
+def llm_folder(request) -> str:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def samples(point_cloud, captions) -> dict:
+    return {"point_cloud": point_cloud, "text_input": captions}
+
+
+def test_loss_trains_the_prefix_and_leaves_the_llm_alone(
+    llm_folder, tiny_bert, tiny_encoder_cfg, samples
+):
+    model = build(llm_folder, tiny_bert, tiny_encoder_cfg)
+    frozen = {n: p.clone() for n, p in model.language_model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(8):
+        loss = model(samples)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    for name, parameter in model.language_model.named_parameters():
+        assert torch.equal(parameter, frozen[name])
+
+
+def test_only_target_tokens_are_scored(tiny_llama):
+    model = LanguageModel(tiny_llama)
+    prefix = torch.randn(2, 3, model.hidden_size, generator=torch.Generator().manual_seed(0))
+    prompts, targets = ["say", "say it"], [" yes", " no"]
+    expected, count = torch.tensor(0.0), 0
+    for row in range(2):
+        prompt_ids, _ = model.tokenize(prompts[row : row + 1])
+        target_ids, _ = model.tokenize(targets[row : row + 1], add_end=True)
+        ids = torch.cat([prompt_ids, target_ids], 1)
+        embeds = torch.cat([prefix[row : row + 1], model.embed(ids)], 1)
+        logits = model.model(inputs_embeds=embeds).logits[0]
+        start = 3 + prompt_ids.shape[1]
+        scored = F.cross_entropy(logits[start - 1 : -1], target_ids[0], reduction="sum")
+        expected, count = expected + scored, count + target_ids.shape[1]
+    torch.testing.assert_close(model.loss(prefix, prompts, targets), expected / count)
+
+
+def test_generation_does_not_depend_on_the_batch(llm_folder, tiny_bert, tiny_encoder_cfg, samples):
+    model = build(llm_folder, tiny_bert, tiny_encoder_cfg).eval()
+    questions = ["What is it?", "Colour?", "How many studs are there on it?", "Is it round?"]
+    batch = model.predict_answers({**samples, "question": questions}, max_len=5)
+    alone = [
+        model.predict_answers(
+            {"point_cloud": samples["point_cloud"][i : i + 1], "question": questions[i : i + 1]},
+            max_len=5,
+        )[0]
+        for i in range(4)
+    ]
+    assert batch == alone
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_captions_by_greedy_and_beam(tiny_llama, tiny_bert, tiny_encoder_cfg, samples, num_beams):
+    model = build(tiny_llama, tiny_bert, tiny_encoder_cfg).eval()
+    assert len(model.generate(samples, num_beams=num_beams, max_length=4)) == 4
+
+
+def test_sampling_follows_the_seed(tiny_llama, tiny_bert, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_bert, tiny_encoder_cfg).eval()
+    torch.manual_seed(3)
+    first = model.generate(samples, top_p=0.9, max_length=6)
+    torch.manual_seed(3)
+    assert model.generate(samples, top_p=0.9, max_length=6) == first
+
+
+def test_empty_prompt_and_batch_of_one(tiny_llama, tiny_bert, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_bert, tiny_encoder_cfg, prompt="")
+    one = {key: value[:1] for key, value in samples.items()}
+    assert torch.isfinite(model(one)["loss"])
+
+
+def test_newline_ends_a_caption_when_the_yaml_says_so(tiny_opt):
+    model = LanguageModel(tiny_opt, end_text="\n")
+    ids, mask = model.tokenize([" a", " abc"], add_end=True)
+    ends = ids[torch.arange(2), mask.sum(1) - 1]
+    assert ends.tolist() == [model.end_id] * 2
+    assert model.tokenizer.decode([model.end_id]) == "\n"
+
+
+def test_lora_trains_adapters_only(tiny_llama, tiny_bert, tiny_encoder_cfg, samples):
+    lora = LoraOptions(rank=2, target_modules=["q_proj", "v_proj"])
+    model = build(tiny_llama, tiny_bert, tiny_encoder_cfg, lora=lora)
+    trained = [n for n, p in model.language_model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+    model(samples)["loss"].backward()
+    grads = [p.grad for n, p in model.language_model.named_parameters() if "lora_B" in n]
+    assert all(g is not None and g.abs().sum() > 0 for g in grads)
+
+
+def test_frozen_llm_never_drops_out(tiny_opt, tiny_bert, tiny_encoder_cfg):
+    model = build(tiny_opt, tiny_bert, tiny_encoder_cfg).train()
+    assert not model.language_model.model.training
+    assert model.qformer.training
+
+
+def test_pack_moves_marked_positions_to_the_front():
+    first = torch.tensor([[0, 1, 1, 0, 1], [1, 0, 0, 1, 0]])
+    values = torch.arange(10).reshape(2, 5)
+    moved, deep = pack(first, values, values[..., None].float())
+    assert moved.tolist() == [[1, 2, 4, 0, 3], [5, 8, 6, 7, 9]]
+    assert torch.equal(deep[..., 0].long(), moved)
