@@ -1,0 +1,186 @@
+"""The configuration of a run: recipe + component defaults + `--options`, checked before building.
+
+`RunConfig` keeps the accessors of the stock `lavis.common.config.Config` and replaces how it is
+put together: stock code ignores a misspelt key, drops options of odd form and does not see
+`--options model.model_type=...` when it picks the default yaml.
+
+    precedence: --options > recipe > component default (configs/models, configs/datasets)
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lavis.common.config import Config
+from lavis.common.registry import registry
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lavis.common.config_sources import SECTIONS, load_yaml, parse_options
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.key_check import check_keys
+from lavis.common.run_schema import LAUNCH_KEYS, validate_run
+
+# Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
+MODEL_KEYS = ("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned")
+DATASET_KEYS = ("type", "data_type", "build_info", "vis_processor", "text_processor")
+
+
+class RunConfig(Config):
+    """A checked configuration with `run_cfg`, `model_cfg`, `datasets_cfg`.
+
+    Raises:
+        ConfigError: anything that would fail or be ignored later: a missing or malformed file, an
+            unknown section, key or registered name, a wrong type, a value out of range.
+    """
+
+    def __init__(self, args: Namespace) -> None:
+        # Not calling Config.__init__ on purpose: merging is what this class replaces.
+        self.args = args
+        self.cfg_path = str(args.cfg_path)
+        recipe = self._merge_recipe(getattr(args, "options", None))
+        registry.register("configuration", self)
+        run = self._build_run(recipe)
+        model = self._build_model(recipe["model"])
+        datasets = self._build_datasets(recipe["datasets"])
+        self.config = OmegaConf.merge(run, model, datasets)
+
+    @classmethod
+    def from_file(cls, path: str | Path, options: Sequence[str] | None = None) -> RunConfig:
+        """Read the recipe at `path` as `train.py --cfg-path path --options ...` does."""
+        return cls(Namespace(cfg_path=str(path), options=list(options or [])))
+
+    def save(self, path: str | Path) -> None:
+        """Write the resolved configuration; reading that file gives the same configuration."""
+        container = OmegaConf.to_container(self.config, resolve=True)
+        container["run"] = {k: v for k, v in container["run"].items() if k not in LAUNCH_KEYS}
+        partial = Path(f"{path}.partial")
+        partial.write_text(OmegaConf.to_yaml(OmegaConf.create(container)), encoding="utf-8")
+        os.replace(partial, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved configuration as plain Python (what a checkpoint may hold)."""
+        return OmegaConf.to_container(self.config, resolve=True)
+
+    def _merge_recipe(self, options: Sequence[str] | None) -> dict[str, Any]:
+        """Return recipe and options merged, as plain mappings with the three sections present."""
+        recipe = load_yaml(self.cfg_path, "--cfg-path")
+        try:
+            merged = OmegaConf.merge(recipe, parse_options(options))
+            plain = OmegaConf.to_container(merged, resolve=True)
+        except OmegaConfBaseException as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError(explain("cannot merge", where=self.cfg_path, got=problem)) from error
+        for section in plain:
+            # A saved config also holds `preprocess`, which default model yamls carry.
+            if section not in (*SECTIONS, "preprocess"):
+                what = f"unknown section {section!r}.{nearest(section, SECTIONS)}"
+                expected = ", ".join(SECTIONS)
+                raise ConfigError(explain(what, where=self.cfg_path, expected=expected))
+        for section in SECTIONS:
+            if not isinstance(plain.get(section), Mapping) or not plain[section]:
+                what = f"the section {section!r} is missing or empty"
+                raise ConfigError(explain(what, where=self.cfg_path, got=plain.get(section)))
+        return plain
+
+    def _build_run(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """Return {"run": ...}, completed with defaults."""
+        # Imported here: the schedules are the runner's, and configs are read without a runner too.
+        from lavis.runners.lr_schedules import SCHEDULES
+
+        run = validate_run(recipe["run"], self.cfg_path)
+        self._known("run.task", run["task"], registry.list_tasks())
+        self._known("run.runner", run["runner"], registry.list_runners())
+        self._known("run.lr_sched", run["lr_sched"], SCHEDULES)
+        return {"run": run}
+
+    def _build_model(self, section: Mapping[str, Any]) -> DictConfig:
+        """Return the model's default yaml with the recipe's keys merged in."""
+        arch, model_type = section.get("arch"), section.get("model_type")
+        self._known("model.arch", arch, registry.list_models())
+        model_cls = registry.get_model_class(arch)
+        types = model_cls.PRETRAINED_MODEL_CONFIG_DICT
+        self._known("model.model_type", model_type, types)
+        path = model_cls.default_config_path(model_type)
+        default = load_yaml(path, f"default of model.arch={arch} model.model_type={model_type}")
+        checked = check_keys(
+            section,
+            OmegaConf.to_container(default, resolve=False).get("model") or {},
+            name="model",
+            where=self.cfg_path,
+            default_path=self._relative(path),
+            extra=MODEL_KEYS,
+        )
+        return OmegaConf.merge(default, {"model": checked})
+
+    def _build_datasets(self, section: Mapping[str, Any]) -> DictConfig:
+        """Return every named builder's default yaml with the recipe's keys merged in."""
+        merged = OmegaConf.create()
+        for name, given in section.items():
+            self._known(f"datasets.{name}", name, registry.list_datasets())
+            given = {} if given is None else given
+            if not isinstance(given, Mapping):
+                where = f"{self.cfg_path}: datasets.{name}"
+                raise ConfigError(explain("a data set is a mapping", where=where, got=given))
+            builder_cls = registry.get_builder_class(name)
+            config_type = given.get("type") or "default"
+            self._known(f"datasets.{name}.type", config_type, builder_cls.DATASET_CONFIG_DICT)
+            path = builder_cls.default_config_path(type=config_type)
+            default = load_yaml(path, f"default of datasets.{name} type={config_type}")
+            default = OmegaConf.create({"datasets": {name: self._dataset_part(default, name)}})
+            checked = check_keys(
+                given,
+                OmegaConf.to_container(default.datasets[name], resolve=False),
+                name=f"datasets.{name}",
+                where=self.cfg_path,
+                default_path=self._relative(path),
+                extra=DATASET_KEYS,
+            )
+            self._check_processors(name, checked)
+            merged = OmegaConf.merge(merged, default, {"datasets": {name: checked}})
+        return merged
+
+    def _dataset_part(self, default: DictConfig, name: str) -> DictConfig:
+        """Return the section of builder `name`; several builders may share one default yaml."""
+        sections = default.get("datasets") or {}
+        if name in sections:
+            return sections[name]
+        if len(sections) == 1:
+            return next(iter(sections.values()))
+        where = f"configs default of {name}"
+        raise ConfigError(explain(f"no section datasets.{name}", where=where, got=list(sections)))
+
+    def _check_processors(self, dataset: str, section: Mapping[str, Any]) -> None:
+        """Check that every processor a data set names is registered."""
+        for key in section:
+            if not key.endswith("_processor") or not isinstance(section[key], Mapping):
+                continue
+            for split, processor in section[key].items():
+                dotted = f"datasets.{dataset}.{key}.{split}"
+                self._known(f"{dataset}.{key} split", split, ("train", "eval"))
+                if processor is not None:
+                    given = processor.get("name") if isinstance(processor, Mapping) else processor
+                    self._known(f"{dotted}.name", given, registry.list_processors())
+
+    def _known(self, key: str, name: Any, known: Iterable[str]) -> None:
+        """Refuse a name that is not registered."""
+        known = sorted(known)
+        if name not in known:
+            what = f"{key} is missing" if name is None else f"unknown name {name!r}."
+            raise ConfigError(
+                explain(
+                    what + nearest(str(name), known),
+                    where=f"{self.cfg_path}: {key}",
+                    got=name,
+                    expected=f"one of {', '.join(known) or '(none registered)'}",
+                )
+            )
+
+    @staticmethod
+    def _relative(path: str | Path) -> str:
+        """Return `path` from the repository root when it lies below it."""
+        return os.path.relpath(path, registry.get_path("library_root") or ".")

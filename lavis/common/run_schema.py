@@ -1,0 +1,263 @@
+"""The `run:` section of a recipe: every key, its type, range, choices and default.
+
+`validate_run` is called before anything heavy is built. It refuses unknown keys with the nearest
+spelling, fills in defaults and turns numbers that yaml read as text ("1e-4") into numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lavis.common.errors import ConfigError, explain, nearest
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of the `run:` section.
+
+    Attributes:
+        name: the key.
+        kind: int, float, bool, str, strings (a list of texts) or factors ({text: positive number}).
+        default: value when the key is absent or null.
+        help: what it does, in one line.
+        choices: the allowed values, when they are few.
+        low, high: inclusive range of a number.
+        required: refuse a recipe without the key.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    required: bool = False
+
+
+RUN_SCHEMA: tuple[Field, ...] = (
+    # what runs
+    Field("task", "str", None, "registered task", required=True),
+    Field("runner", "str", "runner_point", "registered runner"),
+    Field("evaluate", "bool", False, "only evaluate, never train"),
+    Field("train_splits", "strings", ["train"], "splits that are trained on"),
+    Field("valid_splits", "strings", [], "splits scored during training; the first selects best"),
+    Field("test_splits", "strings", [], "splits scored once at the end with the best weights"),
+    Field("seed", "int", 42, "seed of weights, order and augmentation", low=0),
+    # optimisation
+    Field("lr_sched", "str", "linear_warmup_cosine_lr", "learning-rate schedule"),
+    Field("init_lr", "float", 1e-4, "learning rate after warm-up", low=0),
+    Field("min_lr", "float", 0.0, "learning rate at the last step", low=0),
+    Field("warmup_lr", "float", -1.0, "learning rate at step 0; negative: init_lr"),
+    Field("warmup_steps", "int", 0, "optimiser steps of warm-up", low=0),
+    Field(
+        "lr_decay_rate", "float", 1.0, "factor per epoch of linear_warmup_step_lr", low=0, high=1
+    ),
+    Field("lr_multipliers", "factors", {}, "{parameter-name prefix: factor on the learning rate}"),
+    Field("weight_decay", "float", 0.05, "AdamW decay; biases and 1-D weights have none", low=0),
+    Field("beta2", "float", 0.999, "AdamW second-moment decay", low=0, high=0.999999),
+    Field("max_epoch", "int", None, "passes over the training data", low=0),
+    Field("max_steps", "int", None, "cap on optimiser steps", low=1),
+    Field("accum_grad_iters", "int", 1, "batches per optimiser step", low=1),
+    Field("grad_clip", "float", None, "largest gradient norm; null: no clipping", low=1e-12),
+    Field("amp", "bool", False, "mixed precision on CUDA; ignored on CPU, where it is slower"),
+    Field("amp_dtype", "str", "auto", "precision of amp", choices=("auto", "bf16", "fp16")),
+    # data
+    Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
+    Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
+    Field("num_workers", "int", 0, "loader processes per rank", low=0, high=256),
+    Field("max_bad_fraction", "float", 0.01, "share of unusable samples tolerated", low=0, high=1),
+    Field(
+        "use_dist_eval_sampler", "bool", True, "kept for stock recipes: always sharded, unpadded"
+    ),
+    # records
+    Field("output_dir", "str", None, "folder of all jobs, relative to the root", required=True),
+    Field("job_id", "str", None, "name of this job's folder; null: the start time"),
+    Field("resume_ckpt_path", "str", None, "checkpoint to continue from, or auto"),
+    Field("log_freq", "int", 50, "optimiser steps between log lines", low=1),
+    Field("save_freq", "int", 0, "optimiser steps between saves; 0: at epoch ends only", low=0),
+    Field("eval_freq", "int", 1, "epochs between validations; the last epoch always", low=1),
+    Field("agg_metric", "str", None, "metric that selects best; null: the task's agg_metrics"),
+    Field("agg_mode", "str", "max", "better direction of that metric", choices=("max", "min")),
+    # processes
+    Field("device", "str", "auto", "where to run", choices=("auto", "cpu", "cuda")),
+    Field("distributed", "bool", False, "set by the launcher"),
+    Field("world_size", "int", 1, "set by the launcher", low=1),
+    Field("rank", "int", 0, "set by the launcher", low=0),
+    Field("gpu", "int", 0, "set by the launcher", low=0),
+    Field("dist_url", "str", "env://", "rendezvous of the process group"),
+    Field("dist_backend", "str", None, "null: by device", choices=("nccl", "gloo")),
+    Field("find_unused_parameters", "bool", False, "for DDP models with idle parameters"),
+    # generation, retrieval and QA tasks
+    Field("max_len", "int", 30, "most tokens to generate", low=1),
+    Field("min_len", "int", 1, "fewest tokens to generate", low=0),
+    Field("num_beams", "int", 1, "beams of the search; 1: greedy or sampling", low=1),
+    Field("top_p", "float", 0.9, "nucleus of sampling", low=0, high=1),
+    Field("temperature", "float", 1.0, "temperature of sampling", low=0),
+    Field("num_threads", "int", None, "CPU threads of torch; null: its own choice", low=1),
+    Field("num_ans_candidates", "int", 128, "answers ranked per question", low=1),
+    Field("inference_method", "str", "generate", "how QA answers", choices=("generate", "rank")),
+    Field("prompt", "str", None, "prompt of generation; null: the model's"),
+    Field("k_test", "int", 128, "candidates re-ranked by matching; 0: none", low=0),
+)
+
+# Keys that describe the machine of one launch, so they are left out of a saved config.
+LAUNCH_KEYS = ("distributed", "world_size", "rank", "gpu")
+
+
+def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the `run:` section and complete it with defaults.
+
+    Args:
+        section: plain mapping of the merged section.
+        where: the recipe's path, for messages.
+
+    Returns:
+        Every key of RUN_SCHEMA with a value of its type.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type, value out of range or not a choice.
+    """
+    fields = {field.name: field for field in RUN_SCHEMA}
+    for key in section:
+        if key not in fields:
+            raise ConfigError(
+                explain(
+                    f"unknown key {key!r}.{nearest(key, fields)}",
+                    where=f"{where}: run.{key}",
+                    got=section[key],
+                    expected=f"one of {', '.join(sorted(fields))}",
+                    fix="correct the spelling or remove the key",
+                )
+            )
+    run = {name: _value(field, section.get(name), where) for name, field in fields.items()}
+    _check_together(run, where)
+    return run
+
+
+def _value(field: Field, raw: Any, where: str) -> Any:
+    """Return the checked value of one key, or its default."""
+    key = f"{where}: run.{field.name}"
+    if raw is None:
+        if field.required:
+            raise ConfigError(explain("a required key is missing", where=key, expected=field.help))
+        return field.default
+    value = coerce(field.kind, raw, key, field.help)
+    if field.choices and value not in field.choices:
+        hint = nearest(value, field.choices)
+        choices = ", ".join(field.choices)
+        raise ConfigError(explain(f"not a choice.{hint}", where=key, got=raw, expected=choices))
+    if field.kind in ("int", "float") and not field.low <= value <= field.high:
+        expected = f"{field.low:g} to {field.high:g} ({field.help})"
+        raise ConfigError(explain("value out of range", where=key, got=raw, expected=expected))
+    return value
+
+
+def coerce(kind: str, raw: Any, where: str, meaning: str) -> Any:
+    """Turn a yaml value into `kind`, without guessing.
+
+    Text that spells a number ("1e-4") becomes that number; 0/1 and "yes" are not booleans.
+
+    Raises:
+        ConfigError: the value is of another type.
+    """
+    value = _COERCIONS[kind](raw)
+    if value is None:
+        expected = f"{_KIND_NAMES[kind]} ({meaning})"
+        got = f"{raw!r} ({type(raw).__name__})"
+        raise ConfigError(explain("wrong type", where=where, got=got, expected=expected))
+    return value
+
+
+def _as_float(raw: Any) -> float | None:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        return None
+    try:
+        number = float(raw)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _as_int(raw: Any) -> int | None:
+    number = _as_float(raw)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _as_bool(raw: Any) -> bool | None:
+    if isinstance(raw, str) and raw.lower() in ("true", "false"):
+        return raw.lower() == "true"
+    return raw if isinstance(raw, bool) else None
+
+
+def _as_str(raw: Any) -> str | None:
+    # A job_id of digits or a prompt of one number is read by yaml as a number: text is meant.
+    if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+        return None
+    return str(raw)
+
+
+def _as_strings(raw: Any) -> list[str] | None:
+    if isinstance(raw, str):
+        return [raw]
+    if not isinstance(raw, (list, tuple)) or not all(isinstance(item, str) for item in raw):
+        return None
+    return list(raw)
+
+
+def _as_factors(raw: Any) -> dict[str, float] | None:
+    if not isinstance(raw, Mapping):
+        return None
+    factors = {str(name): _as_float(value) for name, value in raw.items()}
+    if any(factor is None or factor < 0 for factor in factors.values()):
+        return None
+    return {name: factor for name, factor in factors.items() if factor is not None}
+
+
+_COERCIONS = {
+    "int": _as_int,
+    "float": _as_float,
+    "bool": _as_bool,
+    "str": _as_str,
+    "strings": _as_strings,
+    "factors": _as_factors,
+}
+_KIND_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "strings": "a list of texts",
+    "factors": "a mapping from text to numbers >= 0",
+}
+
+
+def _check_together(run: Mapping[str, Any], where: str) -> None:
+    """Check the conditions that tie several keys."""
+    if not run["evaluate"] and run["max_epoch"] is None and run["max_steps"] is None:
+        message = explain(
+            "training needs a length",
+            where=f"{where}: run.max_epoch",
+            expected="run.max_epoch or run.max_steps (or run.evaluate: true)",
+        )
+        raise ConfigError(message)
+    if run["min_len"] > run["max_len"]:
+        got = f"min_len {run['min_len']}, max_len {run['max_len']}"
+        raise ConfigError(
+            explain("min_len exceeds max_len", where=f"{where}: run.min_len", got=got)
+        )
+    if not run["evaluate"] and run["min_lr"] > run["init_lr"]:
+        got = f"min_lr {run['min_lr']:g}, init_lr {run['init_lr']:g}"
+        raise ConfigError(explain("min_lr exceeds init_lr", where=f"{where}: run.min_lr", got=got))
+    job_id = run["job_id"]
+    if job_id is not None and (job_id in ("", ".", "..", "latest") or "/" in job_id):
+        message = explain(
+            "job_id names a folder below output_dir",
+            where=f"{where}: run.job_id",
+            got=job_id,
+            expected="one folder name, not 'latest'",
+        )
+        raise ConfigError(message)

@@ -1,0 +1,136 @@
+"""Data loaders of the runner: single-data-set training batches, unpadded evaluation shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import default_collate
+
+from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch_steps
+
+
+class Fetched(NamedTuple):
+    """Samples of one batch and the number of the data set that they come from."""
+
+    member: int
+    samples: list[Any]
+
+
+class MixedDataset(Dataset):
+    """Several map-style data sets under one range of indices.
+
+    Batches come from one member at a time and are collated by that member, so the members may have
+    different fields (stock LAVIS collates with the first member's collater and drops fields).
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self.members = list(members)
+        self.sizes = [len(member) for member in self.members]
+        self.ends = np.cumsum(self.sizes)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return (member, index within it) of a global index."""
+        member = int(np.searchsorted(self.ends, index, side="right"))
+        return member, index - int(self.ends[member]) + self.sizes[member]
+
+    def __getitem__(self, index: int) -> Any:
+        member, local = self.locate(index)
+        return self.members[member][local]
+
+    def __getitems__(self, indices: list[int]) -> Fetched:
+        """Fetch one batch (torch's fetcher calls this when it exists)."""
+        located = [self.locate(index) for index in indices]
+        member = located[0][0]
+        locals_ = [local for _, local in located]
+        dataset = self.members[member]
+        if hasattr(dataset, "__getitems__"):
+            return Fetched(member, dataset.__getitems__(locals_))
+        return Fetched(member, [dataset[local] for local in locals_])
+
+    def collater(self, fetched: Fetched) -> Any:
+        """Collate a batch with the collater of the data set it comes from."""
+        return _collate_fn(self.members[fetched.member])(fetched.samples)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell every member the epoch, on which augmentation depends."""
+        for member in self.members:
+            if hasattr(member, "set_epoch"):
+                member.set_epoch(epoch)
+
+
+def _collate_fn(dataset: Any) -> Any:
+    return getattr(dataset, "collater", None) or default_collate
+
+
+class TrainLoader:
+    """Training batches of one rank, epoch by epoch.
+
+    Args:
+        datasets: the training data sets.
+        geometry: samples per batch, ranks and accumulation.
+        rank: this process.
+        seed: order and worker seeds are functions of (seed, epoch).
+        num_workers: loader processes.
+        pin_memory: page-locked batches, for CUDA.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Any],
+        geometry: BatchGeometry,
+        *,
+        rank: int = 0,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset = MixedDataset(datasets)
+        self.geometry, self.rank, self.seed = geometry, rank, seed
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.steps_per_epoch = len(epoch_steps(self.dataset.sizes, geometry, seed, 0))
+
+    def epoch(self, epoch: int, start_step: int = 0) -> tuple[DataLoader, list[int]]:
+        """Return (loader, batches per step) of one epoch from optimiser step `start_step` on."""
+        self.dataset.set_epoch(epoch)
+        steps = epoch_steps(self.dataset.sizes, self.geometry, self.seed, epoch)
+        batches = TrainBatches(steps, self.geometry, self.rank, start_step)
+        # Its own generator: a loader otherwise draws from torch's global one, which a resumed run
+        # would do once more than the undisturbed run.
+        worker_seed = np.random.SeedSequence([self.seed, epoch, self.rank]).generate_state(1)[0]
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=batches,
+            collate_fn=self.dataset.collater,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(int(worker_seed)),
+        )
+        return loader, batches.accum_counts
+
+
+def eval_loader(
+    dataset: Any,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Return the loader of this rank's share of an evaluation split; each sample on one rank."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=EvalShard(len(dataset), rank, world_size),
+        collate_fn=_collate_fn(dataset),
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(0),
+    )

@@ -1,0 +1,52 @@
+"""The folder of one job: checkpoints, log, resolved config, `result/`, and the `latest` link."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lavis.common.dist_utils import barrier, is_main_process
+from lavis.common.errors import ConfigError, explain
+from lavis.common.registry import registry
+
+
+def job_folder(output_dir: str, job_id: str) -> Path:
+    """Create `<output_dir>/<job_id>/result` (relative: below the root) and return the job's folder.
+
+    Rank 0 creates it and points `<output_dir>/latest` at it; every rank returns when it exists.
+
+    Raises:
+        ConfigError: the folder cannot be created.
+    """
+    base = Path(registry.get_path("library_root") or ".", Path(output_dir).expanduser())
+    folder = base / job_id
+    if is_main_process():
+        try:
+            (folder / "result").mkdir(parents=True, exist_ok=True)
+            point_latest(base, job_id)
+        except OSError as error:
+            raise ConfigError(
+                explain("the output folder cannot be made", where="run.output_dir", got=error)
+            ) from error
+    barrier()
+    return folder
+
+
+def point_latest(base: Path, job_id: str) -> None:
+    """Make `base/latest` a relative link to `job_id`, in one step."""
+    link = base / "latest"
+    if link.exists() and not link.is_symlink():
+        return  # a folder of the user's own: left alone
+    partial = base / f".latest.{os.getpid()}"
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(job_id)
+    os.replace(partial, link)
+
+
+def register_paths(folder: Path) -> None:
+    """Tell stock code where results go.
+
+    `registry.register_path` refuses a second runner in one process, so the public mapping is set.
+    """
+    registry.mapping["paths"]["output_dir"] = str(folder)
+    registry.mapping["paths"]["result_dir"] = str(folder / "result")

@@ -1,0 +1,88 @@
+"""Where a run stands, and how that goes into a checkpoint and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lavis.common.errors import CheckpointError, explain
+
+
+@dataclass
+class RunState:
+    """Progress of a training run.
+
+    Attributes:
+        epoch: epoch in progress, from 0.
+        step_in_epoch: optimiser steps done in it.
+        global_step: optimiser steps done in all.
+        best_metric, best_epoch: of the validation that saved `checkpoint_best.pth`.
+        finished: the last epoch of the plan was validated and saved.
+    """
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    global_step: int = 0
+    best_metric: float | None = None
+    best_epoch: int | None = None
+    finished: bool = False
+
+    def is_better(self, metric: float, mode: str = "max") -> bool:
+        """Tell whether `metric` beats the best so far; the first always does, NaN never again."""
+        if self.best_metric is None:
+            return True
+        if math.isnan(metric):
+            return False
+        if math.isnan(self.best_metric):
+            return True
+        return metric > self.best_metric if mode == "max" else metric < self.best_metric
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint."""
+        return asdict(self)
+
+
+RUN_KEYS = ("model", "optimizer", "scaler", "state", "rng", "global_batch", "steps_per_epoch")
+
+
+def check_resumable(payload: dict[str, Any], path: Any) -> None:
+    """Refuse a checkpoint that holds weights only, such as a published one.
+
+    Raises:
+        CheckpointError: something that resuming needs is missing.
+    """
+    absent = [key for key in RUN_KEYS if key not in payload]
+    if absent:
+        raise CheckpointError(
+            explain(
+                "a checkpoint cannot be resumed from",
+                where=f"run.resume_ckpt_path: {path}",
+                got=f"no {', '.join(absent)}",
+                expected="a checkpoint_last.pth or checkpoint_best.pth of this runner",
+                fix="to start from its weights, set model.pretrained instead",
+            )
+        )
+
+
+def state_for_geometry(
+    payload: dict[str, Any], global_batch: int, steps_per_epoch: int, path: Any
+) -> RunState:
+    """Return the stored state, checked against the new run's batches.
+
+    Raises:
+        CheckpointError: the checkpoint lies inside an epoch that the new run would cut differently.
+    """
+    state = RunState(**payload["state"])
+    stored = (payload["global_batch"], payload["steps_per_epoch"])
+    if state.step_in_epoch and stored != (global_batch, steps_per_epoch):
+        raise CheckpointError(
+            explain(
+                "a checkpoint inside an epoch needs the same batches to continue",
+                where=f"run.resume_ckpt_path: {path}",
+                got=f"{global_batch} samples per step, {steps_per_epoch} steps per epoch",
+                expected=f"{stored[0]} samples per step, {stored[1]} steps per epoch",
+                fix="keep run.batch_size_train x processes x run.accum_grad_iters and the data",
+            )
+        )
+    return state

@@ -1,0 +1,193 @@
+"""The parts of a run, each built from its configuration when first needed.
+
+Stock `RunnerBase` builds no model on the CPU, sets DDP's device ids without a GPU, knows fp16 only
+and pads evaluation shards; these properties replace its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lavis.common.dist_utils import (
+    get_rank,
+    get_world_size,
+    is_dist_avail_and_initialized,
+    is_main_process,
+    resolve_device,
+)
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.runners.loaders import TrainLoader, eval_loader
+from lavis.runners.lr_schedules import LrPlan
+from lavis.runners.optimizer import build_optimizer
+from lavis.runners.outputs import job_folder, register_paths
+from lavis.runners.run_state import RunState
+from lavis.runners.runner_base import RunnerBase
+from lavis.runners.samplers import BatchGeometry
+from lavis.runners.stepper import Precision
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class RunnerParts(RunnerBase):
+    """Everything a run is made of; see `PointRunner` for the arguments."""
+
+    def __init__(
+        self,
+        cfg: Any,
+        task: Any,
+        model: nn.Module,
+        datasets: Mapping[str, Mapping[str, Any]],
+        job_id: str,
+    ) -> None:
+        super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
+        self.run_cfg = cfg.run_cfg
+        self.state = RunState()
+
+    def setup_output_dir(self) -> None:
+        """Create the job's folder and save the resolved configuration in it."""
+        self.output_dir = job_folder(self.config.run_cfg.output_dir, self.job_id)
+        self.result_dir = self.output_dir / "result"
+        self.log_path = self.output_dir / "log.jsonl"
+        register_paths(self.output_dir)
+        if is_main_process():
+            self.config.save(self.output_dir / "config.yaml")
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return resolve_device(self.config.run_cfg.device)
+
+    @property
+    def use_distributed(self) -> bool:
+        """Whether there is a process group."""
+        return is_dist_avail_and_initialized()
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model on its device; wrapped in DDP when several processes train it."""
+        self._model = self._model.to(self.device)
+        if not self.use_distributed:
+            return self._model
+        if self.evaluate_only:
+            # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
+            for tensor in self._model.state_dict().values():
+                shared = tensor.contiguous()
+                dist.broadcast(shared, src=0)
+                tensor.copy_(shared)
+            return self._model
+        return DistributedDataParallel(
+            self._model,
+            device_ids=[self.device.index] if self.cuda_enabled else None,
+            find_unused_parameters=bool(self.run_cfg.find_unused_parameters),
+        )
+
+    def unwrap_dist_model(self, model: nn.Module) -> nn.Module:
+        """Return the model inside DDP."""
+        return model.module if isinstance(model, DistributedDataParallel) else model
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW over the trainable parameters."""
+        return build_optimizer(self.unwrap_dist_model(self.model), self.run_cfg)
+
+    @cached_property
+    def precision(self) -> Precision:
+        """Autocast on CUDA when run.amp asks for it; full precision on the CPU."""
+        if not self.run_cfg.amp:
+            return Precision(self.device.type)
+        if not self.cuda_enabled:
+            logging.info("run.amp is ignored on the CPU: bf16 is slower than float32 there")
+            return Precision(self.device.type)
+        name = self.run_cfg.amp_dtype
+        if name == "auto":
+            name = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        scaler = torch.amp.GradScaler("cuda") if name == "fp16" else None
+        return Precision("cuda", AMP_DTYPES[name], scaler)
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """The loss scaler, in fp16 only."""
+        return self.precision.scaler
+
+    @cached_property
+    def geometry(self) -> BatchGeometry:
+        """Samples per batch, processes and accumulation."""
+        run_cfg = self.run_cfg
+        return BatchGeometry(run_cfg.batch_size_train, get_world_size(), run_cfg.accum_grad_iters)
+
+    @cached_property
+    def train_loader(self) -> TrainLoader:
+        """Training batches of this rank, over every data set that has a training split."""
+        members = [ds for split in self.train_splits for ds in self.members(split).values()]
+        if not members:
+            raise ConfigError(explain("nothing to train on", where="run.train_splits", got="[]"))
+        return TrainLoader(
+            members,
+            self.geometry,
+            rank=get_rank(),
+            seed=self.run_cfg.seed,
+            num_workers=self.run_cfg.num_workers,
+            pin_memory=self.cuda_enabled,
+        )
+
+    def eval_loader(self, dataset: Any) -> Any:
+        """Return this rank's share of an evaluation data set."""
+        return eval_loader(
+            dataset,
+            self.run_cfg.batch_size_eval,
+            rank=get_rank(),
+            world_size=get_world_size(),
+            num_workers=self.run_cfg.num_workers,
+            pin_memory=self.cuda_enabled,
+        )
+
+    @property
+    def dataloaders(self) -> dict[str, Any]:
+        """Evaluation loaders by split (stock name)."""
+        splits = dict.fromkeys([*self.valid_splits, *self.test_splits])
+        return {s: self.eval_loader(next(iter(self.members(s).values()))) for s in splits}
+
+    @cached_property
+    def lr_plan(self) -> LrPlan:
+        """What the learning-rate schedule depends on."""
+        run_cfg = self.run_cfg
+        if run_cfg.warmup_steps >= self.total_steps:
+            logging.warning(
+                "run.warmup_steps (%d) is not below the run's %d steps: init_lr is never reached",
+                run_cfg.warmup_steps,
+                self.total_steps,
+            )
+        return LrPlan(
+            total_steps=self.total_steps,
+            steps_per_epoch=self.train_loader.steps_per_epoch,
+            init_lr=run_cfg.init_lr,
+            min_lr=run_cfg.min_lr,
+            warmup_lr=run_cfg.warmup_lr,
+            warmup_steps=run_cfg.warmup_steps,
+            decay_rate=run_cfg.lr_decay_rate,
+        )
+
+    @cached_property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run: max_epoch, capped by max_steps."""
+        limits = [self.run_cfg.max_steps] if self.run_cfg.max_steps is not None else []
+        if self.run_cfg.max_epoch is not None:
+            limits.append(self.run_cfg.max_epoch * self.train_loader.steps_per_epoch)
+        return int(min(limits))
+
+    def members(self, split: str) -> dict[str, Any]:
+        """Return {data set: dataset} of a split."""
+        found = {name: splits[split] for name, splits in self.datasets.items() if split in splits}
+        if not found:
+            known = sorted({name for splits in self.datasets.values() for name in splits})
+            what = f"no data set has the split {split!r}.{nearest(split, known)}"
+            raise ConfigError(explain(what, where="run.*_splits", got=split, expected=known))
+        return found

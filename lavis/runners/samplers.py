@@ -1,0 +1,124 @@
+"""Which sample goes where: training order and evaluation shards as pure functions.
+
+Training: the order of an epoch depends on (seed, epoch) alone. It is cut into optimiser steps
+first and only then into batches and ranks, so that the set of samples behind each step is the same
+for any world size and accumulation that give the same global batch.
+
+Evaluation: strided shards without padding. Each sample is scored exactly once for any number of
+samples and ranks; shards may differ by one sample, so nothing may synchronise per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from lavis.common.errors import ConfigError, explain
+
+
+@dataclass(frozen=True)
+class BatchGeometry:
+    """How many samples a step takes: `batch_size` per rank x `world_size` x `accum` batches."""
+
+    batch_size: int
+    world_size: int = 1
+    accum: int = 1
+
+    @property
+    def across_ranks(self) -> int:
+        """Samples of one batch over all ranks."""
+        return self.batch_size * self.world_size
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of one optimiser step."""
+        return self.across_ranks * self.accum
+
+
+def epoch_steps(
+    sizes: Sequence[int], geometry: BatchGeometry, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """Return the samples of every optimiser step of one epoch.
+
+    Args:
+        sizes: number of samples of each training data set.
+        geometry: how many samples a step takes.
+        seed, epoch: the order is a function of these.
+
+    Returns:
+        One array of global indices per step, each from a single data set (data sets may have
+        different fields). Data sets are mixed in proportion to their size. The last step of a data
+        set may be partial: its length is a multiple of `geometry.across_ranks`, and what is left
+        over is dropped this epoch (another remainder each epoch).
+
+    Raises:
+        ConfigError: a data set is smaller than one batch over all ranks.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    steps: list[np.ndarray] = []
+    offset = 0
+    for size in sizes:
+        if size < geometry.across_ranks:
+            raise _too_small(size, geometry)
+        order = rng.permutation(size) + offset
+        usable = size - size % geometry.across_ranks
+        starts = range(0, usable, geometry.global_batch)
+        steps += [order[s : min(s + geometry.global_batch, usable)] for s in starts]
+        offset += size
+    if len(sizes) > 1:
+        steps = [steps[index] for index in rng.permutation(len(steps))]
+    return steps
+
+
+def _too_small(size: int, geometry: BatchGeometry) -> ConfigError:
+    """Compose the message for a data set that fills no batch."""
+    return ConfigError(
+        explain(
+            "a training data set is smaller than one batch",
+            where="run.batch_size_train",
+            got=f"{size} samples",
+            expected=f"at least {geometry.batch_size} x {geometry.world_size} processes",
+            fix="lower run.batch_size_train",
+        )
+    )
+
+
+class TrainBatches(Sampler[list[int]]):
+    """Batches of one rank for one epoch, from optimiser step `start_step` on.
+
+    Iterating yields lists of `batch_size` indices; `accum_counts[s]` batches belong to step s.
+    """
+
+    def __init__(
+        self, steps: Sequence[np.ndarray], geometry: BatchGeometry, rank: int, start_step: int = 0
+    ) -> None:
+        self.geometry = geometry
+        self.rank = rank
+        self.steps = steps[start_step:]
+        self.accum_counts = [len(step) // geometry.across_ranks for step in self.steps]
+
+    def __len__(self) -> int:
+        return sum(self.accum_counts)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        per_rank = self.geometry.batch_size
+        for step in self.steps:
+            # [accum, world_size, batch_size]: contiguous, so rank and accumulation exchange freely.
+            for batch in step.reshape(-1, self.geometry.world_size, per_rank):
+                yield batch[self.rank].tolist()
+
+
+class EvalShard(Sampler[int]):
+    """Indices rank, rank + world_size, ... below `size`: no padding, each index on one rank."""
+
+    def __init__(self, size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = range(rank, size, world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
