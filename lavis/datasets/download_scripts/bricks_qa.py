@@ -1,6 +1,7 @@
-"""Question-answer pairs whose answers follow from an object's description (or its synthetic colour).
+"""Question-answer pairs whose answers follow from a description (or the synthetic colour).
 
-Families: category, stud_dimensions, handedness, shape (yes/no), gear_teeth, feature (yes/no), color.
+Families: category, stud_dimensions, handedness, shape (yes/no), gear_teeth, feature (yes/no) and
+color.
 Yes/no pairs are balanced question by question: whenever a question is asked of an object for which
 the answer is yes, the same question is asked of a similar object for which it is no. A model that
 reads only the question is right half of the time.

@@ -1,4 +1,4 @@
-"""Split by what would leak: variants of one base part, equal geometry and equal text stay together."""
+"""Split by what would leak: variants of a base part, equal geometry, equal text stay together."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Groups:
         return root
 
     def union(self, first: str, second: str) -> None:
-        """Join two groups; the smaller name represents both, so the order of calls is irrelevant."""
+        """Join two groups; the smaller name represents both, whatever the order of calls."""
         a, b = sorted((self.find(first), self.find(second)))
         self._parent[b] = a
 

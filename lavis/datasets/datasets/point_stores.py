@@ -1,0 +1,125 @@
+"""Where a data set's clouds come from: one packed array, or one file per object."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lavis.common.errors import DataError, explain
+from lavis.datasets.packed_points import PackedPoints
+
+
+class PointStore(Protocol):
+    """Load a cloud by the object's id."""
+
+    def load(self, object_id: str) -> np.ndarray:
+        """Return [N,3|6]; DataError when it is absent or unreadable."""
+        ...
+
+
+class PackedPointStore:
+    """Clouds of a packed folder (`points_xyz.npy`, `points_rgb.npy`, `object_ids.json`)."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.points = PackedPoints(folder)
+        path = Path(folder) / "object_ids.json"
+        try:
+            ids: Sequence[str] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(_unreadable(path, error)) from error
+        if len(ids) != len(self.points):
+            raise DataError(_unreadable(path, f"{len(ids)} ids for {len(self.points)} clouds"))
+        self.row_of: Mapping[str, int] = {object_id: row for row, object_id in enumerate(ids)}
+
+    def load(self, object_id: str) -> np.ndarray:
+        """Return float32 [P,6]."""
+        row = self.row_of.get(object_id)
+        if row is None:
+            raise DataError(
+                explain(
+                    "an annotation names an object that has no cloud",
+                    where=f"{self.points.folder}: object {object_id}",
+                    got="no such id in object_ids.json",
+                    fix="annotations and points must come from the same preparation",
+                )
+            )
+        return self.points[row]
+
+
+class FilePointStore:
+    """One .npy or .npz file per object.
+
+    Args:
+        folder: root folder.
+        pattern: path below it with {object_id}, e.g. "{object_id}/{object_id}_8192.npz".
+        array_name: the array inside an .npz.
+    """
+
+    def __init__(
+        self, folder: str | Path, pattern: str = "{object_id}.npy", array_name: str = "arr_0"
+    ) -> None:
+        self.folder, self.pattern, self.array_name = Path(folder), pattern, array_name
+
+    def load(self, object_id: str) -> np.ndarray:
+        """Return [N,C] as stored. Pickled content is refused, never run."""
+        path = self.folder / self.pattern.format(object_id=object_id)
+        try:
+            content: Any = np.load(path, allow_pickle=False)
+            if isinstance(content, np.lib.npyio.NpzFile):
+                with content:
+                    return content[self.array_name]
+            return content
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(_unreadable(path, error)) from error
+
+
+def check_cloud(cloud: np.ndarray, object_id: str) -> np.ndarray:
+    """Return the cloud as float32 when it is usable.
+
+    Args:
+        cloud: what a store returned.
+        object_id: named in the message.
+
+    Raises:
+        DataError: not [N,3|6] numbers, no points, NaN or infinity, or all points in one place.
+    """
+    problem = _problem(cloud)
+    if problem is not None:
+        raise DataError(
+            explain(
+                "a point cloud cannot be used",
+                where=f"object {object_id}",
+                got=problem,
+                expected="[N,3] or [N,6] finite numbers, N >= 1, not all in one place",
+                fix="repair or remove the object, or allow a share by build_info.max_bad_fraction",
+            )
+        )
+    return cloud.astype(np.float32, copy=False)
+
+
+def _problem(cloud: np.ndarray) -> str | None:
+    if cloud.dtype.kind not in "fiu":
+        return f"values of type {cloud.dtype}"
+    if cloud.ndim != 2 or cloud.shape[1] not in (3, 6):
+        return f"shape {cloud.shape}"
+    if len(cloud) == 0:
+        return "no points"
+    if not np.isfinite(cloud).all():
+        return f"{int((~np.isfinite(cloud)).any(axis=1).sum())} points with NaN or infinity"
+    if len(cloud) > 1 and not np.ptp(cloud[:, :3], axis=0).any():
+        return "all points in one place"
+    return None
+
+
+def _unreadable(path: Path, problem: object) -> str:
+    return explain(
+        "a point file cannot be read",
+        where=str(path),
+        got=repr(problem) if isinstance(problem, Exception) else problem,
+        fix="restore the file, or prepare the data set again",
+    )

@@ -1,0 +1,311 @@
+"""Point clouds with captions, questions or labels.
+
+A sample is a dict: point_cloud float32 [N,3|6], text_input, instance_id, object_id and the fields
+of the task. Augmentation is a function of (seed, epoch, instance id): neither the number of workers
+nor of processes changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lavis.datasets.datasets.base_dataset import BaseDataset
+
+from lavis.common.errors import DataError, explain
+from lavis.datasets.datasets.point_stores import PointStore, check_cloud
+
+Sample = dict[str, Any]
+Entry = dict[str, Any]
+
+
+class PointTextDataset(BaseDataset):
+    """Objects with one caption each (captioning, pretraining).
+
+    Sample: point_cloud, text_input (processed caption), instance_id, object_id, caption, and when
+    annotated description, category, label.
+
+    Args:
+        point_processor: `__call__(cloud, rng)`, or any callable on a cloud.
+        text_processor: applied to the caption or question.
+        point_store: where clouds come from.
+        ann_paths: JSON files, lists of records.
+        limit: keep so many records, chosen by a hash of their id; None keeps all.
+        seed: of the augmentation.
+        class_names: label texts in the order of the labels.
+        train_ann_paths: annotations of the training split, for baselines.
+        max_bad_fraction: share of unusable clouds that may be left out (see `drop_bad_samples`).
+    """
+
+    # Class attributes that a subclass changes.
+    id_key = "object_id"
+    required_text: tuple[str, ...] = ("object_id", "caption")
+    class_templates: Sequence[str] | None = None
+
+    def __init__(
+        self,
+        point_processor: Callable[..., torch.Tensor],
+        text_processor: Callable[[str], str],
+        point_store: PointStore,
+        ann_paths: Sequence[str | Path],
+        *,
+        limit: int | None = None,
+        seed: int = 42,
+        class_names: Sequence[str] = (),
+        train_ann_paths: Sequence[str | Path] = (),
+        max_bad_fraction: float = 0.0,
+    ) -> None:
+        super().__init__(vis_processor=point_processor, text_processor=text_processor)
+        self.point_processor, self.point_store = point_processor, point_store
+        self.ann_paths, self.train_ann_paths = list(ann_paths), list(train_ann_paths)
+        self.class_names, self.seed, self.limit = list(class_names), seed, limit
+        self.label_of = {name: label for label, name in enumerate(self.class_names)}
+        self.max_bad_fraction = max_bad_fraction
+        self.bad_samples: list[dict[str, str]] = []
+        # Shared memory: worker processes that live across epochs see the epoch, too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._seeded = "rng" in inspect.signature(point_processor).parameters
+        self._reference: PointTextDataset | None = None
+        self.annotation = take(read_annotation(self.ann_paths), limit, self.id_key)
+        self._add_instance_ids()
+        self._drop_empty_text()
+        if max_bad_fraction > 0:
+            self.drop_bad_samples()
+
+    def _add_instance_ids(self, key: str = "instance_id") -> None:
+        for entry in self.annotation:
+            entry[key] = str(entry.get(self.id_key, ""))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that augmentation depends on."""
+        self._epoch.fill_(epoch)
+
+    def set_seed(self, seed: int) -> None:
+        """Choose the seed that augmentation depends on; call it before workers start."""
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> Sample:
+        entry = self.annotation[index]
+        return {"point_cloud": self.load_cloud(entry), **self.text_fields(entry)}
+
+    def load_cloud(self, entry: Entry) -> torch.Tensor:
+        """Return the processed cloud of a record, float32 [N,3|6]."""
+        cloud = check_cloud(self.point_store.load(entry["object_id"]), entry["object_id"])
+        if not self._seeded:
+            return self.point_processor(cloud)
+        rng = sample_rng(self.seed, int(self._epoch), entry["instance_id"])
+        return self.point_processor(cloud, rng=rng)
+
+    def text_fields(self, entry: Entry) -> Sample:
+        """Return everything of a sample but its cloud."""
+        fields = {
+            "text_input": self.text_processor(entry["caption"]),
+            "instance_id": entry["instance_id"],
+            "object_id": entry["object_id"],
+            "caption": entry["caption"],
+        }
+        optional = {key: entry[key] for key in ("description", "category") if key in entry}
+        return {**fields, **optional, **self.label_field(entry)}
+
+    def label_field(self, entry: Entry) -> Sample:
+        """Return {"label": number} when the record has a known category."""
+        name = str(entry.get("category", "")).lower()
+        return {"label": self.label_of[name]} if name in self.label_of else {}
+
+    def collater(self, samples: list[Sample]) -> Sample:
+        """Batch samples: point_cloud [B,N,3|6], label int64 [B], every other field a list."""
+        if not samples:
+            raise DataError(explain("a batch without samples cannot be collated"))
+        batch: Sample = {key: [sample[key] for sample in samples] for key in samples[0]}
+        batch["point_cloud"] = torch.stack(batch["point_cloud"])  # [B,N,3|6]
+        if "label" in batch:
+            batch["label"] = torch.tensor(batch["label"], dtype=torch.int64)  # [B]
+        return batch
+
+    def train_annotation(self) -> list[Entry]:
+        """Return the records of the training split, for baselines."""
+        return read_annotation(self.train_ann_paths or self.ann_paths)
+
+    def train_labels(self) -> list[int]:
+        """Return the labels of the training split."""
+        return [self.label_field(entry)["label"] for entry in self.train_annotation()]
+
+    def set_reference(self, dataset: PointTextDataset) -> None:
+        """Name the training objects under evaluation processing (see `reference_dataset`)."""
+        self._reference = dataset
+
+    def reference_dataset(self) -> PointTextDataset:
+        """Return the training objects with evaluation processing, for nearest neighbours."""
+        if self._reference is None:
+            raise DataError(
+                explain("this data set has no training split", where=str(self.ann_paths))
+            )
+        return self._reference
+
+    def drop_bad_samples(self) -> None:
+        """Read every cloud once; leave out and list the unusable ones.
+
+        Done before training and not on the way, so that every process counts the same samples.
+
+        Raises:
+            DataError: more than `max_bad_fraction` of the records are unusable.
+        """
+        problems: dict[str, str] = {}
+        for object_id in dict.fromkeys(entry["object_id"] for entry in self.annotation):
+            try:
+                check_cloud(self.point_store.load(object_id), object_id)
+            except DataError as error:
+                problems[object_id] = str(error)
+        self._leave_out(lambda entry: problems.get(entry["object_id"]))
+
+    def _drop_empty_text(self) -> None:
+        def problem(entry: Entry) -> str | None:
+            empty = [key for key in self.required_text if not str(entry.get(key) or "").strip()]
+            return f"empty or missing {', '.join(empty)}" if empty else None
+
+        self._leave_out(problem)
+
+    def _leave_out(self, problem: Callable[[Entry], str | None]) -> None:
+        """Drop and list the records with a problem; too many are an error."""
+        kept, total = [], len(self.annotation)
+        bad = []
+        for entry in self.annotation:
+            reason = problem(entry)
+            if reason is None:
+                kept.append(entry)
+            else:
+                bad.append({"instance_id": entry["instance_id"], "reason": reason})
+        if len(bad) > self.max_bad_fraction * total:
+            raise DataError(
+                explain(
+                    f"{len(bad)} of {total} records cannot be used",
+                    where=f"{self.ann_paths}: {[b['instance_id'] for b in bad[:10]]}",
+                    got=bad[0]["reason"],
+                    expected=f"at most a share of {self.max_bad_fraction}",
+                    fix="repair the records, or raise build_info.max_bad_fraction",
+                )
+            )
+        if bad:
+            names = ", ".join(b["instance_id"] for b in bad[:20])
+            logging.warning("%d of %d records left out: %s", len(bad), total, names)
+        self.bad_samples += bad
+        self.annotation = kept
+
+
+class PointQADataset(PointTextDataset):
+    """Questions about objects; several per object.
+
+    Sample: point_cloud, text_input = question (processed), question_id = instance_id, object_id,
+    answer, family, question_type.
+    """
+
+    id_key = "question_id"
+    required_text = ("question_id", "object_id", "question", "answer")
+
+    def text_fields(self, entry: Entry) -> Sample:
+        """Return everything of a sample but its cloud."""
+        question = self.text_processor(entry["question"])
+        return {
+            "text_input": question,
+            "question": question,
+            "instance_id": entry["instance_id"],
+            "question_id": entry["question_id"],
+            "object_id": entry["object_id"],
+            "answer": entry["answer"],
+            "family": entry.get("family", ""),
+            "question_type": entry.get("question_type", ""),
+        }
+
+
+class PointRetrievalDataset(PointTextDataset):
+    """Captions and objects to be matched; objects with equal captions are all right answers.
+
+    Attributes:
+        texts: the distinct processed captions, in order of first appearance.
+        text_to_points: for each text the indices of its objects.
+        point_to_text: for each object the index of its text.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        index: dict[str, int] = {}
+        texts = [self.text_processor(entry["caption"]) for entry in self.annotation]
+        self.point_to_text = [index.setdefault(text, len(index)) for text in texts]
+        self.texts = list(index)
+        self.text_to_points: list[list[int]] = [[] for _ in self.texts]
+        for point, text in enumerate(self.point_to_text):
+            self.text_to_points[text].append(point)
+
+
+class PointClassificationDataset(PointTextDataset):
+    """Objects with a class: every sample has `label`, an index into `class_names`."""
+
+    required_text = ("object_id", "caption", "category")
+
+    def label_field(self, entry: Entry) -> Sample:
+        """Return {"label": number}; a category outside `class_names` is an error."""
+        field = super().label_field(entry)
+        if not field:
+            raise DataError(
+                explain(
+                    "a record's category is not among the classes",
+                    where=f"object {entry.get('object_id')}",
+                    got=entry.get("category"),
+                    expected=self.class_names[:10],
+                    fix="annotations and classes.json must come from the same preparation",
+                )
+            )
+        return field
+
+
+def sample_rng(seed: int, epoch: int, instance_id: str) -> np.random.Generator:
+    """Return the generator of one sample in one epoch."""
+    digest = hashlib.sha256(instance_id.encode("utf-8")).digest()
+    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "big")])
+
+
+def take(entries: list[Entry], limit: int | None, id_key: str) -> list[Entry]:
+    """Keep `limit` records by the order of a hash of their id; the file's order stays."""
+    if limit is None or limit >= len(entries):
+        return entries
+
+    def rank(place: int) -> bytes:
+        return hashlib.sha256(str(entries[place].get(id_key)).encode("utf-8")).digest()
+
+    chosen = sorted(range(len(entries)), key=rank)[:limit]
+    return [entries[place] for place in sorted(chosen)]
+
+
+def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:
+    """Read and join JSON lists of records.
+
+    Raises:
+        DataError: a file is missing, not JSON, or not a list of records.
+    """
+    entries: list[Entry] = []
+    for path in paths:
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(_bad_annotation(path, str(error))) from error
+        if not isinstance(content, list) or not all(isinstance(e, Mapping) for e in content):
+            raise DataError(_bad_annotation(path, type(content).__name__))
+        entries += content
+    return entries
+
+
+def _bad_annotation(path: str | Path, got: str) -> str:
+    return explain(
+        "an annotation file cannot be read",
+        where=str(path),
+        got=got,
+        expected="a JSON list of records",
+        fix="check build_info.annotations.*.storage",
+    )
