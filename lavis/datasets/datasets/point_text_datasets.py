@@ -7,23 +7,20 @@ nor of processes changes it.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lavis.datasets.datasets.base_dataset import BaseDataset
 
 from lavis.common.errors import DataError, explain
+from lavis.datasets.datasets.annotations import Entry, read_annotation, sample_rng, take
 from lavis.datasets.datasets.point_stores import PointStore, check_cloud
 
 Sample = dict[str, Any]
-Entry = dict[str, Any]
 
 
 class PointTextDataset(BaseDataset):
@@ -263,49 +260,3 @@ class PointClassificationDataset(PointTextDataset):
                 )
             )
         return field
-
-
-def sample_rng(seed: int, epoch: int, instance_id: str) -> np.random.Generator:
-    """Return the generator of one sample in one epoch."""
-    digest = hashlib.sha256(instance_id.encode("utf-8")).digest()
-    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "big")])
-
-
-def take(entries: list[Entry], limit: int | None, id_key: str) -> list[Entry]:
-    """Keep `limit` records by the order of a hash of their id; the file's order stays."""
-    if limit is None or limit >= len(entries):
-        return entries
-
-    def rank(place: int) -> bytes:
-        return hashlib.sha256(str(entries[place].get(id_key)).encode("utf-8")).digest()
-
-    chosen = sorted(range(len(entries)), key=rank)[:limit]
-    return [entries[place] for place in sorted(chosen)]
-
-
-def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:
-    """Read and join JSON lists of records.
-
-    Raises:
-        DataError: a file is missing, not JSON, or not a list of records.
-    """
-    entries: list[Entry] = []
-    for path in paths:
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(_bad_annotation(path, str(error))) from error
-        if not isinstance(content, list) or not all(isinstance(e, Mapping) for e in content):
-            raise DataError(_bad_annotation(path, type(content).__name__))
-        entries += content
-    return entries
-
-
-def _bad_annotation(path: str | Path, got: str) -> str:
-    return explain(
-        "an annotation file cannot be read",
-        where=str(path),
-        got=got,
-        expected="a JSON list of records",
-        fix="check build_info.annotations.*.storage",
-    )
