@@ -13,6 +13,9 @@ from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
 
+# Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
+UNSET = object()
+
 
 @dataclass(frozen=True)
 class Field:
@@ -21,7 +24,7 @@ class Field:
     Attributes:
         name: the key.
         kind: int, float, bool, str, strings (a list of texts) or factors ({text: positive number}).
-        default: value when the key is absent or null.
+        default: value when the key is absent or null; UNSET leaves the key out.
         help: what it does, in one line.
         choices: the allowed values, when they are few.
         low, high: inclusive range of a number.
@@ -91,17 +94,17 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("dist_url", "str", "env://", "rendezvous of the process group"),
     Field("dist_backend", "str", None, "null: by device", choices=("nccl", "gloo")),
     Field("find_unused_parameters", "bool", False, "for DDP models with idle parameters"),
-    # generation, retrieval and QA tasks
-    Field("max_len", "int", 30, "most tokens to generate", low=1),
-    Field("min_len", "int", 1, "fewest tokens to generate", low=0),
-    Field("num_beams", "int", 1, "beams of the search; 1: greedy or sampling", low=1),
-    Field("top_p", "float", 0.9, "nucleus of sampling", low=0, high=1),
-    Field("temperature", "float", 1.0, "temperature of sampling", low=0),
     Field("num_threads", "int", None, "CPU threads of torch; null: its own choice", low=1),
-    Field("num_ans_candidates", "int", 128, "answers ranked per question", low=1),
-    Field("inference_method", "str", "generate", "how QA answers", choices=("generate", "rank")),
-    Field("prompt", "str", None, "prompt of generation; null: the model's"),
-    Field("k_test", "int", 128, "candidates re-ranked by matching; 0: none", low=0),
+    # read by tasks, each with a default of its own
+    Field("max_len", "int", UNSET, "most tokens to generate", low=1),
+    Field("min_len", "int", UNSET, "fewest tokens to generate", low=0),
+    Field("num_beams", "int", UNSET, "beams of the search; 1: greedy or sampling", low=1),
+    Field("top_p", "float", UNSET, "nucleus of sampling", low=0, high=1),
+    Field("temperature", "float", UNSET, "temperature of sampling", low=0),
+    Field("num_ans_candidates", "int", UNSET, "answers ranked per question", low=1),
+    Field("inference_method", "str", UNSET, "how QA answers", choices=("generate", "rank")),
+    Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
+    Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
 )
 
 # Keys that describe the machine of one launch, so they are left out of a saved config.
@@ -116,7 +119,7 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: the recipe's path, for messages.
 
     Returns:
-        Every key of RUN_SCHEMA with a value of its type.
+        Every key of RUN_SCHEMA with a value of its type, but UNSET ones only when given.
 
     Raises:
         ConfigError: unknown or missing key, wrong type, value out of range or not a choice.
@@ -134,6 +137,7 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
                 )
             )
     run = {name: _value(field, section.get(name), where) for name, field in fields.items()}
+    run = {name: value for name, value in run.items() if value is not UNSET}
     _check_together(run, where)
     return run
 
@@ -244,7 +248,7 @@ def _check_together(run: Mapping[str, Any], where: str) -> None:
             expected="run.max_epoch or run.max_steps (or run.evaluate: true)",
         )
         raise ConfigError(message)
-    if run["min_len"] > run["max_len"]:
+    if run.get("min_len", 0) > run.get("max_len", math.inf):
         got = f"min_len {run['min_len']}, max_len {run['max_len']}"
         raise ConfigError(
             explain("min_len exceeds max_len", where=f"{where}: run.min_len", got=got)

@@ -44,7 +44,7 @@ class CheckpointedRunner(RunnerParts):
         random_states = all_gather_object_list(rng_state.capture())
         if is_main_process():
             payload = {
-                "model": trainable_state(self.unwrap_dist_model(self.model)),
+                "model": trainable_state(self.unwrapped_model),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict() if self.scaler else None,
                 "state": self.state.to_dict(),
@@ -69,7 +69,7 @@ class CheckpointedRunner(RunnerParts):
         check_resumable(payload, path)
         steps = self.train_loader.steps_per_epoch
         self.state = state_for_geometry(payload, self.geometry.global_batch, steps, path)
-        load_trainable_state(self.unwrap_dist_model(self.model), payload["model"], str(path))
+        load_trainable_state(self.unwrapped_model, payload["model"], str(path))
         self.optimizer.load_state_dict(payload["optimizer"])
         if self.scaler and payload["scaler"]:
             self.scaler.load_state_dict(payload["scaler"])
@@ -96,8 +96,9 @@ class CheckpointedRunner(RunnerParts):
     def load_weights(self, path: Path) -> None:
         """Load the weights alone, for an evaluation that names a checkpoint."""
         payload = load_checkpoint_file(path)
-        model = self.unwrap_dist_model(self.model)
+        model = self.unwrapped_model
         load_trainable_state(model, payload.get("model", payload), str(path))
+        self.evaluated_checkpoint = path
 
     def _reload_best_model(self, model: nn.Module) -> nn.Module:
         """Load the weights of the best checkpoint into `model`."""
@@ -105,6 +106,7 @@ class CheckpointedRunner(RunnerParts):
         path = self.output_dir / BEST
         payload = load_checkpoint_file(path, key="the best checkpoint")
         load_trainable_state(model, payload["model"], str(path))
+        self.evaluated_checkpoint = path
         return model
 
     def _keep_best(self, resumed: Path) -> None:

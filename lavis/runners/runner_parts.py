@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +51,8 @@ class RunnerParts(RunnerBase):
         super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
         self.run_cfg = cfg.run_cfg
         self.state = RunState()
+        # The file whose weights are being scored; None while the weights are those in training.
+        self.evaluated_checkpoint: Path | None = None
 
     def setup_output_dir(self) -> None:
         """Create the job's folder and save the resolved configuration in it."""
@@ -93,10 +96,15 @@ class RunnerParts(RunnerBase):
         """Return the model inside DDP."""
         return model.module if isinstance(model, DistributedDataParallel) else model
 
+    @property
+    def unwrapped_model(self) -> nn.Module:
+        """The model without DDP."""
+        return self.unwrap_dist_model(self.model)
+
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters."""
-        return build_optimizer(self.unwrap_dist_model(self.model), self.run_cfg)
+        return build_optimizer(self.unwrapped_model, self.run_cfg)
 
     @cached_property
     def precision(self) -> Precision:

@@ -86,7 +86,7 @@ class PointRunner(CheckpointedRunner):
 
     def _describe(self) -> dict[str, Any]:
         """Return the first row of the log: sizes of the run."""
-        model = self.unwrap_dist_model(self.model)
+        model = self.unwrapped_model
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         row = {
@@ -201,7 +201,7 @@ class PointRunner(CheckpointedRunner):
         if path is not None:
             self.load_weights(path)
         if cur_epoch == "best" and not skip_reload and splits:
-            self._reload_best_model(self.unwrap_dist_model(self.model))
+            self._reload_best_model(self.unwrapped_model)
         results = {split: self.eval_epoch(split, cur_epoch, skip_reload=True) for split in splits}
         logging.info("Results: %s", self.result_dir)
         return results
@@ -221,7 +221,7 @@ class PointRunner(CheckpointedRunner):
             The task's metrics, the same on every rank; for several data sets a mapping
             {data set: metrics} with the mean "agg_metrics".
         """
-        model = self.unwrap_dist_model(self.model)
+        model = self.unwrapped_model
         if cur_epoch == "best" and not skip_reload:
             self._reload_best_model(model)
         model.eval()

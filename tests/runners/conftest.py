@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+from torch import nn
+
 from lavis.common.dist_utils import all_gather_object_list
 from lavis.common.run_schema import validate_run
 from lavis.runners.runner_point import PointRunner
-from omegaconf import OmegaConf
-from torch import nn
 
 
 class TinyData:

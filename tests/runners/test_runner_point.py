@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -82,8 +83,7 @@ def test_frozen_parameters_stay_and_are_not_saved(tiny):
     assert set(saved) == {"head.weight", "head.bias", "batches_seen"}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [1, 5, 7, 10])
+@pytest.mark.parametrize(("stop", "workers"), [(1, 0), (5, 0), (7, 0), (10, 0), (7, 2)])
 def test_resume_is_bit_exact(tiny, stop, workers):
     # 22 samples, batches of 4: 5 steps per epoch; 5 and 10 are epoch edges.
     common = {"dropout": 0.5, "max_epoch": 3, "num_workers": workers, "save_freq": 1}
