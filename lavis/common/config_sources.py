@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -54,6 +55,16 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
         kind = type(config).__name__
         raise ConfigError(explain("the root of a recipe is a mapping", where=str(path), got=kind))
     return config
+
+
+def as_plain(config: Any, resolve: bool = True) -> dict[str, Any]:
+    """Return a configuration whose root is a mapping as plain Python."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=resolve))
+
+
+def merge(*configs: Any) -> DictConfig:
+    """Merge mappings; later ones win, none give an empty one."""
+    return cast(DictConfig, OmegaConf.merge(OmegaConf.create(), *configs))
 
 
 def _neighbour(path: Path) -> str:
@@ -123,10 +134,10 @@ def parse_options(options: Sequence[str] | None) -> DictConfig:
     Raises:
         ConfigError: see `split_options`; or a value that is no yaml.
     """
-    merged = OmegaConf.create()
+    merged = merge()
     for pair in split_options(options):
         try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([pair]))
+            merged = merge(merged, OmegaConf.from_dotlist([pair]))
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             problem = str(error).splitlines()[0]
             raise _option_error(f"an option cannot be read ({problem})", pair) from error

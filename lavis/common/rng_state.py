@@ -12,7 +12,8 @@ import torch
 def capture() -> dict[str, Any]:
     """Return the states of Python's, numpy's and torch's global generators (CUDA too)."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = state
     return {
         "python": [version, list(words), gauss],
         # torch has no arithmetic on uint32, and numpy arrays do not pass weights_only.

@@ -20,7 +20,7 @@ from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lavis.common.config_sources import SECTIONS, load_yaml, parse_options
+from lavis.common.config_sources import SECTIONS, as_plain, load_yaml, merge, parse_options
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.key_check import check_keys
 from lavis.common.run_schema import LAUNCH_KEYS, validate_run
@@ -47,7 +47,7 @@ class RunConfig(Config):
         run = self._build_run(recipe)
         model = self._build_model(recipe["model"])
         datasets = self._build_datasets(recipe["datasets"])
-        self.config = OmegaConf.merge(run, model, datasets)
+        self.config = merge(run, model, datasets)
 
     @classmethod
     def from_file(cls, path: str | Path, options: Sequence[str] | None = None) -> RunConfig:
@@ -56,7 +56,7 @@ class RunConfig(Config):
 
     def save(self, path: str | Path) -> None:
         """Write the resolved configuration; reading that file gives the same configuration."""
-        container = OmegaConf.to_container(self.config, resolve=True)
+        container = as_plain(self.config)
         container["run"] = {k: v for k, v in container["run"].items() if k not in LAUNCH_KEYS}
         partial = Path(f"{path}.partial")
         partial.write_text(OmegaConf.to_yaml(OmegaConf.create(container)), encoding="utf-8")
@@ -64,14 +64,14 @@ class RunConfig(Config):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as plain Python (what a checkpoint may hold)."""
-        return OmegaConf.to_container(self.config, resolve=True)
+        return as_plain(self.config)
 
     def _merge_recipe(self, options: Sequence[str] | None) -> dict[str, Any]:
         """Return recipe and options merged, as plain mappings with the three sections present."""
         recipe = load_yaml(self.cfg_path, "--cfg-path")
         try:
-            merged = OmegaConf.merge(recipe, parse_options(options))
-            plain = OmegaConf.to_container(merged, resolve=True)
+            merged = merge(recipe, parse_options(options))
+            plain = as_plain(merged)
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
             raise ConfigError(explain("cannot merge", where=self.cfg_path, got=problem)) from error
@@ -109,17 +109,17 @@ class RunConfig(Config):
         default = load_yaml(path, f"default of model.arch={arch} model.model_type={model_type}")
         checked = check_keys(
             section,
-            OmegaConf.to_container(default, resolve=False).get("model") or {},
+            as_plain(default, resolve=False).get("model") or {},
             name="model",
             where=self.cfg_path,
             default_path=self._relative(path),
             extra=MODEL_KEYS,
         )
-        return OmegaConf.merge(default, {"model": checked})
+        return merge(default, {"model": checked})
 
     def _build_datasets(self, section: Mapping[str, Any]) -> DictConfig:
         """Return every named builder's default yaml with the recipe's keys merged in."""
-        merged = OmegaConf.create()
+        merged = merge()
         for name, given in section.items():
             self._known(f"datasets.{name}", name, registry.list_datasets())
             given = {} if given is None else given
@@ -134,14 +134,14 @@ class RunConfig(Config):
             default = OmegaConf.create({"datasets": {name: self._dataset_part(default, name)}})
             checked = check_keys(
                 given,
-                OmegaConf.to_container(default.datasets[name], resolve=False),
+                as_plain(default.datasets[name], resolve=False),
                 name=f"datasets.{name}",
                 where=self.cfg_path,
                 default_path=self._relative(path),
                 extra=DATASET_KEYS,
             )
             self._check_processors(name, checked)
-            merged = OmegaConf.merge(merged, default, {"datasets": {name: checked}})
+            merged = merge(merged, default, {"datasets": {name: checked}})
         return merged
 
     def _dataset_part(self, default: DictConfig, name: str) -> DictConfig:

@@ -54,8 +54,8 @@ class MixedDataset(Dataset):
             return Fetched(member, dataset.__getitems__(locals_))
         return Fetched(member, [dataset[local] for local in locals_])
 
-    def collater(self, fetched: Fetched) -> Any:
-        """Collate a batch with the collater of the data set it comes from."""
+    def collater(self, fetched: Any) -> Any:
+        """Collate what `__getitems__` fetched, with the collater of the data set it is from."""
         return _collate_fn(self.members[fetched.member])(fetched.samples)
 
     def set_epoch(self, epoch: int) -> None:

@@ -48,6 +48,7 @@ class RunnerParts(RunnerBase):
         datasets: Mapping[str, Mapping[str, Any]],
         job_id: str,
     ) -> None:
+        self._model: nn.Module
         super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
         self.run_cfg = cfg.run_cfg
         self.state = RunState()

@@ -116,10 +116,10 @@ class Stepper:
         result.values["grad_norm"] = self._update(torch.stack(losses), instances, where)
         return result
 
-    def _backward(self, samples: Any, count: int, last: bool) -> dict[str, torch.Tensor]:
+    def _backward(self, samples: Any, count: int, last: bool) -> dict[str, Any]:
         """Run one batch forward and backward; ranks exchange gradients at the last one only."""
-        hold = isinstance(self.model, DistributedDataParallel) and not last
-        with self.model.no_sync() if hold else nullcontext():
+        wrapped = self.model if isinstance(self.model, DistributedDataParallel) else None
+        with nullcontext() if last or wrapped is None else wrapped.no_sync():
             with self.precision.autocast():
                 output = self.task.train_step(model=self.model, samples=samples)
             output = output if isinstance(output, Mapping) else {"loss": output}
