@@ -72,7 +72,6 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
     Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
     Field("num_workers", "int", 0, "loader processes per rank", low=0, high=256),
-    Field("max_bad_fraction", "float", 0.01, "share of unusable samples tolerated", low=0, high=1),
     Field(
         "use_dist_eval_sampler", "bool", True, "kept for stock recipes: always sharded, unpadded"
     ),
