@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,19 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.packed_points import PackedPoints
+
+# What numpy and zipfile raise on damaged files; a flipped bit in a header asks for an unknown
+# compression or encryption (RuntimeError) or for more memory than there is.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class PointStore(Protocol):
@@ -65,16 +79,20 @@ class FilePointStore:
     ) -> None:
         self.folder, self.pattern, self.array_name = Path(folder), pattern, array_name
 
+    def path(self, object_id: str) -> Path:
+        """Return the file of an object, whether it exists or not."""
+        return self.folder / self.pattern.format(object_id=object_id)
+
     def load(self, object_id: str) -> np.ndarray:
         """Return [N,C] as stored. Pickled content is refused, never run."""
-        path = self.folder / self.pattern.format(object_id=object_id)
+        path = self.path(object_id)
         try:
             content: Any = np.load(path, allow_pickle=False)
             if isinstance(content, np.lib.npyio.NpzFile):
                 with content:
                     return content[self.array_name]
             return content
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise DataError(_unreadable(path, error)) from error
 
 

@@ -108,7 +108,7 @@ class PointTextDataset(BaseDataset):
             "object_id": entry["object_id"],
             "caption": entry["caption"],
         }
-        optional = {key: entry[key] for key in ("description", "category") if key in entry}
+        optional: Sample = {key: entry[key] for key in ("description", "category") if key in entry}
         return {**fields, **optional, **self.label_field(entry)}
 
     def label_field(self, entry: Entry) -> Sample:

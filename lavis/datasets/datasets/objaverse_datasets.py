@@ -1,0 +1,148 @@
+"""Objaverse in the files of the PointBLIP release: captions by uid, a training list, one npz a cloud.
+
+`read_captions` and `read_ids` read the files, `HeldOut` says which objects are never trained on,
+`ObjaverseCaptionDataset` holds the captioned objects of one split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lavis.common.errors import DataError, explain
+from lavis.datasets.datasets.point_stores import PointStore
+from lavis.datasets.datasets.point_text_datasets import Entry, PointTextDataset
+
+
+def read_captions(path: Path, key: str) -> dict[str, Any]:
+    """Read {uid: caption}.
+
+    Args:
+        path: a JSON file such as merged_data_new.json.
+        key: the yaml key that named it, for messages.
+
+    Raises:
+        DataError: missing, not JSON, or not one mapping with entries.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise DataError(_bad_file("a caption file cannot be read", path, key, error)) from error
+    if not isinstance(content, dict) or not content:
+        got = f"{type(content).__name__} with {len(content) if hasattr(content, '__len__') else 1} entries"
+        raise DataError(_bad_file("a caption file is one mapping {uid: caption}", path, key, got))
+    return content
+
+
+def read_ids(path: Path, key: str) -> list[str]:
+    """Read one uid a line; blank lines are skipped, repeated uids are used once.
+
+    Raises:
+        DataError: missing, not text, or without a uid.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(_bad_file("a list of uids cannot be read", path, key, error)) from error
+    given = [line.strip() for line in lines if line.strip()]
+    if not given:
+        raise DataError(_bad_file("a list of uids is empty", path, key, "no uid"))
+    ids = list(dict.fromkeys(given))
+    if len(ids) < len(given):
+        logging.warning("%s: %d repeated uids are used once", path, len(given) - len(ids))
+    return ids
+
+
+def _bad_file(what: str, path: Path, key: str, got: object) -> str:
+    got = f"{type(got).__name__}: {got}" if isinstance(got, Exception) else got
+    return explain(what, where=f"{key}: {path}", got=got, fix="restore the file or correct the key")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which objects are never trained on: a function of the uid, the same in every builder.
+
+    Attributes:
+        train_ids: the training list.
+        test_ids: a list that settles it; None holds out what is not in the training list, and of
+            the list the share `fraction`.
+        fraction: share in [0,1) of the training list, chosen by a hash of uid and seed.
+        seed: of that choice.
+    """
+
+    train_ids: Collection[str]
+    test_ids: Collection[str] | None = None
+    fraction: float = 0.0
+    seed: int = 0
+
+    def __contains__(self, uid: str) -> bool:
+        if self.test_ids is not None:
+            return uid in self.test_ids
+        return uid not in self.train_ids or hash_share(uid, self.seed) < self.fraction
+
+
+def hash_share(uid: str, seed: int) -> float:
+    """Return a number in [0,1) that depends on uid and seed alone."""
+    digest = hashlib.sha256(f"{seed}:{uid}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def word_remover(words: Sequence[str]) -> Callable[[str], str]:
+    """Return a function that takes whole words out of a caption, each with the space before it.
+
+    The release cuts " red" wherever it stands and so turns " reddish" into "dish"; here only whole
+    words go, and "red-haired" stays.
+    """
+    if not words:
+        return lambda caption: caption
+    choices = "|".join(re.escape(word) for word in words)
+    pattern = re.compile(rf"(?:^|\s+)(?:{choices})(?![\w-])", re.IGNORECASE)
+    return lambda caption: pattern.sub("", caption).strip()
+
+
+class ObjaverseCaptionDataset(PointTextDataset):
+    """Captioned objects of one split; see `PointTextDataset` for samples and processors.
+
+    Args:
+        entries: records {"object_id": uid, "caption": text}.
+        source: files and keys the records come from, for messages.
+        problems: {uid: why its cloud cannot be used}; those objects are left out and listed.
+        max_bad_fraction: share of objects that may be left out.
+        seed: of the augmentation.
+
+    Raises:
+        DataError: more than `max_bad_fraction` have no caption, or no usable cloud.
+    """
+
+    def __init__(
+        self,
+        point_processor: Callable[..., torch.Tensor],
+        text_processor: Callable[[str], str],
+        point_store: PointStore,
+        entries: Sequence[Entry],
+        *,
+        source: str = "Objaverse",
+        problems: Mapping[str, str] | None = None,
+        max_bad_fraction: float = 0.0,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(point_processor, text_processor, point_store, [], seed=seed)
+        self.ann_paths = [source]  # named where records are left out
+        self.max_bad_fraction = max_bad_fraction
+        self.annotation = [dict(entry) for entry in entries]
+        self._add_instance_ids()
+        self._drop_empty_text()
+        problems = problems or {}
+        self._leave_out(lambda entry: problems.get(entry["object_id"]))
+
+    def train_annotation(self) -> list[Entry]:
+        """Return the training records that baselines copy from."""
+        return self.reference_dataset().annotation

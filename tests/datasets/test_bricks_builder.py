@@ -1,0 +1,87 @@
+"""Builders: the four names, their defaults, and errors in the yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lavis.common.errors import ConfigError, DataError
+from lavis.datasets.builders.base_dataset_builder import load_dataset_config
+from lavis.datasets.builders.bricks_builder import (
+    BricksBuilder,
+    BricksCaptionBuilder,
+    BricksClassificationBuilder,
+    BricksQABuilder,
+    BricksRetrievalBuilder,
+)
+
+BUILDERS = (
+    BricksCaptionBuilder,
+    BricksRetrievalBuilder,
+    BricksQABuilder,
+    BricksClassificationBuilder,
+)
+
+
+def config(cls: type[BricksBuilder], folder: Path, **build_info: Any) -> Any:
+    """The component default, pointed at the small preparation."""
+    cfg = load_dataset_config(cls.default_config_path())
+    cfg.build_info.points = {"storage": str(folder), "num_points": 128, "num_objects": 120}
+    for section in cfg.build_info.annotations.values():
+        section.storage = section.storage.replace("bricks/", f"{folder}/", 1)
+    return OmegaConf.merge(cfg, {"build_info": build_info})
+
+
+@pytest.mark.parametrize("cls", BUILDERS)
+def test_builder_gives_three_splits_that_collate(cls: type, small_bricks: Path) -> None:
+    datasets = cls(config(cls, small_bricks)).build_datasets()
+    assert set(datasets) == {"train", "val", "test"}
+    train = datasets["train"]
+    batch = train.collater([train[0], train[1]])
+    assert batch["point_cloud"].shape == (2, 1024, 6)
+    assert len(batch["text_input"]) == 2
+    assert datasets["test"].train_annotation()
+    reference = datasets["test"].reference_dataset()
+    assert len(reference) == len(train)
+    assert reference.point_processor is datasets["test"].point_processor
+
+
+def test_limit_reaches_its_split(small_bricks: Path) -> None:
+    cfg = config(BricksCaptionBuilder, small_bricks, limit={"train": 7})
+    datasets = BricksCaptionBuilder(cfg).build_datasets()
+    assert len(datasets["train"]) == 7
+    assert len(datasets["test"]) > 1
+
+
+@pytest.mark.parametrize("limit", [0, -1, "ten"])
+def test_impossible_limit_is_refused(small_bricks: Path, limit: Any) -> None:
+    cfg = config(BricksCaptionBuilder, small_bricks, limit={"test": limit})
+    with pytest.raises(ConfigError, match=r"limit\.test"):
+        BricksCaptionBuilder(cfg).build_datasets()
+
+
+def test_misspelt_processor_key_names_the_nearest(small_bricks: Path) -> None:
+    cfg = config(BricksCaptionBuilder, small_bricks)
+    cfg.point_processor.train.rotate_degree = 10
+    with pytest.raises(ConfigError, match="rotate_degrees"):
+        BricksCaptionBuilder(cfg).build_datasets()
+
+
+def test_missing_annotation_file_is_named(small_bricks: Path) -> None:
+    cfg = config(BricksCaptionBuilder, small_bricks)
+    cfg.build_info.annotations.val.storage = "/no/such/file.json"
+    with pytest.raises(DataError, match=r"/no/such/file\.json"):
+        BricksCaptionBuilder(cfg).build_datasets()
+
+
+def test_class_names_follow_the_labels(small_bricks: Path) -> None:
+    cls = BricksClassificationBuilder
+    dataset = cls(config(cls, small_bricks)).build_datasets()["train"]
+    assert dataset.class_names == sorted(dataset.class_names)
+    for index in range(0, len(dataset), 10):
+        sample = dataset[index]
+        assert dataset.class_names[sample["label"]] == sample["category"].lower()
+    assert len(dataset.train_labels()) == len(dataset)
