@@ -22,7 +22,8 @@ def check_keys(
 ) -> dict[str, Any]:
     """Check keys and types of `section` against `default`, recursively.
 
-    An empty mapping in the default leaves its content free; a null default takes any value.
+    An empty mapping in the default leaves its content free; a null default takes any value; a
+    component of another `name` (encoder, processor) is left to that component.
 
     Args:
         section: what the user gave (recipe and options merged).
@@ -68,7 +69,7 @@ def _check_value(value: Any, default: Any, dotted: str, where: str, default_path
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping):
             raise _wrong_type(value, "a mapping", meaning, f"{where}: {dotted}")
-        if not default:
+        if not default or _replaces(value, default):
             return dict(value)
         return check_keys(value, default, name=dotted, where=where, default_path=default_path)
     if isinstance(default, list):
@@ -82,6 +83,28 @@ def _check_value(value: Any, default: Any, dotted: str, where: str, default_path
     # A default written as 0 or 1 (a rate, a weight) may stand for a fraction.
     kind = "float" if kind == "int" and default in (0, 1) and not _is_whole(value) else kind
     return coerce(kind, value, f"{where}: {dotted}", meaning)
+
+
+def without_replaced(default: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `default` without the components that `section` names differently.
+
+    A mapping with a `name` describes a component (an encoder, a processor). Another name means
+    another component, which has keys of its own: those of the default's must not be merged in.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in default.items():
+        given = section.get(key)
+        if isinstance(value, Mapping) and isinstance(given, Mapping):
+            if _replaces(given, value):
+                continue
+            value = without_replaced(value, given)
+        kept[str(key)] = value
+    return kept
+
+
+def _replaces(given: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
+    """Tell whether `given` names another component than `default`."""
+    return "name" in given and "name" in default and given["name"] != default["name"]
 
 
 def _is_whole(value: Any) -> bool:

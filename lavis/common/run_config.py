@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lavis.common.config_sources import SECTIONS, as_plain, load_yaml, merge, parse_options
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.common.key_check import check_keys
+from lavis.common.key_check import check_keys, without_replaced
 from lavis.common.run_schema import LAUNCH_KEYS, validate_run
 
 # Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
@@ -107,14 +107,16 @@ class RunConfig(Config):
         self._known("model.model_type", model_type, types)
         path = model_cls.default_config_path(model_type)
         default = load_yaml(path, f"default of model.arch={arch} model.model_type={model_type}")
+        keys = as_plain(default, resolve=False).get("model") or {}
         checked = check_keys(
             section,
-            as_plain(default, resolve=False).get("model") or {},
+            keys,
             name="model",
             where=self.cfg_path,
             default_path=self._relative(path),
             extra=MODEL_KEYS,
         )
+        default.model = without_replaced(keys, checked)
         return merge(default, {"model": checked})
 
     def _build_datasets(self, section: Mapping[str, Any]) -> DictConfig:
@@ -131,17 +133,18 @@ class RunConfig(Config):
             self._known(f"datasets.{name}.type", config_type, builder_cls.DATASET_CONFIG_DICT)
             path = builder_cls.default_config_path(type=config_type)
             default = load_yaml(path, f"default of datasets.{name} type={config_type}")
-            default = OmegaConf.create({"datasets": {name: self._dataset_part(default, name)}})
+            keys = as_plain(self._dataset_part(default, name), resolve=False)
             checked = check_keys(
                 given,
-                as_plain(default.datasets[name], resolve=False),
+                keys,
                 name=f"datasets.{name}",
                 where=self.cfg_path,
                 default_path=self._relative(path),
                 extra=DATASET_KEYS,
             )
             self._check_processors(name, checked)
-            merged = merge(merged, default, {"datasets": {name: checked}})
+            part = merge(without_replaced(keys, checked), checked)
+            merged = merge(merged, {"datasets": {name: part}})
         return merged
 
     def _dataset_part(self, default: DictConfig, name: str) -> DictConfig:

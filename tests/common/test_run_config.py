@@ -190,6 +190,12 @@ def test_a_free_mapping_takes_any_key(read):
     assert cfg.datasets_cfg.cfg_test_caption.build_info.limit.train == 16
 
 
+def test_another_component_brings_its_own_keys(read):
+    cfg = read("model.encoder.name=other", "model.encoder.blocks=3")
+    assert OmegaConf.to_container(cfg.model_cfg.encoder) == {"name": "other", "blocks": 3}
+    assert read("model.encoder.name=tiny").model_cfg.encoder.depth == 2
+
+
 def test_task_keys_stay_absent_unless_given(read):
     assert read().run_cfg.get("num_beams", 3) == 3
     assert read("run.num_beams=5").run_cfg.get("num_beams", 3) == 5
