@@ -6,13 +6,13 @@ import importlib.metadata
 import json
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.datasets.datasets.point_stores import DAMAGE
 from lavis.datasets.download_scripts.bricks_qa import build_qa, qa_statistics
 from lavis.datasets.download_scripts.bricks_split import SPLITS
 from lavis.datasets.download_scripts.bricks_text import COLORS, label_text
@@ -70,7 +70,7 @@ def read_shard(work: Path, category: str, members: list[dict[str, str]]) -> list
             if len(shard["xyz"]) != len(members):  # reads it: a zip entry carries a checksum
                 return None
             return shard["geometry"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGE:
         return None
 
 
