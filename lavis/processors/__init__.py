@@ -7,3 +7,5 @@ __path__ = extend_path(__path__, __name__)
 from lavis.processors.base_processor import BaseProcessor  # noqa: E402
 
 __all__ = ["BaseProcessor"]
+
+from lavis.processors import blip_processors, point_processors  # noqa: E402, F401

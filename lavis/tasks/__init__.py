@@ -14,3 +14,11 @@ def setup_task(cfg):
     from lavis.common.registry import registry
 
     return registry.get_task_class(cfg.run_cfg.task).setup_task(cfg=cfg)
+
+from lavis.tasks import (  # noqa: E402, F401
+    point_captioning,
+    point_classification,
+    point_qa,
+    point_retrieval,
+    point_text_pretrain,
+)

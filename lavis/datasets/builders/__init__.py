@@ -10,3 +10,5 @@ from lavis.datasets.builders.base_dataset_builder import (  # noqa: E402
 )
 
 __all__ = ["BaseDatasetBuilder", "load_dataset_config"]
+
+from lavis.datasets.builders import bricks_builder, objaverse_builder  # noqa: E402, F401

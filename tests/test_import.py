@@ -1,0 +1,52 @@
+"""Importing the overlay: what is registered, what is not imported, and the version guard."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_import_registers_without_transformers(repo_root):
+    code = (
+        "import sys, lavis; from lavis.common.registry import registry as r; "
+        "assert 'transformers' not in sys.modules, 'transformers was imported'; "
+        "print(r.list_models(), r.list_tasks(), r.list_runners(), r.list_datasets())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True, check=True
+    )
+    for name in (
+        *("point_blip", "point_blip_llm", "point_text_pretrain", "point_captioning"),
+        *("point_retrieval", "point_qa", "point_classification", "runner_point"),
+        *("bricks_caption", "bricks_retrieval", "bricks_qa", "bricks_classification"),
+        *("objaverse_caption", "objaverse_caption_tune"),
+    ):
+        assert f"'{name}'" in done.stdout
+
+
+def test_our_files_win_and_stock_ones_are_reachable(repo_root):
+    import lavis.common.registry
+    import lavis.common.utils
+    import lavis.models.base_model
+
+    assert lavis.common.utils.__file__.startswith(str(repo_root / "lavis"))
+    assert "site-packages" in lavis.common.registry.__file__
+    assert "site-packages" in lavis.models.base_model.__file__
+
+
+@pytest.mark.parametrize("installed", ["1.0.1", None])
+def test_guard_names_the_command(monkeypatch, installed):
+    from importlib.metadata import PackageNotFoundError
+
+    from lavis import _guard
+
+    def version(name: str) -> str:
+        if installed is None:
+            raise PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr(_guard, "version", version)
+    with pytest.raises(ImportError, match="pip install --no-deps -r requirements-nodeps.txt"):
+        _guard.require_salesforce_lavis()
