@@ -27,7 +27,7 @@ from lavis.common.run_schema import LAUNCH_KEYS, validate_run
 
 # Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
 MODEL_KEYS = ("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned")
-DATASET_KEYS = ("type", "data_type", "build_info", "vis_processor", "text_processor")
+DATASET_KEYS = ("type", "data_type", "build_info", "point_processor", "text_processor")
 
 
 class RunConfig(Config):
@@ -142,8 +142,8 @@ class RunConfig(Config):
                 default_path=self._relative(path),
                 extra=DATASET_KEYS,
             )
-            self._check_processors(name, checked)
             part = merge(without_replaced(keys, checked), checked)
+            self._check_processors(name, part)
             merged = merge(merged, {"datasets": {name: part}})
         return merged
 

@@ -100,8 +100,6 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("num_beams", "int", UNSET, "beams of the search; 1: greedy or sampling", low=1),
     Field("top_p", "float", UNSET, "nucleus of sampling", low=0, high=1),
     Field("temperature", "float", UNSET, "temperature of sampling", low=0),
-    Field("num_ans_candidates", "int", UNSET, "answers ranked per question", low=1),
-    Field("inference_method", "str", UNSET, "how QA answers", choices=("generate", "rank")),
     Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
     Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
 )

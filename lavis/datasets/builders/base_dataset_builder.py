@@ -12,7 +12,7 @@ from typing import Any
 
 import lavis.common.utils as utils
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
-from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
 from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
 from omegaconf import DictConfig, OmegaConf
@@ -72,7 +72,7 @@ class BaseDatasetBuilder:
         if is_main_process():
             try:
                 self._download_data()
-            except (DataError, ConfigError, OSError) as error:
+            except (PointLanguageError, OSError) as error:
                 failure = error
         failure_text = broadcast_object(None if failure is None else str(failure))
         if failure is not None:

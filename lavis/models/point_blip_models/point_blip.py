@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
 from lavis.models.point_blip_models.decoding import decode_captions
@@ -281,9 +281,24 @@ class PointBlip(PointBlipBase):
         min_length: int = 1,
         top_p: float | None = None,
         temperature: float = 1.0,
-        **unused: Any,
+        num_beams: int = 1,
+        prompt: str | None = None,
     ) -> list[str]:
-        """Caption clouds with the Q-Former itself: greedy, or nucleus sampling when top_p is set."""
+        """Caption clouds with the Q-Former itself: greedy, or nucleus sampling when top_p is set.
+
+        Raises:
+            ConfigError: beams or a prompt are asked for; only stage 2 has them.
+        """
+        if num_beams > 1 or prompt:
+            raise ConfigError(
+                explain(
+                    "the Q-Former decodes greedily or by sampling, and without a prompt",
+                    where="run.num_beams, run.prompt",
+                    got=f"num_beams={num_beams}, prompt={prompt!r}",
+                    expected="num_beams=1 and no prompt with arch point_blip",
+                    fix="use arch point_blip_llm for beam search and prompts",
+                )
+            )
         cloud = self.qformer.project_cloud(self.encode_cloud(samples["point_cloud"]))
         _, cache = self.qformer.query_pass(cloud)
         token_ids = decode_captions(
