@@ -79,6 +79,7 @@ class TrainLoader:
         seed: order and worker seeds are functions of (seed, epoch).
         num_workers: loader processes.
         pin_memory: page-locked batches, for CUDA.
+        repeats: how often an epoch passes through each data set; None is once.
     """
 
     def __init__(
@@ -90,17 +91,22 @@ class TrainLoader:
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        repeats: Sequence[int] | None = None,
     ) -> None:
         self.dataset = MixedDataset(datasets)
+        self.repeats = repeats
         self.geometry, self.rank, self.seed = geometry, rank, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        self.steps_per_epoch = len(epoch_steps(self.dataset.sizes, geometry, seed, 0))
+        self.steps_per_epoch = len(self._steps(0))
+
+    def _steps(self, epoch: int) -> list[np.ndarray]:
+        """Return the samples of every optimiser step of an epoch."""
+        return epoch_steps(self.dataset.sizes, self.geometry, self.seed, epoch, self.repeats)
 
     def epoch(self, epoch: int, start_step: int = 0) -> tuple[DataLoader, list[int]]:
         """Return (loader, batches per step) of one epoch from optimiser step `start_step` on."""
         self.dataset.set_epoch(epoch)
-        steps = epoch_steps(self.dataset.sizes, self.geometry, self.seed, epoch)
-        batches = TrainBatches(steps, self.geometry, self.rank, start_step)
+        batches = TrainBatches(self._steps(epoch), self.geometry, self.rank, start_step)
         # Its own generator: a loader otherwise draws from torch's global one, which a resumed run
         # would do once more than the undisturbed run.
         worker_seed = np.random.SeedSequence([self.seed, epoch, self.rank]).generate_state(1)[0]

@@ -7,7 +7,7 @@ and pads evaluation shards; these properties replace its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -135,17 +135,33 @@ class RunnerParts(RunnerBase):
     @cached_property
     def train_loader(self) -> TrainLoader:
         """Training batches of this rank, over every data set that has a training split."""
-        members = [ds for split in self.train_splits for ds in self.members(split).values()]
-        if not members:
+        found = [item for split in self.train_splits for item in self.members(split).items()]
+        if not found:
             raise ConfigError(explain("nothing to train on", where="run.train_splits", got="[]"))
         return TrainLoader(
-            members,
+            [dataset for _, dataset in found],
             self.geometry,
             rank=get_rank(),
             seed=self.run_cfg.seed,
             num_workers=self.run_cfg.num_workers,
             pin_memory=self.cuda_enabled,
+            repeats=self._repeats([name for name, _ in found]),
         )
+
+    def _repeats(self, names: Sequence[str]) -> list[int]:
+        """Return how often an epoch passes through each training data set."""
+        repeats = self.run_cfg.train_dataset_repeats
+        wrong = [n for n, times in repeats.items() if n not in names or times < 1 or times % 1]
+        if wrong:
+            raise ConfigError(
+                explain(
+                    "a data set cannot be repeated like this",
+                    where=f"run.train_dataset_repeats.{wrong[0]}",
+                    got=repeats[wrong[0]],
+                    expected=f"a whole number of at least 1 for one of {list(names)}",
+                )
+            )
+        return [int(repeats.get(name, 1)) for name in names]
 
     def eval_loader(self, dataset: Any) -> Any:
         """Return this rank's share of an evaluation data set."""

@@ -39,7 +39,11 @@ class BatchGeometry:
 
 
 def epoch_steps(
-    sizes: Sequence[int], geometry: BatchGeometry, seed: int, epoch: int
+    sizes: Sequence[int],
+    geometry: BatchGeometry,
+    seed: int,
+    epoch: int,
+    repeats: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
     """Return the samples of every optimiser step of one epoch.
 
@@ -47,6 +51,7 @@ def epoch_steps(
         sizes: number of samples of each training data set.
         geometry: how many samples a step takes.
         seed, epoch: the order is a function of these.
+        repeats: how often an epoch passes through each data set; None is once.
 
     Returns:
         One array of global indices per step, each from a single data set (data sets may have
@@ -60,13 +65,14 @@ def epoch_steps(
     rng = np.random.default_rng([seed, epoch])
     steps: list[np.ndarray] = []
     offset = 0
-    for size in sizes:
+    for size, passes in zip(sizes, repeats or [1] * len(sizes), strict=True):
         if size < geometry.across_ranks:
             raise _too_small(size, geometry)
-        order = rng.permutation(size) + offset
         usable = size - size % geometry.across_ranks
         starts = range(0, usable, geometry.global_batch)
-        steps += [order[s : min(s + geometry.global_batch, usable)] for s in starts]
+        for _ in range(passes):
+            order = rng.permutation(size) + offset
+            steps += [order[s : min(s + geometry.global_batch, usable)] for s in starts]
         offset += size
     if len(sizes) > 1:
         steps = [steps[index] for index in rng.permutation(len(steps))]

@@ -33,7 +33,7 @@ model:
   model_type: small
 datasets:
   cfg_test_caption:
-    vis_processor: {train: {name: cfg_test_processor}}
+    point_processor: {train: {name: cfg_test_processor}}
 run:
   task: cfg_test_task
   init_lr: 1e-4
@@ -95,7 +95,7 @@ def test_recipe_defaults_and_options_are_merged_in_that_order(read):
     assert (cfg.model_cfg.width, cfg.model_cfg.encoder.depth) == (8, 5)
     assert cfg.model_cfg.encoder.name == "tiny"
     assert cfg.datasets_cfg.cfg_test_caption.build_info.num_points == 1024
-    assert cfg.datasets_cfg.cfg_test_caption.vis_processor.train.name == "cfg_test_processor"
+    assert cfg.datasets_cfg.cfg_test_caption.point_processor.train.name == "cfg_test_processor"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_model_type_option_picks_the_default_yaml(read):
         (["datasets.cfg_test_captoin.type=x"], ["Did you mean 'cfg_test_caption'"]),
         (["datasets.cfg_test_caption.type=tune"], ["one of default"]),
         (
-            ["datasets.cfg_test_caption.vis_processor.train.name=cfg_test_procesor"],
+            ["datasets.cfg_test_caption.point_processor.train.name=cfg_test_procesor"],
             ["Did you mean 'cfg_test_processor'"],
         ),
     ],

@@ -89,3 +89,10 @@ def test_train_loader_does_not_touch_the_global_generator(tiny):
     assert len(list(batches)) == sum(counts) == 4
     assert torch.equal(before, torch.get_rng_state())
     assert loader.dataset.members[0].epoch_seen == 2
+
+
+def test_repeats_pass_several_times_through_one_data_set():
+    steps = epoch_steps([8, 6], BatchGeometry(2), seed=0, epoch=0, repeats=[3, 1])
+    counts = np.bincount(np.concatenate(steps), minlength=14)
+    assert counts.tolist() == [3] * 8 + [1] * 6
+    assert all(len({index < 8 for index in step.tolist()}) == 1 for step in steps)
