@@ -12,9 +12,11 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lavis.common.errors import DependencyError, explain
+from lavis.common.errors import CheckpointError, DependencyError, explain
 from lavis.common.utils import get_cache_path
 
 MINILM = "minilm"
@@ -33,6 +35,32 @@ def resolve_pretrained(name: str) -> str:
     if name == SMOLLM2:
         return str(prepare_smollm2())
     return name
+
+
+@contextmanager
+def reading_pretrained(key: str, name: str) -> Iterator[None]:
+    """Turn what transformers raises for a missing or damaged model into one message.
+
+    Args:
+        key: the yaml key that names the model.
+        name: its value.
+
+    Raises:
+        CheckpointError: no such folder, no network for a hub name, or unreadable files.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            explain(
+                "a language model cannot be loaded",
+                where=key,
+                got=f"{name}: {lines[0]}",
+                expected=f"a folder with config.json, a hub name, or {MINILM} / {SMOLLM2}",
+                fix=f"download {name} on a machine with network and set {key} to its folder",
+            )
+        ) from error
 
 
 def _package_folder(package: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from lavis.common.errors import ConfigError, explain
-from lavis.models.builtin_weights import resolve_pretrained
+from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,12 +55,13 @@ class LanguageModel(nn.Module):
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         folder = resolve_pretrained(name)
-        self.tokenizer = _load_tokenizer(folder)
+        with reading_pretrained("model.llm", name):
+            self.tokenizer = _load_tokenizer(folder)
+            self.is_encoder_decoder = bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
+            auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
+            self.model = auto_class.from_pretrained(folder, dtype=dtype)
         self.end_text = end_text or self.tokenizer.eos_token
         self.end_id = self.tokenizer(self.end_text, add_special_tokens=False).input_ids[-1]
-        self.is_encoder_decoder = bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
-        auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
-        self.model = auto_class.from_pretrained(folder, dtype=dtype)
         self.model.requires_grad_(False)
         if self.model.get_input_embeddings() is None:
             raise ConfigError(

@@ -15,10 +15,11 @@ from typing import Any
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
-from lavis.models.builtin_weights import resolve_pretrained
+from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.qformer import QFormer, QFormerConfig
 from torch import Tensor
 
+BERT_KEY = "model.qformer_bert"
 _BERT_SIZE_KEYS = (
     "hidden_size",
     "num_hidden_layers",
@@ -36,7 +37,9 @@ def load_text_tokenizer(bert: str) -> Any:
     """Load a BERT tokenizer and add BLIP-2's decoding start token [DEC]."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_pretrained(bert), truncation_side="right")
+    folder = resolve_pretrained(bert)
+    with reading_pretrained(BERT_KEY, bert):
+        tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="right")
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     return tokenizer
 
@@ -49,7 +52,8 @@ def qformer_config_from_bert(bert: str, vocab_size: int, **overrides: Any) -> QF
     else:
         from transformers import AutoConfig
 
-        sizes = AutoConfig.from_pretrained(str(bert)).to_dict()
+        with reading_pretrained(BERT_KEY, bert):
+            sizes = AutoConfig.from_pretrained(str(bert)).to_dict()
     taken = {key: sizes[key] for key in _BERT_SIZE_KEYS if key in sizes}
     return QFormerConfig(vocab_size=vocab_size, **(taken | overrides))
 
@@ -98,11 +102,12 @@ def _read_bert(bert: str) -> dict[str, Tensor]:
     folder = Path(resolve_pretrained(bert))
     for filename in ("model.safetensors", "pytorch_model.bin"):
         if (folder / filename).is_file():
-            payload = load_checkpoint_file(folder / filename, key="model.qformer_bert")
+            payload = load_checkpoint_file(folder / filename, key=BERT_KEY)
             return payload.get("model", payload)
     from transformers import AutoModel
 
-    return AutoModel.from_pretrained(str(bert)).state_dict()
+    with reading_pretrained(BERT_KEY, bert):
+        return AutoModel.from_pretrained(str(bert)).state_dict()
 
 
 def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:

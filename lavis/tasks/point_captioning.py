@@ -48,26 +48,25 @@ class PointCaptioningTask(PointTask):
             "min_length": int(self.run_cfg.get("min_len", 1)),
             "top_p": self.run_cfg.get("top_p"),
             "temperature": self.run_cfg.get("temperature") or 1.0,
+            "prompt": self.run_cfg.get("prompt"),
         }
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Embed the training objects for the nearest-neighbour captioner; ranks share the work."""
+        """Embed the training objects for the nearest-neighbour captioner; ranks share the work.
+
+        A data set may come without training objects: then there are no baselines.
+        """
         reference = dataset.reference_dataset()
         self.train_captions = [entry["caption"] for entry in reference.annotation]
-        self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
+        if self.train_captions:
+            self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """BLEU, ROUGE-L, CIDEr and diversity, beside two captioners that cannot write."""
         references = {record["image_id"]: [record["2d_caption"]] for record in records}
         embeds = np.stack([record.pop("embedding") for record in records])
         scores = caption_scores({r["image_id"]: r["caption"] for r in records}, references)
-        ids = [record["image_id"] for record in records]
-        copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
-        drawn = random_captions(self.train_captions, len(ids), seed=int(self.run_cfg.seed))
-        baselines = {
-            "nearest_neighbour": caption_scores(dict(zip(ids, copied)), references).values,
-            "random_training_caption": caption_scores(dict(zip(ids, drawn)), references).values,
-        }
+        baselines = self.baseline_scores(records, references, embeds) if self.train_captions else {}
         return Scores(
             metrics=scores.metrics(),
             baselines=baselines,
@@ -80,6 +79,21 @@ class PointCaptioningTask(PointTask):
                 "n_empty": scores.n_empty,
             },
         )
+
+    def baseline_scores(
+        self,
+        records: list[dict[str, Any]],
+        references: dict[str, list[str]],
+        embeds: np.ndarray,
+    ) -> dict[str, dict[str, Any]]:
+        """Score training captions that are copied from the nearest object, and random ones."""
+        ids = [record["image_id"] for record in records]
+        copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
+        drawn = random_captions(self.train_captions, len(ids), seed=int(self.run_cfg.seed))
+        return {
+            "nearest_neighbour": caption_scores(dict(zip(ids, copied)), references).values,
+            "random_training_caption": caption_scores(dict(zip(ids, drawn)), references).values,
+        }
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Objaverse in the files of the PointBLIP release: captions by uid, a training list, one npz a cloud.
+"""Objaverse in the files of the PointBLIP release: captions by uid, a training list, npz clouds.
 
 `read_captions` and `read_ids` read the files, `HeldOut` says which objects are never trained on,
 `ObjaverseCaptionDataset` holds the captioned objects of one split.
@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from lavis.common.errors import DataError, explain
-from lavis.datasets.datasets.point_stores import PointStore
+from lavis.common.errors import ConfigError, DataError, explain
+from lavis.datasets.datasets.point_stores import FilePointStore, PointStore
 from lavis.datasets.datasets.point_text_datasets import Entry, PointTextDataset
 
 
@@ -37,7 +37,7 @@ def read_captions(path: Path, key: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(_bad_file("a caption file cannot be read", path, key, error)) from error
     if not isinstance(content, dict) or not content:
-        got = f"{type(content).__name__} with {len(content) if hasattr(content, '__len__') else 1} entries"
+        got = type(content).__name__ if content else "nothing"
         raise DataError(_bad_file("a caption file is one mapping {uid: caption}", path, key, got))
     return content
 
@@ -59,6 +59,29 @@ def read_ids(path: Path, key: str) -> list[str]:
     if len(ids) < len(given):
         logging.warning("%s: %d repeated uids are used once", path, len(given) - len(ids))
     return ids
+
+
+def open_store(folder: Path, pattern: str, array_name: str, key: str) -> FilePointStore:
+    """Return the store of one file per object.
+
+    Raises:
+        ConfigError: the pattern does not depend on {object_id} alone.
+    """
+    store = FilePointStore(folder, pattern, array_name)
+    try:
+        depends = store.path("a") != store.path("b")
+    except (KeyError, IndexError, ValueError, AttributeError):
+        depends = False
+    if not depends:
+        raise ConfigError(
+            explain(
+                "the pattern does not name one file per object",
+                where=key,
+                got=pattern,
+                expected='text with {object_id}, e.g. "{object_id}/{object_id}_8192.npz"',
+            )
+        )
+    return store
 
 
 def _bad_file(what: str, path: Path, key: str, got: object) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, ShapeError, explain
-from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
+from lavis.models.point_blip_models.weight_files import weights_file
 from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.qformer import QFormer, scaled_std
@@ -56,7 +56,8 @@ class PointBlipBase(BaseModel):
         self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(point_encoder_cfg)
         if point_encoder_weights:
-            load_encoder_checkpoint(self.point_encoder, point_encoder_weights)
+            path = weights_file(point_encoder_weights, "model.point_encoder_weights")
+            load_encoder_checkpoint(self.point_encoder, path)
         if freeze_point_encoder:
             freeze(self.point_encoder)
         token_width = self.point_encoder.embed_dim
@@ -117,7 +118,8 @@ class PointBlipBase(BaseModel):
         """
         for key in ("pretrained", "finetuned"):
             if cfg.get(key):
-                self.load_from_pretrained(get_abs_path(cfg[key]), key=f"model.{key}")
+                path = weights_file(cfg[key], f"model.{key}")
+                self.load_from_pretrained(str(path), key=f"model.{key}")
 
     def load_from_pretrained(
         self, url_or_filename: str, key: str = "model.pretrained", **kwargs: Any

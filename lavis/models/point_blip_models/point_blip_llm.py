@@ -75,7 +75,8 @@ class PointBlipLLM(PointBlipBase):
         self.llm_proj = nn.Linear(
             self.qformer.config.hidden_size, self.language_model.hidden_size
         )
-        self.prompt = prompt
+        # Targets bring the space that parts them from the prompt; the release's prompt ends with one.
+        self.prompt = prompt.rstrip(" ")
         self.qa_prompt = qa_prompt
         if freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
@@ -160,7 +161,8 @@ class PointBlipLLM(PointBlipBase):
             temperature: of sampling.
             prompt: text for every cloud; None is the yaml's prompt.
         """
-        prompts = [self.prompt if prompt is None else prompt] * len(samples["point_cloud"])
+        prompt = self.prompt if prompt is None else prompt.rstrip(" ")
+        prompts = [prompt] * len(samples["point_cloud"])
         return self._write(samples, prompts, num_beams, max_length, min_length, top_p, temperature)
 
     @torch.no_grad()
@@ -170,7 +172,6 @@ class PointBlipLLM(PointBlipBase):
         num_beams: int = 1,
         max_len: int = 12,
         min_len: int = 1,
-        **unused: Any,
     ) -> list[str]:
         """Answer `samples['question']` about each cloud by instruction."""
         prompts = [self.qa_prompt.format(question) for question in samples["question"]]
