@@ -17,23 +17,23 @@ $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.tx
 	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r requirements-dev-nodeps.txt
 	touch $@
 
+# Both stages, four evaluations, the table and the report.
+# $(1), $(2): prefixes of the training and evaluation recipes; $(3): the output folder.
+define run_all
+	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage1.yaml
+	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)captioning.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)qa.yaml
+	$(PY) -m lavis.evaluation.report --run $(3)
+endef
+
 demo: setup
-	$(PY) train.py --cfg-path $(BRICKS)/train/demo_stage1.yaml
-	$(PY) train.py --cfg-path $(BRICKS)/train/demo_stage2.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_retrieval.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_classification.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_captioning.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_qa.yaml
-	$(PY) -m lavis.evaluation.report --run output/demo
+	$(call run_all,demo_,demo_,output/demo)
 
 full: setup
-	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_stage1.yaml
-	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_stage2.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/retrieval.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/classification.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/qa.yaml
-	$(PY) -m lavis.evaluation.report --run output/bricks
+	$(call run_all,pretrain_,,output/bricks)
 
 test: setup
 	$(PY) -m pytest

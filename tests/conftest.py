@@ -74,39 +74,40 @@ def _save_tiny_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-@pytest.fixture(scope="session")
-def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Llama of 2 layers x 32, seeded."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def _save_tiny_llm(folder: Path, config_name: str, model_name: str, **sizes: object) -> str:
+    """Write a seeded language model of transformers and its tokenizer."""
+    import transformers
 
-    folder = tmp_path_factory.mktemp("tiny_llama")
     vocab_size = _save_tiny_tokenizer(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocab_size,
+    config = getattr(transformers, config_name)(
+        vocab_size=vocab_size, eos_token_id=0, pad_token_id=0, **sizes
+    )
+    getattr(transformers, model_name)(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Llama of 2 layers x 32."""
+    return _save_tiny_llm(
+        tmp_path_factory.mktemp("tiny_llama"),
+        *("LlamaConfig", "LlamaForCausalLM"),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=512,
         bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=0,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="session")
 def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An OPT of 2 layers x 32, seeded."""
-    from transformers import OPTConfig, OPTForCausalLM
-
-    folder = tmp_path_factory.mktemp("tiny_opt")
-    vocab_size = _save_tiny_tokenizer(folder)
-    torch.manual_seed(0)
-    config = OPTConfig(
-        vocab_size=vocab_size,
+    """An OPT of 2 layers x 32."""
+    return _save_tiny_llm(
+        tmp_path_factory.mktemp("tiny_opt"),
+        *("OPTConfig", "OPTForCausalLM"),
         hidden_size=32,
         ffn_dim=64,
         num_hidden_layers=2,
@@ -114,36 +115,24 @@ def tiny_opt(tmp_path_factory: pytest.TempPathFactory) -> str:
         max_position_embeddings=512,
         word_embed_proj_dim=32,
         bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
         dropout=0.0,
     )
-    OPTForCausalLM(config).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A T5 of 2 layers x 32, seeded."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    folder = tmp_path_factory.mktemp("tiny_t5")
-    vocab_size = _save_tiny_tokenizer(folder)
-    torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=vocab_size,
+    """A T5 of 2 layers x 32."""
+    return _save_tiny_llm(
+        tmp_path_factory.mktemp("tiny_t5"),
+        *("T5Config", "T5ForConditionalGeneration"),
         d_model=32,
         d_kv=8,
         d_ff=64,
         num_layers=2,
         num_heads=4,
         decoder_start_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
         dropout_rate=0.0,
     )
-    T5ForConditionalGeneration(config).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="session")

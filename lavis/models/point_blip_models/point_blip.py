@@ -85,13 +85,7 @@ class PointBlip(PointBlipBase):
             loss_weights=cfg.get("loss_weights"),
             label_smoothing=cfg.get("label_smoothing", 0.1),
             matching_batch=cfg.get("matching_batch"),
-            point_encoder_cfg=cfg.point_encoder,
-            point_encoder_weights=cfg.get("point_encoder_weights"),
-            freeze_point_encoder=cfg.get("freeze_point_encoder", False),
-            qformer_bert=cfg.get("qformer_bert", "minilm"),
-            num_query_token=cfg.get("num_query_token", 32),
-            cross_attention_freq=cfg.get("cross_attention_freq", 2),
-            qformer_width=cfg.get("qformer_width"),
+            **cls.backbone_options(cfg),
         )
         model.load_weights(cfg)
         return model

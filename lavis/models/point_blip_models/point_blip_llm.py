@@ -93,13 +93,7 @@ class PointBlipLLM(PointBlipBase):
             prompt=cfg.get("prompt", "a 3D point cloud of"),
             qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
             freeze_pc_projection=cfg.get("freeze_pc_projection", False),
-            point_encoder_cfg=cfg.point_encoder,
-            point_encoder_weights=cfg.get("point_encoder_weights"),
-            freeze_point_encoder=cfg.get("freeze_point_encoder", True),
-            qformer_bert=cfg.get("qformer_bert", "minilm"),
-            num_query_token=cfg.get("num_query_token", 32),
-            cross_attention_freq=cfg.get("cross_attention_freq", 2),
-            qformer_width=cfg.get("qformer_width"),
+            **cls.backbone_options(cfg),
         )
         model.load_weights(cfg)
         return model
