@@ -167,7 +167,7 @@ def damage(root: Path, kind: str, uid: str) -> None:
     elif kind == "compressed garbage":
         np.savez_compressed(path, np.random.default_rng(0).standard_normal((256, 3)))
         content = bytearray(path.read_bytes())
-        content[200:260] = bytes(60)
+        content[60:120] = b"\xff" * 60  # an unknown kind of block: zlib.error
         path.write_bytes(content)
     elif kind == "other array":
         np.savez(path, points=np.ones((4, 3)))
