@@ -81,6 +81,11 @@ class LanguageModel(nn.Module):
         """Look up input embeddings: ids [B,T] -> [B,T,D_llm]."""
         return self.model.get_input_embeddings()(ids)
 
+    def embedding_scale(self) -> float:
+        """Root mean square of the token embeddings' entries."""
+        weight = self.model.get_input_embeddings().weight
+        return float(weight.detach().float().square().mean().sqrt())
+
     def train(self, mode: bool = True) -> LanguageModel:
         """Follow the mode only where adapters are trained: a frozen model never drops out."""
         super().train(mode and self.has_lora)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from lavis.models import losses
-from lavis.models.point_blip_models.point_blip import text_keys
+from lavis.models.text_keys import text_keys
 from torch.nn import functional as F
 
 

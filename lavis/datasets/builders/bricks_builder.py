@@ -135,3 +135,11 @@ class BricksClassificationBuilder(BricksBuilder):
     train_dataset_cls = PointClassificationDataset
     eval_dataset_cls = PointClassificationDataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/classification.yaml"}  # noqa: RUF012
+
+    def build(self) -> dict[str, PointTextDataset]:
+        """Return {split: dataset}, with the yaml's prompt templates."""
+        datasets = super().build()
+        templates = self.config.get("class_templates")
+        for dataset in datasets.values():
+            dataset.class_templates = list(templates) if templates else None
+        return datasets

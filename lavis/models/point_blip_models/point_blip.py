@@ -9,7 +9,6 @@ count as positives, never as hard negatives; a cloud's cross-attention keys/valu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from lavis.models import losses
 from lavis.models.point_blip_models.decoding import decode_captions
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
+from lavis.models.text_keys import text_keys
 from lavis.models.qformer import KeyValue, concat_clouds, select_cloud
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -320,9 +320,3 @@ class PointBlip(PointBlipBase):
         """Score clouds against classes: [B,K], the best query's cosine over the temperature."""
         point_embeds, _ = self.embed_clouds(samples["point_cloud"])
         return losses.query_text_similarity(point_embeds, class_embeds) / self.temp.clamp(0.001)
-
-
-def text_keys(captions: Sequence[str]) -> Tensor:
-    """Hash captions to int64 so that equal ones can be recognised over ranks: [B]."""
-    digests = [hashlib.blake2b(c.strip().lower().encode(), digest_size=8) for c in captions]
-    return torch.tensor([int.from_bytes(d.digest(), "big", signed=True) for d in digests])

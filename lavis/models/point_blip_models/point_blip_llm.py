@@ -75,11 +75,24 @@ class PointBlipLLM(PointBlipBase):
         self.llm_proj = nn.Linear(
             self.qformer.config.hidden_size, self.language_model.hidden_size
         )
+        self.match_prefix_scale()
         # Targets bring the space that parts them from the prompt; the release's prompt ends with one.
         self.prompt = prompt.rstrip(" ")
         self.qa_prompt = qa_prompt
         if freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
+
+    @torch.no_grad()
+    def match_prefix_scale(self) -> None:
+        """Start the prefix at the scale of the model's own token embeddings.
+
+        A default Linear writes prefixes several times larger than any token, which a frozen model
+        reads as noise: the first hundreds of steps then only shrink them.
+        """
+        scale = self.language_model.embedding_scale()
+        # Query states leave a LayerNorm: each of the C inputs has unit scale.
+        nn.init.normal_(self.llm_proj.weight, std=scale * self.llm_proj.in_features**-0.5)
+        nn.init.zeros_(self.llm_proj.bias)
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlipLLM:

@@ -1,0 +1,1 @@
+"""ULIP-style pre-training of a point encoder against a frozen text tower."""

@@ -1,0 +1,168 @@
+"""Pre-train a point encoder against a frozen text tower, as ULIP does before PointBLIP starts.
+
+PointBLIP's Point-BERT is frozen and comes from ULIP-2. Where no such weights exist (the built-in data,
+your own objects), this model makes them: symmetric InfoNCE between the encoder's global feature and the
+sentence embedding of the object's text. Its checkpoint is what `model.point_encoder_weights` reads.
+
+Each text source has its own projections and scale. With `description` (shape words only) beside
+`caption` (with the colour), colour alone cannot solve the first, so shape is learned from the start.
+
+References: ULIP (arXiv 2212.05171), ULIP-2 (arXiv 2305.08275); there the teachers are CLIP's towers,
+here the text tower alone, because no image-text weights arrive from a package registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lavis.common.errors import ConfigError, explain
+from lavis.common.registry import registry
+from lavis.models import losses
+from lavis.models.base_model import BaseModel
+from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+from lavis.models.point_encoders import build_point_encoder
+from lavis.models.text_keys import text_keys
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class SentenceTower(nn.Module):
+    """A frozen BERT whose mean token state is the text's embedding (MiniLM's own pooling)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = resolve_pretrained(name)
+        with reading_pretrained("model.text_tower", name):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            self.bert = AutoModel.from_pretrained(folder).requires_grad_(False)
+        self.width = self.bert.config.hidden_size
+        # Texts repeat every epoch and the tower never changes: each is read once.
+        self._known: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> SentenceTower:
+        """Stay in evaluation mode: a frozen tower never drops out."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: unit [B,width]."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            tokens = self.tokenizer(new, padding=True, truncation=True, return_tensors="pt")
+            tokens = tokens.to(self.bert.device)
+            states = self.bert(**tokens).last_hidden_state  # [n,T,width]
+            mask = tokens.attention_mask[..., None]
+            means = F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+            self._known |= dict(zip(new, means.cpu()))
+        return torch.stack([self._known[text] for text in texts]).to(self.bert.device)
+
+
+@registry.register_model("ulip_text")
+class UlipText(BaseModel):
+    """Point encoder, frozen text tower, and projections into a joint space for each text source.
+
+    Args:
+        point_encoder_cfg: the encoder's yaml section.
+        text_tower: `minilm`, a folder, or a hub name.
+        text_sources: fields of the samples that hold texts.
+        embed_dim: width E of the joint spaces.
+    """
+
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "bricks": "configs/models/ulip/ulip_text_bricks.yaml",
+    }
+
+    def __init__(
+        self,
+        point_encoder_cfg: DictConfig,
+        text_tower: str = "minilm",
+        text_sources: Sequence[str] = ("caption",),
+        embed_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        self.loaded_checkpoint: str | None = None
+        self.point_encoder = build_point_encoder(point_encoder_cfg)
+        self.text_tower = SentenceTower(text_tower)
+        point_width, text_width = self.point_encoder.global_dim, self.text_tower.width
+        self.text_sources = list(text_sources)
+        self.point_proj = nn.ModuleDict(
+            {name: nn.Linear(point_width, embed_dim) for name in self.text_sources}
+        )
+        self.text_proj = nn.ModuleDict(
+            {name: nn.Linear(text_width, embed_dim) for name in self.text_sources}
+        )
+        self.logit_scale = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(math.log(1 / 0.07))) for name in self.text_sources}
+        )
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> UlipText:
+        """Build from the `model` section; every key read is listed in the default yaml."""
+        return cls(
+            point_encoder_cfg=cfg.point_encoder,
+            text_tower=cfg.get("text_tower", "minilm"),
+            text_sources=cfg.get("text_sources", ["caption"]),
+            embed_dim=cfg.get("embed_dim", 256),
+        )
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Contrast clouds with each text source.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and a list of B texts for every source.
+
+        Returns:
+            `loss` (sum) and `loss_<source>`.
+        """
+        feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
+        output = {f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources}
+        return output | {"loss": torch.stack(list(output.values())).sum()}
+
+    def contrast(self, feature: Tensor, samples: dict[str, Any], source: str) -> Tensor:
+        """Symmetric InfoNCE of features [B,F] and one text source; equal texts are positives."""
+        if source not in samples:
+            raise ConfigError(
+                explain(
+                    "the data set has no such text",
+                    where="model.text_sources",
+                    got=source,
+                    expected=sorted(k for k, v in samples.items() if isinstance(v, list)),
+                )
+            )
+        texts = list(samples[source])
+        keys = text_keys(texts).to(self.device)
+        points = F.normalize(self.point_proj[source](feature).float(), dim=-1)
+        words = F.normalize(self.text_proj[source](self.text_tower(texts)).float(), dim=-1)
+        scale = self.logit_scale[source].clamp(max=MAX_LOGIT_SCALE).exp()
+        point_to_text = scale * points @ losses.gather_with_grad(words).T
+        text_to_point = scale * words @ losses.gather_with_grad(points).T
+        targets = losses.contrast_targets(keys, losses.gather(keys), smoothing=0.0)
+        return losses.point_text_contrast(point_to_text, text_to_point, targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Average each class' prompts in the first source's space: unit [K,E]."""
+        prompts = [template.format(name) for name in class_names for template in templates]
+        source = self.text_sources[0]
+        embeds = F.normalize(self.text_proj[source](self.text_tower(prompts)), dim=-1)
+        return F.normalize(embeds.unflatten(0, (len(class_names), -1)).mean(1), dim=-1)
+
+    @torch.no_grad()
+    def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
+        """Score clouds against classes in the first source's space: cosine [B,K]."""
+        feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
+        source = self.text_sources[0]
+        return F.normalize(self.point_proj[source](feature), dim=-1) @ class_embeds.T

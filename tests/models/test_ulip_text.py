@@ -1,0 +1,92 @@
+"""Encoder pre-training: what it optimises, what stays frozen, and the way to stage 1."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lavis.common.checkpoint import trainable_state
+from lavis.common.errors import CheckpointError, ConfigError
+from lavis.models.point_encoders import build_point_encoder, load_encoder_checkpoint
+from lavis.models.point_encoders.export import encoder_state
+from lavis.models.ulip_models.ulip_text import UlipText
+from omegaconf import OmegaConf
+from torch.nn import functional as F
+
+
+@pytest.fixture
+def model(tiny_bert, tiny_encoder_cfg) -> UlipText:
+    torch.manual_seed(0)
+    cfg = OmegaConf.create(tiny_encoder_cfg)
+    return UlipText(cfg, text_tower=tiny_bert, text_sources=["description", "caption"], embed_dim=8)
+
+
+@pytest.fixture
+def samples(point_cloud, captions) -> dict:
+    shapes = [" ".join(caption.split()[2:]) for caption in captions]
+    return {"point_cloud": point_cloud, "caption": captions, "description": shapes}
+
+
+def test_loss_is_symmetric_cross_entropy(model, samples):
+    model.eval()
+    feature = model.point_encoder(samples["point_cloud"]).global_feature
+    points = F.normalize(model.point_proj["caption"](feature), dim=-1)
+    words = F.normalize(model.text_proj["caption"](model.text_tower(samples["caption"])), dim=-1)
+    logits = points @ words.T / 0.07
+    expected = sum(F.cross_entropy(x, torch.arange(4)) for x in (logits, logits.T)) / 2
+    torch.testing.assert_close(model(samples)["loss_caption"], expected)
+
+
+def test_training_moves_the_encoder_and_not_the_tower(model, samples):
+    tower = {n: p.clone() for n, p in model.text_tower.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss = model(samples)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(p, tower[n]) for n, p in model.text_tower.named_parameters())
+    assert not model.train().text_tower.bert.training
+
+
+def test_text_embeddings_do_not_depend_on_the_batch(model):
+    alone = model.text_tower(["a brick"])
+    model.text_tower._known.clear()
+    together = model.text_tower(["a very long text about a plate", "a brick"])
+    torch.testing.assert_close(alone[0], together[1], atol=1e-6, rtol=1e-5)
+
+
+def test_exported_encoder_feeds_stage_one(model, samples, tiny_encoder_cfg, tmp_path):
+    from safetensors.torch import save_file
+
+    torch.save({"model": trainable_state(model)}, tmp_path / "run.pth")
+    save_file(encoder_state(tmp_path / "run.pth"), tmp_path / "encoder.safetensors")
+    encoder = build_point_encoder(tiny_encoder_cfg)
+    report = load_encoder_checkpoint(encoder, tmp_path / "encoder.safetensors")
+    assert not report.missing
+    assert not report.unexpected
+    ours = encoder.eval()(samples["point_cloud"]).tokens
+    trained = model.point_encoder.eval()(samples["point_cloud"]).tokens
+    torch.testing.assert_close(ours, trained, atol=2e-2, rtol=2e-2)  # float16 on disk
+
+
+def test_export_refuses_a_run_without_an_encoder(tmp_path):
+    torch.save({"model": {"qformer.query_tokens": torch.zeros(1)}}, tmp_path / "run.pth")
+    with pytest.raises(CheckpointError, match="no trained point encoder"):
+        encoder_state(tmp_path / "run.pth")
+
+
+def test_an_unknown_text_source_is_named(model, samples):
+    del samples["description"]
+    with pytest.raises(ConfigError, match="description"):
+        model(samples)
+
+
+def test_classes_are_scored_by_cosine(model, samples):
+    embeds = model.class_embeddings(["brick", "plate", "hat"], ["{}", "a {}"])
+    torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(3))
+    scores = model.eval().predict_class(samples, embeds)
+    assert scores.shape == (4, 3)
+    assert scores.abs().max() <= 1 + 1e-5
