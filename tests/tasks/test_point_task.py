@@ -1,0 +1,121 @@
+"""What every task shares: ids are checked, results written beside each other, errors reach all ranks."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from lavis.common.errors import EvaluationError
+from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.tasks.point_classification import named_prediction
+from lavis.tasks.point_qa import PointQATask
+from lavis.tasks.point_retrieval import same_caption_groups
+from omegaconf import OmegaConf
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return SimpleNamespace(
+        result_dir=tmp_path,
+        evaluate_only=True,
+        evaluated_checkpoint=None,
+        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
+        config=SimpleNamespace(to_dict=lambda: {"run": {"seed": 1}}),
+    )
+
+
+class Questions:
+    """Two test questions, four training ones."""
+
+    annotation = [{"question_id": "q1"}, {"question_id": "q2"}]  # noqa: RUF012
+
+    def train_annotation(self):
+        return [{"family": "color", "answer": a} for a in ("red", "red", "blue", "green")]
+
+
+def record(question_id: str, answer: str, prediction: str) -> dict:
+    return {
+        "question_id": question_id,
+        "object_id": "3001",
+        "question": "what color is it?",
+        "answer": answer,
+        "family": "color",
+        "prediction": prediction,
+    }
+
+
+@pytest.fixture
+def task() -> PointQATask:
+    return PointQATask(OmegaConf.create({"seed": 1}))
+
+
+def test_scores_and_files(task, runner, tmp_path):
+    records = [record("q2", "red", "blue"), record("q1", "blue", "Blue.")]
+    result = task.after_evaluation(records, "test", "best", Questions(), None, runner)
+    assert result["exact_match"] == result["agg_metrics"] == 0.5
+    written = json.loads((tmp_path / "test.json").read_text())
+    assert [(r["question_id"], r["correct"]) for r in written] == [("q1", True), ("q2", False)]
+    metrics = json.loads((tmp_path / "test_metrics.json").read_text())
+    assert metrics["n_scored"] == metrics["n_expected"] == 2
+    assert metrics["baselines"]["most_frequent_answer"]["exact_match"] == 0.5
+    low, high = metrics["metrics"]["exact_match"]["ci95"]
+    assert low <= 0.5 <= high
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (["q1"], "q2"),
+        (["q1", "q2", "q2"], "duplicate"),
+        (["q1", "q2", "q9"], "q9"),
+    ],
+)
+def test_wrong_ids_are_named_and_nothing_is_written(task, runner, tmp_path, answers, message):
+    records = [record(name, "red", "red") for name in answers]
+    with pytest.raises(EvaluationError, match=message):
+        task.after_evaluation(records, "test", "best", Questions(), None, runner)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_names_the_epoch_in_the_files(task, runner, tmp_path):
+    runner.evaluate_only = False
+    records = [record("q1", "red", "red"), record("q2", "red", "red")]
+    task.after_evaluation(records, "val", 3, Questions(), None, runner)
+    assert (tmp_path / "val_epoch3_metrics.json").is_file()
+
+
+def test_captions_carry_their_baselines(runner, tmp_path):
+    task = PointCaptioningTask(OmegaConf.create({"seed": 1}))
+    task.train_captions = ["a red brick", "a blue plate"]
+    task.train_embeds = np.eye(2, dtype=np.float32)[:, None]
+    records = [
+        {"image_id": "1", "2d_caption": "a red brick", "caption": "a red brick"},
+        {"image_id": "2", "2d_caption": "a blue plate round", "caption": "a blue plate"},
+    ]
+    for row, entry in enumerate(records):
+        entry["embedding"] = np.eye(2, dtype=np.float32)[row][None]
+    dataset = SimpleNamespace(annotation=[{"instance_id": "1"}, {"instance_id": "2"}])
+    task.after_evaluation(records, "test", "best", dataset, None, runner)
+    written = json.loads((tmp_path / "test.json").read_text())
+    assert all(set(entry) == {"image_id", "2d_caption", "caption"} for entry in written)
+    metrics = json.loads((tmp_path / "test_metrics.json").read_text())
+    # The model wrote what the nearest training object's caption says: the scores are equal.
+    ours = metrics["metrics"]["cider"]["value"]
+    assert metrics["baselines"]["nearest_neighbour"]["cider"] == pytest.approx(ours)
+
+
+def test_equal_captions_are_each_others_positives():
+    assert same_caption_groups(["a", "b", "a"]) == [[0, 2], [1], [0, 2]]
+
+
+def test_named_prediction_lists_the_best_five():
+    scores = np.array([0.1, 0.9, 0.3, 0.2, 0.8, 0.0])
+    named = named_prediction({"instance_id": "x", "label": 4, "scores": scores}, list("abcdef"))
+    assert named == {
+        "instance_id": "x",
+        "label": "e",
+        "prediction": "b",
+        "top_5": ["b", "e", "c", "d", "a"],
+    }
