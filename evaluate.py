@@ -4,7 +4,8 @@
     python -m torch.distributed.run --nproc_per_node=2 evaluate.py --cfg-path ….yaml
     python evaluate.py --cfg-path ….yaml --options model.pretrained=output/…/checkpoint_best.pth
 
-Predictions go to <output_dir>/<job_id>/result/<split>.json, scores to <split>_metrics.json beside it.
+Predictions go to <output_dir>/<job_id>/result/<split>.json, scores to <split>_metrics.json beside
+it.
 """
 
 from train import main

@@ -1,8 +1,8 @@
 """Point clouds and language on LAVIS: our layer over the installed salesforce-lavis.
 
 This package has the same name as the installed one. Run from the repository root it is found first,
-and `extend_path` adds the installed folders behind it: our file wins, everything else is stock code.
-`lavis/README.md` lists each stock module that we replace, and why.
+and `extend_path` adds the installed folders behind it: our file wins, everything else is stock
+code. `lavis/README.md` lists each stock module that we replace, and why.
 
 Importing registers the roots (`library_root`, `repo_root`, `cache_root`) and every model, task,
 processor, builder and runner. transformers is not imported until a model needs it.
@@ -14,12 +14,12 @@ from pkgutil import extend_path
 
 from lavis._guard import require_salesforce_lavis
 
-
 __path__ = extend_path(__path__, __name__)
 require_salesforce_lavis()
 
-from lavis.common.registry import registry  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
+
+from lavis.common.registry import registry  # noqa: E402
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 

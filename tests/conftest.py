@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: tiny seeded clouds, a tiny BERT and tiny language models on disk."""
+"""Fixtures shared by all tests: tiny clouds, a tiny BERT, tiny language models on disk."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def point_cloud() -> torch.Tensor:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of 3 layers x 32 with MiniLM's tokenizer, seeded."""
-    from lavis.models.builtin_weights import resolve_pretrained
     from transformers import BertConfig, BertModel
+
+    from lavis.models.builtin_weights import resolve_pretrained
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     minilm = Path(resolve_pretrained("minilm"))

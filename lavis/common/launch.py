@@ -13,7 +13,6 @@ import torch
 
 from lavis.common.dist_utils import get_rank, is_main_process
 
-
 # mallopt parameters of glibc (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -21,8 +20,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> bool:
     """Let glibc keep the memory that tensors free, for the next step to use again.
 
-    By default every large tensor is mapped and unmapped, and the kernel clears its pages each time: in
-    a stage-1 step (batch 64, two cores) that is 700,000 page faults and a fifth of the time.
+    By default every large tensor is mapped and unmapped, and the kernel clears its pages each
+    time: in a stage-1 step (batch 64, two cores) that is 700,000 page faults and a fifth of the
+    time.
 
     Returns:
         Whether the allocator took the settings (Linux with glibc only).

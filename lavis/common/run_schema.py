@@ -71,9 +71,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     # data
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
     Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
-    Field(
-        "train_dataset_repeats", "factors", {}, "{data set: passes through it in one epoch}"
-    ),
+    Field("train_dataset_repeats", "factors", {}, "{data set: passes through it in one epoch}"),
     Field("num_workers", "int", 0, "loader processes per rank", low=0, high=256),
     Field(
         "use_dist_eval_sampler", "bool", True, "kept for stock recipes: always sharded, unpadded"

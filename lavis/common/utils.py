@@ -1,4 +1,4 @@
-"""Paths and small file helpers: replaces the stock module, which imports pandas, iopath, torchvision.
+"""Paths and small file helpers; replaces the stock module (pandas, iopath, torchvision).
 
 Same names and meanings for what the rest of LAVIS uses. Downloading is left to the user: nothing in
 the default path fetches from a hub, and a missing file names the key and the place to get it.

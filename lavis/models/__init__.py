@@ -7,11 +7,11 @@ __path__ = extend_path(__path__, __name__)
 
 # The registry imports BaseModel and BaseProcessor from these packages while a class registers, so
 # they come before our own modules.
-from lavis.models.base_model import BaseModel  # noqa: E402
-from lavis.processors.base_processor import BaseProcessor  # noqa: E402
+from omegaconf import OmegaConf
 
-from lavis.common.registry import registry  # noqa: E402, I001
-from omegaconf import OmegaConf  # noqa: E402
+from lavis.common.registry import registry
+from lavis.models.base_model import BaseModel
+from lavis.processors.base_processor import BaseProcessor
 
 __all__ = ["BaseModel", "BaseProcessor", "load_model"]
 
@@ -29,6 +29,7 @@ def load_model(name: str, model_type: str, is_eval: bool = False, device: str = 
     config = OmegaConf.load(model_cls.default_config_path(model_type))
     model = model_cls.from_config(config.model).to(device)
     return model.eval() if is_eval else model
+
 
 from lavis.models.point_blip_models import point_blip, point_blip_llm  # noqa: E402, F401
 from lavis.models.ulip_models import ulip_text  # noqa: E402, F401

@@ -1,7 +1,8 @@
 """Pre-trained language weights that arrive with pip, and how a yaml names them.
 
-A yaml names a model in one of three ways: a built-in name (`minilm`, `smollm2-135m`), a folder on this
-machine, or a hub name (used only when the user asks for one; the default path never downloads).
+A yaml names a model in one of three ways: a built-in name (`minilm`, `smollm2-135m`), a folder on
+this machine, or a hub name (used only when the user asks for one; the default path never
+downloads).
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ def _package_folder(package: str) -> Path:
 def prepare_smollm2() -> Path:
     """Return the SmolLM2-135M-Instruct folder, dequantised from its GGUF on first use.
 
-    The GGUF takes most of a minute to read, so a bf16 safetensors copy (270 MB) is kept in the cache.
-    It is written beside and renamed: an interrupted conversion is never taken for a whole one.
+    The GGUF takes most of a minute to read, so a bf16 safetensors copy (270 MB) is kept in the
+    cache. It is written beside and renamed: an interrupted conversion is never taken for a whole
+    one.
     """
     target = Path(get_cache_path("weights/smollm2-135m-instruct"))
     if (target / "model.safetensors").is_file():
@@ -101,7 +103,8 @@ def prepare_smollm2() -> Path:
     config.pop("quantization_config", None)
     config |= {"dtype": "bfloat16", "architectures": ["LlamaForCausalLM"]}
     (staging / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    # save_pretrained refuses a model that was read from a GGUF, so the tensors are written directly.
+    # save_pretrained refuses a model that was read from a GGUF, so the tensors are written
+    # directly.
     weights = {
         name: tensor.to(torch.bfloat16).contiguous()
         for name, tensor in model.state_dict().items()

@@ -1,8 +1,9 @@
 """Language models of transformers behind one small interface: frozen, or with LoRA adapters.
 
-A soft prefix (the projected queries) comes before a text prompt. `LanguageModel.loss` scores a target
-after both; `LanguageModel.generate` writes one. Decoder-only models (OPT, Llama, SmolLM2, Qwen) read
-prefix, prompt and target in one sequence; encoder-decoder models (T5) read the target in the decoder.
+A soft prefix (the projected queries) comes before a text prompt. `LanguageModel.loss` scores a
+target after both; `LanguageModel.generate` writes one. Decoder-only models (OPT, Llama, SmolLM2,
+Qwen) read prefix, prompt and target in one sequence; encoder-decoder models (T5) read the target
+in the decoder.
 
 Sequences are packed without a loop over samples: real tokens are moved together by one stable sort.
 """
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lavis.common.errors import ConfigError, explain
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lavis.common.errors import ConfigError, explain
+from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 
 
 @dataclass
@@ -111,7 +113,8 @@ class LanguageModel(nn.Module):
         ids, mask, is_target = pack(mask, ids, mask, is_target)
         embeds, full_mask = self._prefixed(prefix, ids, mask)
         states = self._decoder_states(embeds, full_mask)  # [B,Q+T,D]
-        # The state before a token predicts it; only states before target tokens meet the vocabulary.
+        # The state before a token predicts it; only states before target tokens meet the
+        # vocabulary.
         chosen = is_target.bool()
         states = states[:, prefix.shape[1] - 1 : -1][chosen]  # [M,D]
         logits = self.model.get_output_embeddings()(states)
@@ -121,7 +124,7 @@ class LanguageModel(nn.Module):
     def generate(
         self, prefix: Tensor, prompts: Sequence[str], max_new_tokens: int = 30, **options: Any
     ) -> list[str]:
-        """Write a text after prefix [B,Q,D_llm] and prompts; options go to transformers' generate."""
+        """Write a text after prefix [B,Q,D_llm] and prompts; options go to `generate`."""
         ids, mask = self.tokenize(prompts)
         if not self.is_encoder_decoder:
             # Decoding appends on the right, so the padding of shorter prompts goes to the front.

@@ -8,10 +8,11 @@ References: BLIP-2 (arXiv 2301.12597), section 3.1; ALBEF (arXiv 2107.07651) for
 from __future__ import annotations
 
 import torch
-from lavis.common.dist_utils import get_world_size
-from lavis.models.base_model import all_gather_with_grad, concat_all_gather
 from torch import Tensor
 from torch.nn import functional as F
+
+from lavis.common.dist_utils import get_world_size
+from lavis.models.base_model import all_gather_with_grad, concat_all_gather
 
 
 def gather_with_grad(tensor: Tensor) -> Tensor:
@@ -54,9 +55,7 @@ def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1)
     return (1 - smoothing) * positive + smoothing / all_keys.shape[0]
 
 
-def point_text_contrast(
-    point_to_text: Tensor, text_to_point: Tensor, targets: Tensor
-) -> Tensor:
+def point_text_contrast(point_to_text: Tensor, text_to_point: Tensor, targets: Tensor) -> Tensor:
     """PTC: symmetric cross-entropy of temperature-scaled similarities [B,world*B]."""
     point_loss = F.cross_entropy(point_to_text, targets)
     text_loss = F.cross_entropy(text_to_point, targets)

@@ -1,4 +1,4 @@
-"""The Q-Former of BLIP-2: learned queries that read a point cloud and share self-attention with text.
+"""The Q-Former of BLIP-2: learned queries read a cloud and share self-attention with text.
 
 Four passes, each a named method:
 
@@ -8,9 +8,10 @@ Four passes, each a named method:
 - `causal_pass`: text is decoded left to right with the queries' cached keys/values as prefix.
 
 Parameter names are those of BLIP-2's `Qformer` (LAVIS), so released BLIP-2 and BERT weights load.
-What differs, at equal results: scaled_dot_product_attention; a cloud's cross-attention keys/values are
-projected once (`project_cloud`) and shared by every pass and by positives and negatives; in the last
-layer only the positions that are read are computed; the vocabulary is projected only where a label is.
+What differs, at equal results: scaled_dot_product_attention; a cloud's cross-attention keys/values
+are projected once (`project_cloud`) and shared by every pass and by positives and negatives; in
+the last layer only the positions that are read are computed; the vocabulary is projected only
+where a label is.
 
 References: BLIP-2 (arXiv 2301.12597), section 3.1; BERT (arXiv 1810.04805).
 """
@@ -114,7 +115,7 @@ class Intermediate(nn.Module):
 
 
 class QFormerLayer(nn.Module):
-    """One layer: shared self-attention, cross-attention for queries, a feed-forward for each kind."""
+    """Shared self-attention, cross-attention for queries, a feed-forward for each kind."""
 
     def __init__(self, config: QFormerConfig, layer_index: int) -> None:
         super().__init__()

@@ -2,7 +2,8 @@
 
 - BERT (MiniLM, bert-base-uncased, any folder with config.json and weights): text embeddings, shared
   self-attention and text feed-forward are copied; each query feed-forward starts as a copy of the
-  text one, as in BLIP-2; cross-attention and, where the checkpoint has no LM head, the head start fresh.
+  text one, as in BLIP-2; cross-attention and, where the checkpoint has no LM head, the head start
+  fresh.
 - BLIP-2 (LAVIS `.pth` or safetensors): keys below `Qformer.` and `query_tokens`.
 """
 
@@ -13,11 +14,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.qformer import QFormer, QFormerConfig
-from torch import Tensor
 
 BERT_KEY = "model.qformer_bert"
 _BERT_SIZE_KEYS = (
@@ -131,7 +133,7 @@ def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:
 
 
 def blip2_qformer_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename BLIP-2's `Qformer.*` and `query_tokens` to ours; the tied decoder matrix is dropped."""
+    """Rename BLIP-2's `Qformer.*` and `query_tokens` to ours; drop the tied decoder matrix."""
     renamed = {}
     for name, tensor in state.items():
         if name == "query_tokens":

@@ -4,8 +4,8 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)
 
-from lavis.processors.base_processor import BaseProcessor  # noqa: E402
+from lavis.processors.base_processor import BaseProcessor
 
 __all__ = ["BaseProcessor"]
 
-from lavis.processors import blip_processors, point_processors  # noqa: E402, F401
+from lavis.processors import blip_processors, point_processors  # noqa: F401

@@ -4,7 +4,7 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)
 
-from lavis.tasks.base_task import BaseTask  # noqa: E402
+from lavis.tasks.base_task import BaseTask
 
 __all__ = ["BaseTask", "setup_task"]
 
@@ -14,6 +14,7 @@ def setup_task(cfg):
     from lavis.common.registry import registry
 
     return registry.get_task_class(cfg.run_cfg.task).setup_task(cfg=cfg)
+
 
 from lavis.tasks import (  # noqa: E402, F401
     point_captioning,

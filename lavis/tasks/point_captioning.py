@@ -1,7 +1,7 @@
 """Captioning: generate a caption for each object and score it against the human one.
 
-Baselines: a random training caption, and the caption of the nearest training object in the model's own
-embedding (a captioner that cannot write, only copy).
+Baselines: a random training caption, and the caption of the nearest training object in the model's
+own embedding (a captioner that cannot write, only copy).
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from lavis.common.dist_utils import all_gather_object_list, get_rank, get_world_size, is_main_process
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from lavis.common.dist_utils import (
+    all_gather_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import nearest_neighbour_captions, random_captions
 from lavis.evaluation.captioning import caption_scores
 from lavis.tasks.point_task import PointTask, Scores
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 
 @registry.register_task("point_captioning")

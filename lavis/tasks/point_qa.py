@@ -1,4 +1,4 @@
-"""Question answering on objects: exact match per family, beside the most frequent training answer."""
+"""Question answering: exact match per family, beside the most frequent training answer."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
 from lavis.common.registry import registry
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.retrieval import RetrievalScores, retrieval_scores

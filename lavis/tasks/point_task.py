@@ -1,8 +1,9 @@
-"""What every task shares: batches to device, records gathered once, predictions and metrics written.
+"""What every task shares: records gathered once, predictions and metrics written.
 
 A task turns batches into per-item records (`valid_step`), and the whole split's records into scores
 (`score`). Everything between is here: each rank's records are gathered by id, exactly once, without
-shared files; rank 0 scores and writes `<name>.json` (predictions) and `<name>_metrics.json` beside it.
+shared files; rank 0 scores and writes `<name>.json` (predictions) and `<name>_metrics.json` beside
+it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
+
 from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is_main_process
 from lavis.common.errors import EvaluationError
 from lavis.common.registry import registry
@@ -26,7 +29,6 @@ from lavis.evaluation.records import (
     write_json_atomic,
 )
 from lavis.tasks.base_task import BaseTask
-from tqdm import tqdm
 
 
 @dataclass
@@ -138,7 +140,10 @@ class PointTask(BaseTask):
         stem = split_name if runner.evaluate_only else f"{split_name}_epoch{epoch}"
         predictions = records if scores.predictions is None else scores.predictions
         paths = write_results(
-            Path(runner.result_dir), stem, predictions, self.metrics_record(scores, split_name, records, runner)
+            Path(runner.result_dir),
+            stem,
+            predictions,
+            self.metrics_record(scores, split_name, records, runner),
         )
         for path in paths:
             print(f"result written to {path}", flush=True)

@@ -1,4 +1,4 @@
-"""The launches of the README on a few real parts: both stages, four evaluations, one and two processes."""
+"""The README's launches on a few real parts: both stages, four evaluations, 1 and 2 processes."""
 
 from __future__ import annotations
 
@@ -110,9 +110,7 @@ def evaluate(launcher, name, dataset, stage1, stage2, processes=1, job=None):
         weights = [f"model.pretrained={stage1}", f"model.finetuned={stage2}", *launcher.llm]
     options = ["run.batch_size_eval=3", f"run.job_id={job}", *weights]
     options += [f"datasets.{dataset}.build_info.limit.test=11"]
-    done = launcher.run(
-        "evaluate.py", f"eval/demo_{name}", dataset, *options, processes=processes
-    )
+    done = launcher.run("evaluate.py", f"eval/demo_{name}", dataset, *options, processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     return launcher.result(job), launcher.result(job, "test")
 

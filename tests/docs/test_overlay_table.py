@@ -16,7 +16,9 @@ def installed_modules() -> set[str]:
 def test_table_lists_every_replaced_module(repo_root: Path):
     ours = {str(p.relative_to(repo_root / "lavis")) for p in (repo_root / "lavis").rglob("*.py")}
     replaced = ours & installed_modules()
-    section = (repo_root / "lavis/README.md").read_text().split("## Stock modules that we replace")[1]
+    section = (
+        (repo_root / "lavis/README.md").read_text().split("## Stock modules that we replace")[1]
+    )
     table = section.split("## ")[0]
     listed = set(re.findall(r"^\| `([^`]+\.py)` \|", table, flags=re.MULTILINE))
     assert listed == replaced

@@ -38,7 +38,9 @@ def test_every_room_is_in_the_tree(readme, repo_root):
     assert rooms <= set(tree_paths(readme))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "lavis/README.md", "data/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "lavis/README.md", "data/README.md"]
+)
 def test_links_point_at_files(document, repo_root):
     path = repo_root / document
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
@@ -68,7 +70,9 @@ def test_every_make_target_of_the_readme_exists(readme, repo_root):
 def test_arch_and_type_names_are_registered(readme):
     from lavis.common.registry import registry
 
-    rows = re.findall(r"^\| PointBLIP[^|]*\| `(\w+)` \|[^|]*\| (.+) \|$", readme, flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| PointBLIP[^|]*\| `(\w+)` \|[^|]*\| (.+) \|$", readme, flags=re.MULTILINE
+    )
     assert {arch for arch, _ in rows} == {"point_blip", "point_blip_llm"}
     for arch, types in rows:
         known = registry.get_model_class(arch).PRETRAINED_MODEL_CONFIG_DICT

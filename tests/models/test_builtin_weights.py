@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from lavis.common.errors import CheckpointError, DependencyError
 from lavis.models import builtin_weights
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained

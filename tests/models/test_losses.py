@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from lavis.models import losses
 from lavis.models.text_keys import text_keys
-from torch.nn import functional as F
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
-"""Stage 1 end to end on a tiny model: losses, batch of one, generation, retrieval, classes, loading."""
+"""Stage 1 on a tiny model: losses, batch of one, generation, retrieval, classes, loading."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from lavis.common.errors import CheckpointError, DataError, ShapeError
-from lavis.models.point_blip_models.point_blip import PointBlip
 from omegaconf import OmegaConf
 from torch.nn import functional as F
+
+from lavis.common.errors import CheckpointError, DataError, ShapeError
+from lavis.models.point_blip_models.point_blip import PointBlip
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lavis.models.llm import LanguageModel, LoraOptions, pack
-from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 from omegaconf import OmegaConf
 from torch.nn import functional as F
+
+from lavis.models.llm import LanguageModel, LoraOptions, pack
+from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
 
 def build(llm: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:

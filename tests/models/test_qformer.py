@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from lavis.models.qformer import QFormer, QFormerConfig, concat_clouds, select_cloud
 from lavis.models.qformer_init import init_from_bert, qformer_config_from_bert
 

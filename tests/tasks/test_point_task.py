@@ -1,4 +1,4 @@
-"""What every task shares: ids are checked, results written beside each other, errors reach all ranks."""
+"""What every task shares: ids are checked, results written, errors named."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
 from lavis.common.errors import EvaluationError
 from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import named_prediction
 from lavis.tasks.point_qa import PointQATask
 from lavis.tasks.point_retrieval import same_caption_groups
-from omegaconf import OmegaConf
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)
 
-from lavis.datasets.builders.base_dataset_builder import (  # noqa: E402
+from lavis.datasets.builders.base_dataset_builder import (
     BaseDatasetBuilder,
     load_dataset_config,
 )
 
 __all__ = ["BaseDatasetBuilder", "load_dataset_config"]
 
-from lavis.datasets.builders import bricks_builder, objaverse_builder  # noqa: E402, F401
+from lavis.datasets.builders import bricks_builder, objaverse_builder  # noqa: F401

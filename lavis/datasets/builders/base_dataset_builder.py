@@ -1,7 +1,8 @@
 """The base of every data set builder: replaces the stock module, which imports torchvision.
 
-A builder prepares its data once (rank 0, the others wait), builds the processors that the yaml names,
-and returns {split: dataset}. Same method names as stock; `vis_processor` becomes `point_processor`.
+A builder prepares its data once (rank 0, the others wait), builds the processors that the yaml
+names, and returns {split: dataset}. Same method names as stock; `vis_processor` becomes
+`point_processor`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import lavis.common.utils as utils
-from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
-from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
 from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
 from omegaconf import DictConfig, OmegaConf
+
+import lavis.common.utils as utils
+from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
+from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
 
 SPLITS = ("train", "val", "test")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from lavis.models.qformer import KeyValue, QFormer
 from torch import Tensor
+
+from lavis.models.qformer import KeyValue, QFormer
 
 
 def decode_captions(

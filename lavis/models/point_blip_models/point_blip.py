@@ -1,10 +1,12 @@
 """PointBLIP stage 1: a Q-Former learns to read point clouds with three losses.
 
-PTC (contrast), PTM (matching) and PTG (grounded captioning) are BLIP-2's ITC, ITM and ITG with point
-clouds in place of images. Source: PointBLIP (github.com/zhaozh10/PointBLIP), BLIP-2 (arXiv 2301.12597).
+PTC (contrast), PTM (matching) and PTG (grounded captioning) are BLIP-2's ITC, ITM and ITG with
+point clouds in place of images. Source: PointBLIP (github.com/zhaozh10/PointBLIP), BLIP-2 (arXiv
+2301.12597).
 
-What differs from the release, and why: batch size 1 and a single process work; captions that are equal
-count as positives, never as hard negatives; a cloud's cross-attention keys/values are computed once.
+What differs from the release, and why: batch size 1 and a single process work; captions that are
+equal count as positives, never as hard negatives; a cloud's cross-attention keys/values are
+computed once.
 """
 
 from __future__ import annotations
@@ -14,17 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
 from lavis.models.point_blip_models.decoding import decode_captions
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
-from lavis.models.text_keys import text_keys
 from lavis.models.qformer import KeyValue, concat_clouds, select_cloud
-from omegaconf import DictConfig
-from torch import Tensor, nn
-from torch.nn import functional as F
+from lavis.models.text_keys import text_keys
 
 
 @dataclass
@@ -130,7 +133,7 @@ class PointBlip(PointBlipBase):
     def contrast_similarity(
         self, point_embeds: Tensor, text_embeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Scale similarities of local against all ranks' items: (point->text, text->point) [B,W*B]."""
+        """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
         temperature = self.temp.clamp(0.001, 0.5)
         all_points = losses.gather_with_grad(point_embeds)
         all_texts = losses.gather_with_grad(text_embeds)
@@ -185,7 +188,7 @@ class PointBlip(PointBlipBase):
         return losses.gather(F.pad(text_ids, pad)), losses.gather(F.pad(text_mask, pad))
 
     def caption_loss(self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]) -> Tensor:
-        """PTG: predict each next token behind [DEC], reading the cloud through the queries' cache."""
+        """PTG: predict each next token behind [DEC], reading the cloud by the queries' cache."""
         decoder_ids = text_ids.clone()
         decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
         states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], text_mask[:, :-1], cache)

@@ -10,6 +10,9 @@ import logging
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, ShapeError, explain
 from lavis.models.base_model import BaseModel
@@ -23,8 +26,6 @@ from lavis.models.qformer_init import (
     load_text_tokenizer,
     qformer_config_from_bert,
 )
-from omegaconf import DictConfig
-from torch import Tensor, nn
 
 
 class PointBlipBase(BaseModel):
@@ -137,7 +138,7 @@ class PointBlipBase(BaseModel):
     def load_from_pretrained(
         self, url_or_filename: str, key: str = "model.pretrained", **kwargs: Any
     ) -> None:
-        """Load a stage-1 checkpoint of ours, a PointBLIP release, or a BLIP-2 file; report the rest.
+        """Load a stage-1 checkpoint of ours, a PointBLIP release, or a BLIP-2 file.
 
         Args:
             url_or_filename: `.pth` or `.safetensors` on this machine.

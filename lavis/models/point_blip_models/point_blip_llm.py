@@ -1,8 +1,9 @@
 """PointBLIP stage 2: the queries become a soft prefix of a frozen language model.
 
-One class for every language model that transformers loads (SmolLM2, OPT, TinyLlama, T5 …): the queries
-read the cloud, a linear layer lifts them to the model's width, and only the tokens of the caption or
-answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arXiv 2301.12597), section 3.2.
+One class for every language model that transformers loads (SmolLM2, OPT, TinyLlama, T5 …): the
+queries read the cloud, a linear layer lifts them to the model's width, and only the tokens of the
+caption or answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arXiv 2301.12597),
+section 3.2.
 
 What differs, and why: the model is a yaml key, not a class; questions are answered by instruction
 (the release leaves an image-only `predict_answers` that fails for points); batch size 1 works.
@@ -14,12 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.models.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
-from omegaconf import DictConfig
-from torch import Tensor, nn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,8 +35,8 @@ class PointBlipLLM(PointBlipBase):
         llm: built-in name (`smollm2-135m`), folder, or hub name of the language model.
         lora: adapters, or None for a frozen model.
         llm_dtype: dtype of the frozen weights.
-        llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a newline.
-        prompt: text between the prefix and a caption.
+        llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a
+        newline. prompt: text between the prefix and a caption.
         qa_prompt: text between the prefix and an answer; `{}` is the question.
         freeze_pc_projection: the release freezes the lift in stage 2, GPT4Point does not.
         backbone: arguments of `PointBlipBase`.
@@ -72,11 +74,10 @@ class PointBlipLLM(PointBlipBase):
                 )
             )
         self.language_model = LanguageModel(llm, lora, _DTYPES[llm_dtype], llm_end_text)
-        self.llm_proj = nn.Linear(
-            self.qformer.config.hidden_size, self.language_model.hidden_size
-        )
+        self.llm_proj = nn.Linear(self.qformer.config.hidden_size, self.language_model.hidden_size)
         self.match_prefix_scale()
-        # Targets bring the space that parts them from the prompt; the release's prompt ends with one.
+        # Targets bring the space that parts them from the prompt; the release's prompt ends with
+        # one.
         self.prompt = prompt.rstrip(" ")
         self.qa_prompt = qa_prompt
         if freeze_pc_projection and self.pc_projection is not None:

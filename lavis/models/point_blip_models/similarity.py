@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
+
 from lavis.common.dist_utils import (
     all_gather_object_list,
     get_rank,
@@ -17,8 +20,6 @@ from lavis.common.dist_utils import (
 )
 from lavis.datasets.data_utils import move_to_device
 from lavis.models.losses import query_text_similarity
-from torch import Tensor
-from tqdm import tqdm
 
 if TYPE_CHECKING:
     from lavis.models.point_blip_models.point_blip import PointBlip
@@ -46,8 +47,8 @@ def compute_sim_matrix(model: PointBlip, data_loader: Any, k_test: int) -> Simil
 
     Args:
         model: a stage-1 model.
-        data_loader: batches with `point_cloud`, `text_input`, `instance_id`; each rank its own share.
-        k_test: candidates that PTM re-ranks on each side; 0 ranks by PTC alone.
+        data_loader: batches with `point_cloud`, `text_input`, `instance_id`; each rank its own
+        share. k_test: candidates that PTM re-ranks on each side; 0 ranks by PTC alone.
 
     Returns:
         The same matrices on every rank.

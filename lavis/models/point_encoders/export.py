@@ -1,10 +1,11 @@
 """Write a trained point encoder as a small safetensors file that `point_encoder_weights` reads.
 
     python -m lavis.models.point_encoders.export \\
-        --checkpoint output/bricks/encoder/checkpoint_last.pth --out weights/point_bert_bricks.safetensors
+        --checkpoint output/bricks/encoder/checkpoint_last.pth --out
+        weights/point_bert_bricks.safetensors
 
-Weights are stored as float16 (half the size; loading casts them to the encoder's own type), BatchNorm's
-counters as they are. Names are the published ones, without a prefix.
+Weights are stored as float16 (half the size; loading casts them to the encoder's own type),
+BatchNorm's counters as they are. Names are the published ones, without a prefix.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from torch import Tensor
+
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
-from torch import Tensor
 
 PREFIX = "point_encoder."
 

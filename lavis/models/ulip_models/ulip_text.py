@@ -1,14 +1,16 @@
 """Pre-train a point encoder against a frozen text tower, as ULIP does before PointBLIP starts.
 
-PointBLIP's Point-BERT is frozen and comes from ULIP-2. Where no such weights exist (the built-in data,
-your own objects), this model makes them: symmetric InfoNCE between the encoder's global feature and the
-sentence embedding of the object's text. Its checkpoint is what `model.point_encoder_weights` reads.
+PointBLIP's Point-BERT is frozen and comes from ULIP-2. Where no such weights exist (the built-in
+data, your own objects), this model makes them: symmetric InfoNCE between the encoder's global
+feature and the sentence embedding of the object's text. Its checkpoint is what
+`model.point_encoder_weights` reads.
 
 Each text source has its own projections and scale. With `description` (shape words only) beside
-`caption` (with the colour), colour alone cannot solve the first, so shape is learned from the start.
+`caption` (with the colour), colour alone cannot solve the first, so shape is learned from the
+start.
 
-References: ULIP (arXiv 2212.05171), ULIP-2 (arXiv 2305.08275); there the teachers are CLIP's towers,
-here the text tower alone, because no image-text weights arrive from a package registry.
+References: ULIP (arXiv 2212.05171), ULIP-2 (arXiv 2305.08275); there the teachers are CLIP's
+towers, here the text tower alone, because no image-text weights arrive from a package registry.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
@@ -25,9 +31,6 @@ from lavis.models.base_model import BaseModel
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.point_encoders import build_point_encoder
 from lavis.models.text_keys import text_keys
-from omegaconf import DictConfig
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 MAX_LOGIT_SCALE = math.log(100.0)
 
@@ -123,7 +126,9 @@ class UlipText(BaseModel):
             `loss` (sum) and `loss_<source>`.
         """
         feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
-        output = {f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources}
+        output = {
+            f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources
+        }
         return output | {"loss": torch.stack(list(output.values())).sum()}
 
     def contrast(self, feature: Tensor, samples: dict[str, Any], source: str) -> Tensor:
