@@ -33,6 +33,8 @@ demo: setup
 	$(call run_all,demo_,demo_,output/demo)
 
 full: setup
+	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
+	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
 	$(call run_all,pretrain_,,output/bricks)
 
 test: setup

@@ -1,0 +1,15 @@
+"""One page and one table that show what a run reached and what it does.
+
+python -m lavis.evaluation.report --run output/demo [--points data/bricks] [--out report.html]
+
+run_folder   result files of the four evaluation tasks, checked
+headlines    the headline score of each task beside its interval and every trivial baseline
+examples     seeded choice of good and bad examples
+clouds       point clouds small enough for a page, with normals for shading
+sections     HTML of the example sections
+page         the page: template.html, style.css and viewer.js in one self-contained file
+"""
+
+from lavis.evaluation.report.page import write_report
+
+__all__ = ["write_report"]

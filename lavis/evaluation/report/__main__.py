@@ -1,0 +1,76 @@
+"""Print the results of a run as one table and write its report page.
+
+python -m lavis.evaluation.report --run output/demo
+python -m lavis.evaluation.report --run output/demo --points data/bricks --out report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lavis.common.errors import PointLanguageError
+from lavis.evaluation.report.clouds import LoadCloud, open_clouds
+from lavis.evaluation.report.headlines import headlines, text_table
+from lavis.evaluation.report.page import write_report
+from lavis.evaluation.report.run_folder import load_run
+
+_ROOT = Path(__file__).parents[3]
+
+
+def default_points() -> Path:
+    """The built-in data below the cache root (configs/default.yaml)."""
+    return _ROOT / os.environ.get("LAVIS_CACHE_ROOT", "data") / "bricks"
+
+
+def clouds_or_note(folder: Path) -> tuple[LoadCloud, list[str]]:
+    """Clouds of a folder; without the folder the page has none and says so."""
+    if folder.is_dir():
+        return open_clouds(folder), []
+    return lambda object_id: None, [f"Point clouds are left out: {folder} does not exist."]
+
+
+def report(run: Path, out: Path, points: Path, split: str, seed: int) -> None:
+    """Print the table, write the page, name all files.
+
+    Raises:
+        PointLanguageError: no results, or a file that cannot be used.
+    """
+    results, notes = load_run(run, split)
+    load_cloud, cloud_notes = clouds_or_note(points)
+    notes = notes + cloud_notes
+    page = write_report(out, results, load_cloud, name=run.as_posix(), notes=notes, seed=seed)
+    print(text_table(headlines(results)))
+    print("\nFiles")
+    for result in results:
+        for path in result.paths:
+            print(f"  {path}")
+    for note in notes:
+        print(f"  {note}")
+    print(f"\nReport: {page}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when the page is written."""
+    parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.report", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--run", type=Path, required=True, help="folder with a sub-folder per task")
+    parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
+    parser.add_argument("--points", type=Path, default=default_points(), help="packed point clouds")
+    parser.add_argument("--split", default="test", help="split whose results are shown")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of examples")
+    options = parser.parse_args(arguments)
+    out = options.out or options.run / "report.html"
+    try:
+        report(options.run, out, options.points, options.split, options.seed)
+    except PointLanguageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""The report page: one HTML file that loads nothing, to be mailed, archived and opened offline.
+
+A content security policy with the hashes of the page's own style and script forbids everything
+else, network included. The page depends on the result files, the clouds and the seed only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.report.clouds import CloudCollection, LoadCloud
+from lavis.evaluation.report.headlines import NOTE, Headline, headlines
+from lavis.evaluation.report.run_folder import TaskResult
+from lavis.evaluation.report.sections import example_sections
+from lavis.evaluation.tables import ABSENT
+
+MAX_BYTES = 6_000_000
+_HERE = Path(__file__).parent
+_SIGNS = {"above": "▲", "within": "≈", "below": "▼"}
+
+
+def write_report(
+    path: str | Path,
+    results: Sequence[TaskResult],
+    load_cloud: LoadCloud,
+    *,
+    name: str,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Path:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the HTML file.
+        results: what `load_run` returned.
+        load_cloud: cloud [P,3|6] of an object id, None when there is none.
+        name: of the run, shown in the title.
+        notes: sentences on what is left out.
+        seed: of the choice of examples.
+
+    Raises:
+        DataError: a cloud with NaN or of the wrong shape.
+        EvaluationError: the page would be larger than 6 MB or cannot be written.
+    """
+    page = render(results, load_cloud, name=name, notes=notes, seed=seed).encode("utf-8")
+    if len(page) > MAX_BYTES:
+        raise EvaluationError(
+            explain(
+                "the report is too large",
+                where=str(path),
+                got=f"{len(page)} bytes",
+                expected=f"at most {MAX_BYTES}",
+                fix="shorten the longest texts",
+            )
+        )
+    path = Path(path)
+    try:
+        _replace(path, page)
+    except OSError as error:
+        raise EvaluationError(
+            explain("the report cannot be written", where=str(path), got=str(error))
+        ) from error
+    return path
+
+
+def render(
+    results: Sequence[TaskResult],
+    load_cloud: LoadCloud,
+    *,
+    name: str,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> str:
+    """Compose the page as text; arguments as in `write_report`."""
+    clouds = CloudCollection(load_cloud)
+    sections = example_sections(results, clouds, seed)
+    if clouds.absent:
+        notes = [*notes, f"{len(clouds.absent)} of the objects shown have no point cloud here."]
+    style, script = (_asset(asset) for asset in ("style.css", "viewer.js"))
+    return Template(_asset("template.html")).substitute(
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        style=style,
+        script=script,
+        name=escape(name),
+        splits=escape(_joined(result.record["split"] for result in results)),
+        facts=facts(results, seed),
+        notes=notes_list(notes),
+        table=score_table(headlines(results)),
+        table_note=escape(NOTE),
+        origin=origin_table(results),
+        sections=sections,
+        # "<" cannot end the script element when it is spelt as an escape.
+        clouds=json.dumps(clouds.encoded, sort_keys=True).replace("<", "\\u003c"),
+    )
+
+
+def facts(results: Sequence[TaskResult], seed: int) -> str:
+    """What the reader has to know first."""
+    records = [result.record for result in results]
+    items = {
+        "Split": _joined(record["split"] for record in records),
+        "Seed of the run": _joined(record.get("seed") for record in records),
+        "Git commit": _joined(_short(record.get("git_commit")) for record in records),
+        "Configuration": _joined(_short(record.get("config_hash")) for record in records),
+        "Seed of the examples": str(seed),
+    }
+    return "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in items.items())
+
+
+def notes_list(notes: Sequence[str]) -> str:
+    """What is left out, or nothing."""
+    if not notes:
+        return ""
+    return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>'
+
+
+def score_table(rows: Sequence[Headline]) -> str:
+    """Scores beside intervals and baselines, one body per task."""
+    bodies = []
+    for task, grouped in groupby(rows, key=lambda row: row.task):
+        head = f'<tr><th scope="rowgroup" colspan="5">{escape(task)}</th></tr>'
+        bodies.append(f"<tbody>{head}{''.join(map(_cells, grouped))}</tbody>")
+    columns = ("Metric", "Score", "95% interval", "Against best", "Trivial baselines")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    return f"<table><thead><tr>{head}</tr></thead>{''.join(bodies)}</table>"
+
+
+def _cells(row: Headline) -> str:
+    sign = _SIGNS.get(row.verdict)
+    shown = f'<span aria-hidden="true">{sign}</span> {row.verdict}' if sign else ABSENT
+    baselines = [f"{escape(name)} <b>{escape(score)}</b>" for name, score in row.baselines]
+    return (
+        f'<tr><th scope="row">{escape(row.metric)}</th>'
+        f'<td class="number score">{escape(row.score)}</td>'
+        f'<td class="number">{escape(row.interval)}</td>'
+        f'<td class="verdict {row.verdict if sign else ""}">{shown}</td>'
+        f'<td class="baselines">{" · ".join(baselines) or ABSENT}</td></tr>'
+    )
+
+
+def origin_table(results: Sequence[TaskResult]) -> str:
+    """Where each task's numbers come from: counts, hashes and files."""
+    columns = ("Task", "Scored", "Seed", "Git commit", "Configuration", "Checkpoint", "Result file")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = "".join(map(_origin, results))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _origin(result: TaskResult) -> str:
+    record = result.record
+    cells: list[Any] = [
+        f"{record['n_scored']} of {record['n_expected']}",
+        record.get("seed"),
+        _short(record.get("git_commit")),
+        _short(record.get("config_hash")),
+        _short(record.get("checkpoint_hash")),
+        result.paths[0].as_posix(),
+    ]
+    data = "".join(f"<td>{escape(_text(cell))}</td>" for cell in cells)
+    return f'<tr><th scope="row">{escape(result.kind.title)}</th>{data}</tr>'
+
+
+def _joined(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(_text(value) for value in values))
+
+
+def _text(value: Any) -> str:
+    return ABSENT if value is None else str(value)
+
+
+def _short(value: str | None) -> str | None:
+    """First twelve digits of a hash, with git's "-dirty" kept."""
+    if value is None:
+        return None
+    return value[:12] + ("-dirty" if value.endswith("-dirty") else "")
+
+
+def _asset(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    digest = hashlib.sha256(content.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(partial, 0o644)  # mkstemp makes it private
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
