@@ -77,7 +77,7 @@ class PointCaptioningTask(PointTask):
             metrics=scores.metrics(),
             baselines=baselines,
             # As GPT4Point: CIDEr + BLEU-4.
-            agg_metrics=scores.values["cider"] + scores.values["bleu_4"],
+            agg_metrics=float(scores.values["cider"] or 0) + float(scores.values["bleu_4"] or 0),
             extra={
                 "decoding": self.decoding_settings(),
                 "tokenizer": scores.tokenizer,

@@ -143,7 +143,7 @@ class PointTask(BaseTask):
             Path(runner.result_dir),
             stem,
             predictions,
-            self.metrics_record(scores, split_name, records, runner),
+            self.metrics_record(scores, split_name, len(expected_ids), len(records), runner),
         )
         for path in paths:
             print(f"result written to {path}", flush=True)
@@ -156,23 +156,24 @@ class PointTask(BaseTask):
         return [str(entry["instance_id"]) for entry in dataset.annotation]
 
     def metrics_record(
-        self, scores: Scores, split_name: str, records: list[dict[str, Any]], runner: Any
+        self, scores: Scores, split_name: str, n_expected: int, n_scored: int, runner: Any
     ) -> dict[str, Any]:
         """Compose the metrics file: scores beside baselines, and what they were measured with."""
         checkpoint = runner.evaluated_checkpoint or runner.unwrapped_model.loaded_checkpoint
-        return build_metrics_record(
+        record = build_metrics_record(
             task=self.name,
             split=split_name,
             metrics=scores.metrics,
             baselines=scores.baselines,
-            n_expected=len(records),
-            n_scored=len(records),
+            n_expected=n_expected,
+            n_scored=n_scored,
             config_hash=config_hash(runner.config.to_dict()),
             git_commit=git_commit(registry.get_path("repo_root")),
             seed=int(self.run_cfg.get("seed", 42)),
             checkpoint_hash=file_sha256(checkpoint) if checkpoint else None,
             extra=scores.extra,
         )
+        return dict(record)
 
 
 def write_results(

@@ -6,6 +6,7 @@
 (() => {
   const SPEED = 0.35; // radians per second
   const FRAME_MS = 33;
+  const BUDGET_MS = 12; // of drawing per frame, so that scrolling stays smooth
   const MAX_PIXELS = 480;
   const LIGHT = [-0.41, 0.64, 0.65]; // from the upper left, towards the viewer
   const stored = JSON.parse(document.getElementById("clouds").textContent);
@@ -44,17 +45,23 @@
   function splat(buffer, size, x, y, z, nx, ny, nz, radius, colour) {
     const { pixels, depth } = buffer;
     const steep = 1 / Math.max(nz, 0.2);
-    const [left, right] = [Math.max(0, Math.ceil(x - radius)), Math.min(size - 1, Math.floor(x + radius))];
-    const [top, bottom] = [Math.max(0, Math.ceil(y - radius)), Math.min(size - 1, Math.floor(y + radius))];
-    for (let row = top; row <= bottom; row++) {
+    const slope = -nx * steep; // depth gained per column
+    const a = 1 + slope * slope;
+    const bottom = Math.min(size - 1, Math.floor(y + radius));
+    for (let row = Math.max(0, Math.ceil(y - radius)); row <= bottom; row++) {
       const dy = row - y;
-      for (let column = left; column <= right; column++) {
-        const dx = column - x;
-        const dz = (ny * dy - nx * dx) * steep; // rows grow downwards, y upwards
-        if (dx * dx + dy * dy + dz * dz > radius * radius) continue;
-        const at = row * size + column;
-        if (z + dz > depth[at]) {
-          depth[at] = z + dz;
+      const lean = ny * steep * dy; // rows grow downwards, y upwards
+      // Columns of the disc: dx^2 + dy^2 + (lean + slope dx)^2 <= radius^2.
+      const b = slope * lean;
+      const root = b * b - a * (dy * dy + lean * lean - radius * radius);
+      if (root < 0) continue;
+      const half = Math.sqrt(root) / a;
+      const left = Math.max(0, Math.ceil(x - b / a - half));
+      const right = Math.min(size - 1, Math.floor(x - b / a + half));
+      let near = z + lean + slope * (left - x);
+      for (let at = row * size + left; at <= row * size + right; at++, near += slope) {
+        if (near > depth[at]) {
+          depth[at] = near;
           pixels[at] = colour;
         }
       }
@@ -78,8 +85,8 @@
     const scale = size * 0.46;
     const radius = Math.min(Math.max(spacing * scale, 1.5), size * 0.05);
     for (let k = 0; k < 3 * count; k += 3) {
-      const [a, b, c] = [xyz[k], xyz[k + 1], xyz[k + 2]];
-      const [p, q, r] = [normal[k] / 127, normal[k + 1] / 127, normal[k + 2] / 127];
+      const a = xyz[k], b = xyz[k + 1], c = xyz[k + 2];
+      const p = normal[k] / 127, q = normal[k + 1] / 127, r = normal[k + 2] / 127;
       const nz = m[6] * p + m[7] * q + m[8] * r;
       const side = nz < 0 ? -1 : 1; // normals have no sign: take the one that faces the viewer
       const nx = side * (m[0] * p + m[1] * q + m[2] * r);
@@ -104,13 +111,22 @@
     const elapsed = now - last;
     const due = elapsed >= FRAME_MS; // the rotation needs no more than 30 frames a second
     if (due) last = now;
+    const started = performance.now();
+    const drawn = [];
     for (const viewer of viewers.values()) {
       if (!viewer.seen) continue;
       if (due && viewer.turning && !paused) {
         viewer.yaw += (SPEED * Math.min(elapsed, 100)) / 1000;
         viewer.dirty = true;
       }
-      if (viewer.dirty) draw(viewer);
+      // A slow machine redraws a part of the viewers per frame, the longest waiting first.
+      if (!viewer.dirty || performance.now() - started > BUDGET_MS) continue;
+      draw(viewer);
+      drawn.push(viewer);
+    }
+    for (const viewer of drawn) {
+      viewers.delete(viewer.canvas);
+      viewers.set(viewer.canvas, viewer);
     }
     wake();
   }
