@@ -33,9 +33,12 @@ def format_value(metric: str, value: float | None) -> str:
     """Show a score: fractions and CIDEr times 100, counts whole, the rest with two decimals."""
     if value is None:
         return ABSENT
-    if metric.startswith(_PERCENT):
+    # "text_to_object/recall_at_5" is a recall; "exact_match/color" is an exact match.
+    parts = metric.split("/")
+    if any(part.startswith(_PERCENT) for part in parts):
         return f"{100 * value:.1f}"
-    return f"{value:.0f}" if metric.startswith(_COUNT) else f"{value:.2f}"
+    counted = any(part.startswith(_COUNT) for part in parts)
+    return f"{value:.0f}" if counted else f"{value:.2f}"
 
 
 def results_table(records: Sequence[Mapping[str, Any]]) -> str:

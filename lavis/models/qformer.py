@@ -256,12 +256,25 @@ class QFormer(nn.Module):
             self.cls = LMHead(config)
         self.apply(self._init_weights)
         nn.init.normal_(self.query_tokens, std=config.initializer_range)
+        self._init_cross_attention()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+
+    @torch.no_grad()
+    def _init_cross_attention(self) -> None:
+        """Start cross-attention at fan-in scale, so that queries see the cloud from the first step.
+
+        BERT's 0.02 suits BLIP-2's widths (768 and 1408). In a narrow Q-Former it leaves the cloud's
+        part of a query's state an order of magnitude below the residual, and training stalls.
+        """
+        for name, parameter in self.named_parameters():
+            if "crossattention" in name and parameter.ndim == 2:
+                std = max(self.config.initializer_range, scaled_std(parameter.shape[1]))
+                nn.init.normal_(parameter, std=std)
 
     def project_cloud(self, cloud_tokens: Tensor) -> list[KeyValue | None]:
         """Compute every layer's cross-attention keys/values of cloud tokens [B,G,width], once."""

@@ -6,7 +6,7 @@ import pytest
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
-from lavis.evaluation.tables import BEGIN, END, main, results_table, update_readme
+from lavis.evaluation.tables import BEGIN, END, format_value, main, results_table, update_readme
 
 
 def record(task, metrics, baselines, **extra):
@@ -96,3 +96,11 @@ def test_no_results_yet_is_said(tmp_path):
     readme.write_text(f"{BEGIN}{END}")
     update_readme(readme, tmp_path / "nothing")
     assert "No published results yet" in readme.read_text()
+
+
+def test_a_metric_with_a_direction_keeps_its_scale():
+    assert format_value("text_to_object/recall_at_5", 0.4567) == "45.7"
+    assert format_value("object_to_text/median_rank", 9.0) == "9"
+    assert format_value("object_to_text_ptc/mean_average_precision", 0.25) == "25.0"
+    assert format_value("exact_match/color", 0.5) == "50.0"
+    assert format_value("text_to_object/mean_rank", 8.865) == "8.87"
