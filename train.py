@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 
 # The built-in models are read from installed packages, and a run that asks for a hub model says so.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
     if evaluate_only:
         args.options = [*args.options, "run.evaluate=true"]
 
-    from lavis.common.dist_utils import broadcast_object, destroy, init_distributed_mode
+    from lavis.common.dist_utils import broadcast_object, init_distributed_mode, leave
     from lavis.common.errors import PointLanguageError
     from lavis.common.launch import prepare_process
     from lavis.common.run_config import RunConfig
@@ -58,8 +57,8 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
         runner.evaluate(skip_reload=True) if evaluate_only else runner.train()
     except PointLanguageError as error:
         logging.error("%s: %s", type(error).__name__, error)
-        sys.exit(2)
-    destroy()
+        leave(2)
+    leave()
 
 
 if __name__ == "__main__":

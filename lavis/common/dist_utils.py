@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime
 import functools
+import gc
+import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -136,6 +139,27 @@ def destroy() -> None:
     if is_dist_avail_and_initialized():
         dist.barrier()
         dist.destroy_process_group()
+
+
+def leave(code: int = 0) -> None:
+    """End this process with `code`; as a member of a process group, in order and for good.
+
+    Gloo's threads are joined by C++ destructors that run in no fixed order at interpreter exit: now
+    and then a rank aborts after all work is done ("terminate called without an active exception").
+    So the group is left first (never after an error: the others may be stuck), output is flushed,
+    and the process ends without those destructors.
+    """
+    if not is_dist_avail_and_initialized():
+        if code:
+            sys.exit(code)
+        return
+    gc.collect()
+    if code == 0:
+        destroy()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def download_cached_file(url: str, check_hash: bool = True, progress: bool = False) -> str:

@@ -43,6 +43,7 @@ class Launcher:
         }
         self.sizes = [f"model.point_encoder.{key}={value}" for key, value in ENCODER.items()]
         self.sizes += [f"model.qformer_bert={bert}", "model.num_query_token=4"]
+        self.sizes += ["model.point_encoder_weights=null", "model.freeze_point_encoder=false"]
         self.llm = [f"model.llm={llm}"]
         self.folder = folder
 

@@ -180,3 +180,21 @@ def test_blip2_names_load(model, tiny_bert, tiny_encoder_cfg, tmp_path):
     before = model.qformer.query_tokens.detach().clone()
     model.load_from_pretrained(str(path))
     torch.testing.assert_close(model.qformer.query_tokens, before + 1)
+
+
+def test_an_encoder_that_would_stay_random_is_refused(model, tiny_bert, tiny_encoder_cfg, tmp_path):
+    frozen = {n: t for n, t in model.state_dict().items() if not n.startswith("point_encoder.")}
+    torch.save({"model": frozen}, tmp_path / "stage1.pth")
+    cfg = OmegaConf.create(
+        {
+            "point_encoder": tiny_encoder_cfg,
+            "qformer_bert": tiny_bert,
+            "num_query_token": 4,
+            "embed_dim": 16,
+            "finetuned": str(tmp_path / "stage1.pth"),
+        }
+    )
+    with pytest.raises(CheckpointError, match="model.point_encoder_weights"):
+        PointBlip.from_config(cfg)
+    torch.save({"model": model.state_dict()}, tmp_path / "stage1.pth")
+    assert PointBlip.from_config(cfg).loaded_checkpoint

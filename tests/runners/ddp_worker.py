@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from lavis.common.dist_utils import destroy, get_rank, get_world_size, init_distributed_mode
+from lavis.common.dist_utils import get_rank, get_world_size, init_distributed_mode, leave
 from lavis.common.errors import NonFiniteLossError
 from lavis.runners.runner_point import PointRunner
 
@@ -99,7 +99,7 @@ def main(folder):
             report["poisoned"] = str(error)
             report["poisoned_ids"] = poisoned.task.trained_ids[1]
     Path(folder, f"rank{get_rank()}.json").write_text(json.dumps(report))
-    destroy()
+    leave()
 
 
 if __name__ == "__main__":

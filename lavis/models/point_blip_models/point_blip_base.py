@@ -55,6 +55,7 @@ class PointBlipBase(BaseModel):
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
+        self._encoder_was_loaded = False
         self.point_encoder = build_point_encoder(point_encoder_cfg)
         if point_encoder_weights:
             path = weights_file(point_encoder_weights, "model.point_encoder_weights")
@@ -134,6 +135,22 @@ class PointBlipBase(BaseModel):
             if cfg.get(key):
                 path = weights_file(cfg[key], f"model.{key}")
                 self.load_from_pretrained(str(path), key=f"model.{key}")
+        self._require_encoder_weights(cfg)
+
+    def _require_encoder_weights(self, cfg: DictConfig) -> None:
+        """Refuse an encoder that stays random: who froze it left it out of the checkpoint."""
+        frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
+        trained = cfg.get("finetuned") or (frozen and cfg.get("pretrained"))
+        if trained and not (cfg.get("point_encoder_weights") or self._encoder_was_loaded):
+            raise CheckpointError(
+                explain(
+                    "the point encoder would keep random weights",
+                    where="model.point_encoder_weights",
+                    got="null, and the named checkpoints hold no encoder",
+                    expected="the file that the training recipe named",
+                    fix="copy point_encoder_weights from that recipe",
+                )
+            )
 
     def load_from_pretrained(
         self, url_or_filename: str, key: str = "model.pretrained", **kwargs: Any
@@ -169,6 +186,8 @@ class PointBlipBase(BaseModel):
             )
         self.load_state_dict(fitting, strict=False)
         self.loaded_checkpoint = str(url_or_filename)
+        weights = [n for n in fitting if n.startswith("point_encoder.") and n.endswith(".weight")]
+        self._encoder_was_loaded |= bool(weights)
         missing = sorted(own.keys() - fitting.keys())
         unused = sorted(state.keys() - fitting.keys())
         logging.info(
