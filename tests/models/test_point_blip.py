@@ -194,7 +194,7 @@ def test_an_encoder_that_would_stay_random_is_refused(model, tiny_bert, tiny_enc
             "finetuned": str(tmp_path / "stage1.pth"),
         }
     )
-    with pytest.raises(CheckpointError, match="model.point_encoder_weights"):
+    with pytest.raises(CheckpointError, match="point_encoder_weights"):
         PointBlip.from_config(cfg)
     torch.save({"model": model.state_dict()}, tmp_path / "stage1.pth")
     assert PointBlip.from_config(cfg).loaded_checkpoint
