@@ -93,11 +93,6 @@ class PointBlipBase(BaseModel):
             "qformer_width": cfg.get("qformer_width"),
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
-
     def encode_cloud(self, point_cloud: Tensor) -> Tensor:
         """Turn clouds into the tokens that the queries read.
 

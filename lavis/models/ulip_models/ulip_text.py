@@ -152,11 +152,6 @@ class UlipText(BaseModel):
         targets = losses.contrast_targets(keys, losses.gather(keys), smoothing=0.0)
         return losses.point_text_contrast(point_to_text, text_to_point, targets)
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
-
     @torch.no_grad()
     def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Average each class' prompts in the first source's space: unit [K,E]."""
