@@ -66,7 +66,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("max_steps", "int", None, "cap on optimiser steps", low=1),
     Field("accum_grad_iters", "int", 1, "batches per optimiser step", low=1),
     Field("grad_clip", "float", None, "largest gradient norm; null: no clipping", low=1e-12),
-    Field("amp", "bool", False, "mixed precision on CUDA; ignored on CPU, where it is slower"),
+    Field("amp", "bool", False, "mixed precision; on a CPU only where bf16 is native"),
     Field("amp_dtype", "str", "auto", "precision of amp", choices=("auto", "bf16", "fp16")),
     # data
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),

@@ -83,10 +83,13 @@ class LanguageModel(nn.Module):
         """Look up input embeddings: ids [B,T] -> [B,T,D_llm]."""
         return self.model.get_input_embeddings()(ids)
 
+    def embedding_table(self) -> Tensor:
+        """Return the input embeddings of the vocabulary [V,D_llm], without gradient."""
+        return self.model.get_input_embeddings().weight.detach()
+
     def embedding_scale(self) -> float:
         """Root mean square of the token embeddings' entries."""
-        weight = self.model.get_input_embeddings().weight
-        return float(weight.detach().float().square().mean().sqrt())
+        return float(self.embedding_table().float().square().mean().sqrt())
 
     def train(self, mode: bool = True) -> LanguageModel:
         """Follow the mode only where adapters are trained: a frozen model never drops out."""

@@ -298,11 +298,25 @@ class QFormer(nn.Module):
         hidden = self.bert.embeddings(queries=self.query_tokens.expand(batch_size, -1, -1))
         return self._run(hidden, hidden.shape[1], None, cloud)
 
-    def text_pass(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
-        """Encode text alone; returns the first token's state [B,C] from ids and mask [B,T]."""
+    def text_pass(self, text_ids: Tensor, text_mask: Tensor, pooling: str = "cls") -> Tensor:
+        """Encode text alone.
+
+        Args:
+            text_ids, text_mask: [B,T].
+            pooling: `cls`, the first token's state as in BLIP-2; `mean` over the tokens, as the
+                sentence encoders that a Q-Former may start from were trained.
+
+        Returns:
+            One state per text [B,C].
+        """
         hidden = self.bert.embeddings(text_ids=text_ids)
         mask = text_mask.bool()[:, None, None, :]  # [B,1,1,T]
-        return self._run(hidden, 0, mask, None, num_rows=1)[0][:, 0]
+        num_rows = 1 if pooling == "cls" else text_ids.shape[1]
+        states = self._run(hidden, 0, mask, None, num_rows=num_rows)[0]
+        if pooling == "cls":
+            return states[:, 0]
+        weights = text_mask.to(states.dtype)[..., None]  # [B,T,1]
+        return (states * weights).sum(1) / weights.sum(1)
 
     def joint_pass(
         self, cloud: list[KeyValue | None], text_ids: Tensor, text_mask: Tensor

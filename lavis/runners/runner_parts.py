@@ -25,6 +25,7 @@ from lavis.common.dist_utils import (
     resolve_device,
 )
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.precision import fast_bf16
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import LrPlan
 from lavis.runners.optimizer import build_optimizer
@@ -109,15 +110,17 @@ class RunnerParts(RunnerBase):
 
     @cached_property
     def precision(self) -> Precision:
-        """Autocast on CUDA when run.amp asks for it; full precision on the CPU."""
+        """Autocast when run.amp asks for it; on a CPU only in bf16, and by itself only if fast."""
+        name, device_type = self.run_cfg.amp_dtype, self.device.type
         if not self.run_cfg.amp:
-            return Precision(self.device.type)
+            return Precision(device_type)
         if not self.cuda_enabled:
-            logging.info("run.amp is ignored on the CPU: bf16 is slower than float32 there")
-            return Precision(self.device.type)
-        name = self.run_cfg.amp_dtype
+            if name == "bf16" or (name == "auto" and fast_bf16("cpu")):
+                return Precision(device_type, torch.bfloat16)
+            logging.info("run.amp is ignored: this CPU has no bf16 instructions, or fp16 was asked")
+            return Precision(device_type)
         if name == "auto":
-            name = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+            name = "bf16" if fast_bf16("cuda") else "fp16"
         scaler = torch.amp.GradScaler("cuda") if name == "fp16" else None
         return Precision("cuda", AMP_DTYPES[name], scaler)
 

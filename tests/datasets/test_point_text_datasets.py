@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lavis.common.errors import DataError
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.datasets.point_stores import FilePointStore, check_cloud
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
@@ -202,3 +202,28 @@ def test_archive_is_read_by_array_name(tmp_path: Path) -> None:
     other = FilePointStore(tmp_path, "{object_id}/{object_id}_8192.npz", array_name="points")
     with pytest.raises(DataError, match="u_8192"):
         other.load("u")
+
+
+def test_training_texts_are_drawn_by_weight_and_epoch(objects) -> None:
+    dataset = build(objects, train=True, text_weights={"caption": 3.0, "category": 1.0})
+    drawn = []
+    for epoch in range(40):
+        dataset.set_epoch(epoch)
+        drawn += [dataset[index]["text_input"] for index in range(12)]
+    share = sum(text in CLASSES for text in drawn) / len(drawn)
+    assert 0.18 < share < 0.32
+    assert dataset[3]["text_input"] == drawn[-9], "the same epoch draws the same text"
+    assert dataset[3]["caption"] == "a Red part 1."
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "said"),
+    [
+        ({"caption": -1.0}, ConfigError, "at least 0"),
+        ({"caption": 0.0}, ConfigError, "not all 0"),
+        ({"caption": 1.0, "descripton": 1.0}, DataError, "descripton"),
+    ],
+)
+def test_unusable_text_weights_are_refused(objects, weights, error, said) -> None:
+    with pytest.raises(error, match=said):
+        build(objects, text_weights=weights)

@@ -69,6 +69,16 @@ def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samp
     torch.testing.assert_close(output["loss"], output["loss_ptc"] + output["loss_ptg"])
 
 
+def test_captioning_batch_scores_the_first_captions_only(model, samples):
+    model.eval()
+    model.captioning_batch = 2
+    part = model(samples)["loss_ptg"]
+    model.captioning_batch = None
+    first = {key: value[:2] for key, value in samples.items()}
+    torch.testing.assert_close(part, model(first)["loss_ptg"])
+    assert not torch.allclose(part, model(samples)["loss_ptg"])
+
+
 def test_matching_batch_takes_fewer_pairs(model, samples):
     model.matching_batch = 2
     assert torch.isfinite(model(samples)["loss_ptm"])
@@ -198,3 +208,22 @@ def test_an_encoder_that_would_stay_random_is_refused(model, tiny_bert, tiny_enc
         PointBlip.from_config(cfg)
     torch.save({"model": model.state_dict()}, tmp_path / "stage1.pth")
     assert PointBlip.from_config(cfg).loaded_checkpoint
+
+
+def test_class_token_comes_before_the_group_tokens(model, samples):
+    model.eval()
+    plain = model.encode_cloud(samples["point_cloud"])
+    model.use_class_token = True
+    tokens = model.encode_cloud(samples["point_cloud"])
+    assert torch.equal(tokens[:, 1:], plain)
+    encoded = model.point_encoder(samples["point_cloud"])
+    assert torch.equal(tokens[:, 0], encoded.cls_token)
+
+
+def test_unknown_text_pooling_is_refused(tiny_bert, tiny_encoder_cfg):
+    with pytest.raises(ConfigError, match=r"model\.text_pooling"):
+        PointBlip(
+            text_pooling="max",
+            point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+            qformer_bert=tiny_bert,
+        )

@@ -132,3 +132,40 @@ def test_pack_moves_marked_positions_to_the_front():
     moved, deep = pack(first, values, values[..., None].float())
     assert moved.tolist() == [[1, 2, 4, 0, 3], [5, 8, 6, 7, 9]]
     assert torch.equal(deep[..., 0].long(), moved)
+
+
+def spelling(tiny_llama: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:
+    return build(tiny_llama, tiny_bert, encoder, prefix_loss_weight=1.0, **options)
+
+
+def test_spelling_loss_is_zero_for_a_prefix_that_spells_the_caption(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, captions
+):
+    model = spelling(tiny_llama, tiny_bert, tiny_encoder_cfg)
+    ids, _ = model.language_model.tokenize([f" {text}" for text in captions], add_end=True)
+    spelled = F.normalize(model.language_model.embed(ids[:, :4]), dim=-1)
+    table = model.language_model.embedding_table()
+    gain = 1e4 / table.norm(dim=-1).max()
+    other = spelled.roll(1, dims=1)
+    good = model.spelling_loss(gain * spelled, captions)
+    assert good < model.spelling_loss(gain * other, captions)
+    expected = F.cross_entropy((gain * spelled @ table.T).flatten(0, 1), ids[:, :4].flatten())
+    torch.testing.assert_close(good, expected)
+
+
+def test_warm_up_rests_the_language_model_for_captions_only(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, samples, captions
+):
+    model = spelling(tiny_llama, tiny_bert, tiny_encoder_cfg, prefix_warmup_steps=3).train()
+    batch = samples | {"caption": captions, "epoch": 1, "iters": 0, "num_iters_per_epoch": 2}
+    assert set(model(batch)) == {"loss", "loss_prefix"}
+    assert set(model(batch | {"iters": 1})) == {"loss", "loss_prefix", "loss_lm"}
+    questions = {key: value for key, value in batch.items() if key != "caption"}
+    questions |= {"question": captions, "answer": captions}
+    assert set(model(questions)) == {"loss", "loss_lm"}
+    assert "loss_lm" in model.eval()(batch)
+
+
+def test_without_spelling_there_is_no_position_parameter(tiny_llama, tiny_bert, tiny_encoder_cfg):
+    names = build(tiny_llama, tiny_bert, tiny_encoder_cfg).state_dict()
+    assert not [name for name in names if "prefix_position" in name]

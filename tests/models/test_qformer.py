@@ -117,6 +117,7 @@ def test_padding_never_changes_results(qformer, cloud_tokens, text, extra):
     cloud = qformer.project_cloud(cloud_tokens)
     for ours, padded in (
         (qformer.text_pass(ids, mask), qformer.text_pass(longer, longer_mask)),
+        (qformer.text_pass(ids, mask, "mean"), qformer.text_pass(longer, longer_mask, "mean")),
         (qformer.joint_pass(cloud, ids, mask), qformer.joint_pass(cloud, longer, longer_mask)),
     ):
         torch.testing.assert_close(ours, padded, atol=1e-5, rtol=1e-5)

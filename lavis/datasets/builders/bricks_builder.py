@@ -78,6 +78,7 @@ class BricksBuilder(BaseDatasetBuilder):
             class_names=class_names,
             train_ann_paths=self._paths("train"),
             max_bad_fraction=float(info.get("max_bad_fraction", 0.0)),
+            text_weights=info.get("text_weights") if augment else None,
         )
 
     def _paths(self, split: str) -> list[Path]:

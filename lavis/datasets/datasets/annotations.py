@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import ConfigError, DataError, explain
 
 Entry = dict[str, Any]
 
@@ -31,6 +31,46 @@ def take(entries: list[Entry], limit: int | None, id_key: str) -> list[Entry]:
 
     chosen = sorted(range(len(entries)), key=rank)[:limit]
     return [entries[place] for place in sorted(chosen)]
+
+
+def draw_field(weights: Mapping[str, float], rng: np.random.Generator) -> str:
+    """Draw the name of a text field with a probability in proportion to its weight."""
+    shares = np.array(list(weights.values()), dtype=np.float64)
+    return list(weights)[rng.choice(len(shares), p=shares / shares.sum())]
+
+
+def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -> None:
+    """Make sure that every record has the texts that training draws from; no weights: no check.
+
+    Raises:
+        ConfigError: a weight is negative or no number, or all are 0.
+        DataError: a record lacks a field.
+    """
+    if not weights:
+        return
+    where = "build_info.text_weights"
+    bad = any(not isinstance(weight, int | float) or weight < 0 for weight in weights.values())
+    if bad or sum(weights.values()) <= 0:
+        raise ConfigError(
+            explain(
+                "the weights of the text fields cannot be used",
+                where=where,
+                got=dict(weights),
+                expected="numbers of at least 0, not all 0",
+            )
+        )
+    for entry in entries:
+        absent = [field for field in weights if not str(entry.get(field, "")).strip()]
+        if absent:
+            raise DataError(
+                explain(
+                    "a record lacks a field that training texts are drawn from",
+                    where=f"{where}, record {entry.get('instance_id')!r}",
+                    got=sorted(entry),
+                    expected=absent,
+                    fix="annotate the field, or take it out of text_weights",
+                )
+            )
 
 
 def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ import torch
 from lavis.datasets.datasets.base_dataset import BaseDataset
 
 from lavis.common.errors import DataError, explain
-from lavis.datasets.datasets.annotations import Entry, read_annotation, sample_rng, take
+from lavis.datasets.datasets.annotations import (
+    Entry,
+    check_text_weights,
+    draw_field,
+    read_annotation,
+    sample_rng,
+    take,
+)
 from lavis.datasets.datasets.point_stores import PointStore, check_cloud
 
 Sample = dict[str, Any]
@@ -39,6 +46,8 @@ class PointTextDataset(BaseDataset):
         class_names: label texts in the order of the labels.
         train_ann_paths: annotations of the training split, for baselines.
         max_bad_fraction: share of unusable clouds that may be left out (see `drop_bad_samples`).
+        text_weights: fields that `text_input` is drawn from, and how often, as OpenShape draws one
+            of several texts per object and epoch; None is always `caption`.
     """
 
     # Class attributes that a subclass changes.
@@ -58,6 +67,7 @@ class PointTextDataset(BaseDataset):
         class_names: Sequence[str] = (),
         train_ann_paths: Sequence[str | Path] = (),
         max_bad_fraction: float = 0.0,
+        text_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(vis_processor=point_processor, text_processor=text_processor)
         self.point_processor, self.point_store = point_processor, point_store
@@ -73,6 +83,8 @@ class PointTextDataset(BaseDataset):
         self.annotation = take(read_annotation(self.ann_paths), limit, self.id_key)
         self._add_instance_ids()
         self._drop_empty_text()
+        self.text_weights = dict(text_weights or {})
+        check_text_weights(self.text_weights, self.annotation)
         if max_bad_fraction > 0:
             self.drop_bad_samples()
 
@@ -103,13 +115,20 @@ class PointTextDataset(BaseDataset):
     def text_fields(self, entry: Entry) -> Sample:
         """Return everything of a sample but its cloud."""
         fields = {
-            "text_input": self.text_processor(entry["caption"]),
+            "text_input": self.text_processor(self.drawn_text(entry)),
             "instance_id": entry["instance_id"],
             "object_id": entry["object_id"],
             "caption": entry["caption"],
         }
         optional: Sample = {key: entry[key] for key in ("description", "category") if key in entry}
         return {**fields, **optional, **self.label_field(entry)}
+
+    def drawn_text(self, entry: Entry) -> str:
+        """Return the record's text of this epoch."""
+        if not self.text_weights:
+            return entry["caption"]
+        rng = sample_rng(self.seed, int(self._epoch), f"text:{entry['instance_id']}")
+        return entry[draw_field(self.text_weights, rng)]
 
     def label_field(self, entry: Entry) -> Sample:
         """Return {"label": number} when the record has a known category."""

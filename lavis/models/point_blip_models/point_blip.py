@@ -51,6 +51,9 @@ class PointBlip(PointBlipBase):
         label_smoothing: for PTC targets and PTG.
         matching_batch: PTM on so many pairs of a batch, with hard negatives from all of it; None is
             every pair, as published. PTM is half of a step, so a small CPU budget buys more steps.
+        text_pooling: `cls` (published) or `mean` for the text embedding; `mean` keeps the sentence
+            space of a BERT that was trained so (MiniLM) from the first step.
+        captioning_batch: PTG on so many objects of a batch; None is every object, as published.
         backbone: arguments of `PointBlipBase`.
     """
 
@@ -66,9 +69,21 @@ class PointBlip(PointBlipBase):
         loss_weights: dict[str, float] | None = None,
         label_smoothing: float = 0.1,
         matching_batch: int | None = None,
+        captioning_batch: int | None = None,
+        text_pooling: str = "cls",
         **backbone: Any,
     ) -> None:
         super().__init__(**backbone)
+        if text_pooling not in ("cls", "mean"):
+            raise ConfigError(
+                explain(
+                    "unknown pooling of the text states",
+                    where="model.text_pooling",
+                    got=text_pooling,
+                    expected="cls or mean",
+                )
+            )
+        self.text_pooling = text_pooling
         width = self.qformer.config.hidden_size
         self.vision_proj = nn.Linear(width, embed_dim)
         self.text_proj = nn.Linear(width, embed_dim)
@@ -78,6 +93,7 @@ class PointBlip(PointBlipBase):
         self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(loss_weights or {})
         self.label_smoothing = label_smoothing
         self.matching_batch = matching_batch
+        self.captioning_batch = captioning_batch
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlip:
@@ -88,6 +104,8 @@ class PointBlip(PointBlipBase):
             loss_weights=cfg.get("loss_weights"),
             label_smoothing=cfg.get("label_smoothing", 0.1),
             matching_batch=cfg.get("matching_batch"),
+            captioning_batch=cfg.get("captioning_batch"),
+            text_pooling=cfg.get("text_pooling", "cls"),
             **cls.backbone_options(cfg),
         )
         model.load_weights(cfg)
@@ -111,7 +129,7 @@ class PointBlip(PointBlipBase):
         all_keys = losses.gather(keys)
 
         point_embeds = F.normalize(self.vision_proj(query_states).float(), dim=-1)  # [B,Q,E]
-        text_states = self.qformer.text_pass(text_ids, text_mask)
+        text_states = self.qformer.text_pass(text_ids, text_mask, self.text_pooling)
         text_embeds = F.normalize(self.text_proj(text_states).float(), dim=-1)  # [B,E]
         similarity = self.contrast_similarity(point_embeds, text_embeds)
 
@@ -189,6 +207,9 @@ class PointBlip(PointBlipBase):
 
     def caption_loss(self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]) -> Tensor:
         """PTG: predict each next token behind [DEC], reading the cloud by the queries' cache."""
+        rows = slice(self.captioning_batch)
+        text_ids, text_mask = text_ids[rows], text_mask[rows]
+        cache = [(key[rows], value[rows]) for key, value in cache]
         decoder_ids = text_ids.clone()
         decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
         states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], text_mask[:, :-1], cache)
@@ -256,7 +277,7 @@ class PointBlip(PointBlipBase):
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit text embeddings [B,E]."""
-        states = self.qformer.text_pass(*self.tokenize(texts))
+        states = self.qformer.text_pass(*self.tokenize(texts), self.text_pooling)
         return F.normalize(self.text_proj(states).float(), dim=-1)
 
     @torch.no_grad()

@@ -39,6 +39,8 @@ class PointBlipBase(BaseModel):
         num_query_token: learned queries Q.
         cross_attention_freq: cross-attention in every n-th layer.
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
+        use_class_token: put the encoder's class token before the group tokens. The release drops it,
+            though it is what ULIP aligned with text; small encoders gain from it.
         with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
     """
 
@@ -51,6 +53,7 @@ class PointBlipBase(BaseModel):
         num_query_token: int = 32,
         cross_attention_freq: int = 2,
         qformer_width: int | None = None,
+        use_class_token: bool = False,
         with_text: bool = True,
     ) -> None:
         super().__init__()
@@ -62,6 +65,7 @@ class PointBlipBase(BaseModel):
             load_encoder_checkpoint(self.point_encoder, path)
         if freeze_point_encoder:
             freeze(self.point_encoder)
+        self.use_class_token = use_class_token
         token_width = self.point_encoder.embed_dim
         if qformer_width is None:
             self.pc_projection = None
@@ -91,6 +95,7 @@ class PointBlipBase(BaseModel):
             "num_query_token": cfg.get("num_query_token", 32),
             "cross_attention_freq": cfg.get("cross_attention_freq", 2),
             "qformer_width": cfg.get("qformer_width"),
+            "use_class_token": cfg.get("use_class_token", False),
         }
 
     def encode_cloud(self, point_cloud: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ class PointBlipBase(BaseModel):
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
 
         Returns:
-            Cloud tokens [B,G,width].
+            Cloud tokens [B,G,width], or [B,1+G,width] with the class token first.
 
         Raises:
             ShapeError: when the input is not a batch of clouds.
@@ -117,8 +122,24 @@ class PointBlipBase(BaseModel):
             )
         frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            tokens = self.point_encoder(point_cloud.to(self.device)).tokens  # [B,G,D]
+            tokens = self.read_tokens(point_cloud.to(self.device))
         return tokens if self.pc_projection is None else tokens @ self.pc_projection
+
+    def read_tokens(self, point_cloud: Tensor) -> Tensor:
+        """Return the encoder's tokens [B,G,D], after its class token when that is used."""
+        encoded = self.point_encoder(point_cloud)
+        if not self.use_class_token:
+            return encoded.tokens
+        if encoded.cls_token is None:
+            raise ConfigError(
+                explain(
+                    "the point encoder has no class token",
+                    where="model.use_class_token",
+                    got=type(self.point_encoder).__name__,
+                    expected="an encoder with a class token, or use_class_token: False",
+                )
+            )
+        return torch.cat([encoded.cls_token[:, None], encoded.tokens], dim=1)
 
     def load_weights(self, cfg: DictConfig) -> None:
         """Load what the yaml names: `pretrained` first, then `finetuned` over it.
