@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError, DataError, ShapeError
+from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models.point_blip_models.point_blip import PointBlip
 
 
