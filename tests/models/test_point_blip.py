@@ -227,3 +227,12 @@ def test_unknown_text_pooling_is_refused(tiny_bert, tiny_encoder_cfg):
             point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
             qformer_bert=tiny_bert,
         )
+
+
+def test_an_encoder_without_class_token_is_told_by_the_key(model, samples):
+    model.eval()
+    model.use_class_token = True
+    encode = model.point_encoder.forward
+    model.point_encoder.forward = lambda cloud: encode(cloud)._replace(cls_token=None)
+    with pytest.raises(ConfigError, match=r"model\.use_class_token"):
+        model.encode_cloud(samples["point_cloud"])

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, ShapeError, explain
+from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
 from lavis.models.point_blip_models.weight_files import weights_file
 from lavis.models.point_encoders import build_point_encoder, freeze
@@ -39,8 +39,8 @@ class PointBlipBase(BaseModel):
         num_query_token: learned queries Q.
         cross_attention_freq: cross-attention in every n-th layer.
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
-        use_class_token: put the encoder's class token before the group tokens. The release drops it,
-            though it is what ULIP aligned with text; small encoders gain from it.
+        use_class_token: put the class token before the group tokens; the release drops it,
+            though ULIP aligned it with text; small encoders gain from it.
         with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
     """
 

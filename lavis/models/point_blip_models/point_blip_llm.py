@@ -72,7 +72,11 @@ class PointBlipLLM(PointBlipBase):
     ) -> None:
         super().__init__(with_text=False, **backbone)
         if llm_dtype == "auto":
-            llm_dtype = "bfloat16" if fast_bf16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
+            llm_dtype = (
+                "bfloat16"
+                if fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
+                else "float32"
+            )
         if llm_dtype not in _DTYPES:
             raise ConfigError(
                 explain(
