@@ -138,7 +138,7 @@ def spelling(tiny_llama: str, tiny_bert: str, encoder: dict, **options) -> Point
     return build(tiny_llama, tiny_bert, encoder, prefix_loss_weight=1.0, **options)
 
 
-def test_spelling_loss_is_zero_for_a_prefix_that_spells_the_caption(
+def test_spelling_loss_is_least_for_the_right_places_and_equals_a_plain_computation(
     tiny_llama, tiny_bert, tiny_encoder_cfg, captions
 ):
     model = spelling(tiny_llama, tiny_bert, tiny_encoder_cfg)
