@@ -21,6 +21,7 @@ $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.tx
 # $(1), $(2): prefixes of the training and evaluation recipes; $(3): the output folder.
 define run_all
 	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage1.yaml
+	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2_draft.yaml
 	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml

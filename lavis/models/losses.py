@@ -55,9 +55,27 @@ def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1)
     return (1 - smoothing) * positive + smoothing / all_keys.shape[0]
 
 
-def point_text_contrast(point_to_text: Tensor, text_to_point: Tensor, targets: Tensor) -> Tensor:
-    """PTC: symmetric cross-entropy of temperature-scaled similarities [B,world*B]."""
-    point_loss = F.cross_entropy(point_to_text, targets)
+def log_text_counts(all_keys: Tensor) -> Tensor:
+    """Logarithm of how often each text occurs among keys [N]: [N]."""
+    return (all_keys[:, None] == all_keys[None, :]).sum(1).float().log()
+
+
+def point_text_contrast(
+    point_to_text: Tensor,
+    text_to_point: Tensor,
+    targets: Tensor,
+    log_counts: Tensor | float = 0.0,
+) -> Tensor:
+    """PTC: symmetric cross-entropy of temperature-scaled similarities [B,world*B].
+
+    Args:
+        point_to_text, text_to_point: scores [B,world*B].
+        targets: of `contrast_targets`.
+        log_counts: of `log_text_counts` [world*B]. A text that occurs n times is then one
+            candidate, not n. Otherwise the best score of a text is its likelihood divided by its
+            frequency, and common texts (class names above all) are told too rarely.
+    """
+    point_loss = F.cross_entropy(point_to_text - log_counts, targets)
     text_loss = F.cross_entropy(text_to_point, targets)
     return (point_loss + text_loss) / 2
 

@@ -44,7 +44,7 @@ class Launcher:
         self.sizes = [f"model.point_encoder.{key}={value}" for key, value in ENCODER.items()]
         self.sizes += [f"model.qformer_bert={bert}", "model.num_query_token=4"]
         self.sizes += ["model.point_encoder_weights=null", "model.freeze_point_encoder=false"]
-        self.llm = [f"model.llm={llm}"]
+        self.llm = [f"model.llm={llm}", "model.draft_length=4"]
         self.folder = folder
 
     def run(
@@ -92,12 +92,19 @@ def stage1(launcher) -> str:
 
 @pytest.fixture(scope="module")
 def stage2(launcher, stage1) -> str:
-    """Checkpoint of a few steps of stage 2, on captions and questions."""
+    """Checkpoint of a few steps of both parts of stage 2, the second on captions and questions."""
+    few = ("run.warmup_steps=1", "run.batch_size_train=8", f"model.pretrained={stage1}")
+    done = launcher.run(
+        *("train.py", "train/demo_stage2_draft", "bricks_caption", *launcher.llm, *few),
+        "run.max_steps=2",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    draft = launcher.output / "stage2_draft" / "checkpoint_last.pth"
     info = "datasets.bricks_qa.build_info.points"
     done = launcher.run(
-        *("train.py", "train/demo_stage2", "bricks_caption", *launcher.llm),
-        *(f"{info}.num_objects={PARTS}", f"{info}.num_points=128", f"model.pretrained={stage1}"),
-        *("run.max_steps=4", "run.warmup_steps=1", "run.batch_size_train=8"),
+        *("train.py", "train/demo_stage2", "bricks_caption", *launcher.llm, *few),
+        *(f"{info}.num_objects={PARTS}", f"{info}.num_points=128"),
+        *("run.max_steps=4", f"model.finetuned={draft}"),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return str(launcher.output / "stage2" / "checkpoint_last.pth")

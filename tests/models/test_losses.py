@@ -43,6 +43,19 @@ def test_equal_captions_share_the_target():
     assert targets.tolist() == [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
 
 
+def test_a_repeated_text_is_one_candidate():
+    scores = torch.tensor([[2.0, 2.0, -1.0], [2.0, 2.0, -1.0], [0.5, 0.5, 3.0]])
+    keys = text_keys(["a brick", "a brick", "a plate"])
+    targets = losses.contrast_targets(keys, keys, smoothing=0.0)
+    counts = losses.log_text_counts(keys)
+    ours = losses.point_text_contrast(scores, scores, targets, counts)
+    # what stays is the contrast of two texts; sharing a positive between copies adds log 2
+    once = F.cross_entropy(scores[:, 1:], torch.tensor([0, 0, 1]), reduction="none")
+    shared = torch.tensor([2.0, 2.0, 1.0]).log()
+    expected = (once + shared).mean() + F.cross_entropy(scores, targets)
+    torch.testing.assert_close(ours, expected / 2)
+
+
 def test_equal_captions_are_never_negatives():
     keys = text_keys(["a brick", "a brick", "a plate"])
     similarity = torch.tensor([[5.0, 9.0, -9.0]] * 3)

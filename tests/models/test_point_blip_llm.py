@@ -7,6 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
+from lavis.common.errors import ConfigError
 from lavis.models.llm import LanguageModel, LoraOptions, pack
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
@@ -134,38 +135,61 @@ def test_pack_moves_marked_positions_to_the_front():
     assert torch.equal(deep[..., 0].long(), moved)
 
 
-def spelling(tiny_llama: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:
-    return build(tiny_llama, tiny_bert, encoder, prefix_loss_weight=1.0, **options)
+def drafting(tiny_llama: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:
+    return build(tiny_llama, tiny_bert, encoder, draft_length=4, **options)
 
 
-def test_spelling_loss_is_least_for_the_right_places_and_equals_a_plain_computation(
-    tiny_llama, tiny_bert, tiny_encoder_cfg, captions
-):
-    model = spelling(tiny_llama, tiny_bert, tiny_encoder_cfg)
-    ids, _ = model.language_model.tokenize([f" {text}" for text in captions], add_end=True)
-    spelled = F.normalize(model.language_model.embed(ids[:, :4]), dim=-1)
+def test_draft_loss_equals_a_plain_computation(tiny_llama, tiny_bert, tiny_encoder_cfg, captions):
+    model = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg)
+    ids, mask = model.language_model.tokenize([f" {text}" for text in captions], add_end=True)
     table = model.language_model.embedding_table()
-    gain = 1e4 / table.norm(dim=-1).max()
-    other = spelled.roll(1, dims=1)
-    good = model.spelling_loss(gain * spelled, captions)
-    assert good < model.spelling_loss(gain * other, captions)
-    expected = F.cross_entropy((gain * spelled @ table.T).flatten(0, 1), ids[:, :4].flatten())
-    torch.testing.assert_close(good, expected)
+    states = torch.randn(len(captions), 4, model.qformer.config.hidden_size)
+    logits = (model.draft.proj(states) + model.draft.position) @ table.T  # [B,4,V]
+    assert mask[:, :4].all()
+    expected = F.cross_entropy(logits.flatten(0, 1), ids[:, :4].flatten())
+    torch.testing.assert_close(model.draft_loss(states, captions), expected)
 
 
-def test_warm_up_rests_the_language_model_for_captions_only(
-    tiny_llama, tiny_bert, tiny_encoder_cfg, samples, captions
+def test_draft_is_a_row_of_token_embeddings_that_stays_ended(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, samples
 ):
-    model = spelling(tiny_llama, tiny_bert, tiny_encoder_cfg, prefix_warmup_steps=3).train()
-    batch = samples | {"caption": captions, "epoch": 1, "iters": 0, "num_iters_per_epoch": 2}
-    assert set(model(batch)) == {"loss", "loss_prefix"}
-    assert set(model(batch | {"iters": 1})) == {"loss", "loss_prefix", "loss_lm"}
-    questions = {key: value for key, value in batch.items() if key != "caption"}
-    questions |= {"question": captions, "answer": captions}
-    assert set(model(questions)) == {"loss", "loss_lm"}
-    assert "loss_lm" in model.eval()(batch)
+    model = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg).eval()
+    language_model = model.language_model
+    with torch.no_grad():
+        table = language_model.model.get_input_embeddings().weight
+        table.normal_()  # the padding token's row, too, which is the end's
+        table.copy_(F.normalize(table, dim=-1))  # each token is now its own nearest
+        model.draft.proj.weight.zero_()
+        # the second place names the end; what the later ones name is covered
+        for place, token in enumerate((7, language_model.end_id, 9, 11)):
+            model.draft.position[place] = 100 * language_model.embedding_table()[token]
+    ids = model.draft(
+        model.query_states(samples["point_cloud"]),
+        language_model.embedding_table(),
+        language_model.end_id,
+    )
+    assert ids[0].tolist() == [7, *[language_model.end_id] * 3]
+    prefix = model.llm_prefix(samples["point_cloud"])
+    assert prefix.shape[1] == model.qformer.config.num_query_token + 4
+    torch.testing.assert_close(prefix[:, -4:], language_model.embed(ids))
 
 
-def test_without_spelling_there_is_no_position_parameter(tiny_llama, tiny_bert, tiny_encoder_cfg):
+def test_weights_choose_what_is_learned(tiny_llama, tiny_bert, tiny_encoder_cfg, samples, captions):
+    batch = samples | {"caption": captions}
+    both = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg)
+    assert set(both(batch)) == {"loss", "loss_draft", "loss_lm"}
+    assert set(both(samples)) == {"loss", "loss_lm"}
+    draft_only = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg, loss_weights={"lm": 0.0})
+    assert set(draft_only(batch)) == {"loss", "loss_draft"}
+    with pytest.raises(ConfigError, match=r"model\.loss_weights"):
+        draft_only(samples)
+
+
+def test_a_draft_longer_than_the_queries_is_refused(tiny_llama, tiny_bert, tiny_encoder_cfg):
+    with pytest.raises(ConfigError, match=r"model\.draft_length"):
+        build(tiny_llama, tiny_bert, tiny_encoder_cfg, draft_length=400)
+
+
+def test_without_a_draft_there_are_no_parameters_of_it(tiny_llama, tiny_bert, tiny_encoder_cfg):
     names = build(tiny_llama, tiny_bert, tiny_encoder_cfg).state_dict()
-    assert not [name for name in names if "prefix_position" in name]
+    assert not [name for name in names if "draft" in name]

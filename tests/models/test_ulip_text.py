@@ -18,7 +18,7 @@ from lavis.models.ulip_models.ulip_text import UlipText
 def model(tiny_bert, tiny_encoder_cfg) -> UlipText:
     torch.manual_seed(0)
     cfg = OmegaConf.create(tiny_encoder_cfg)
-    return UlipText(cfg, text_tower=tiny_bert, text_sources=["description", "caption"], embed_dim=8)
+    return UlipText(cfg, text_tower=tiny_bert, text_sources={"description": 1.0, "caption": 0.1})
 
 
 @pytest.fixture
@@ -31,10 +31,12 @@ def test_loss_is_symmetric_cross_entropy(model, samples):
     model.eval()
     feature = model.point_encoder(samples["point_cloud"]).global_feature
     points = F.normalize(model.point_proj["caption"](feature), dim=-1)
-    words = F.normalize(model.text_proj["caption"](model.text_tower(samples["caption"])), dim=-1)
+    words = model.text_tower(samples["caption"])
     logits = points @ words.T / 0.07
     expected = sum(F.cross_entropy(x, torch.arange(4)) for x in (logits, logits.T)) / 2
-    torch.testing.assert_close(model(samples)["loss_caption"], expected)
+    output = model(samples)
+    torch.testing.assert_close(output["loss_caption"], expected)
+    torch.testing.assert_close(output["loss"], output["loss_description"] + 0.1 * expected)
 
 
 def test_training_moves_the_encoder_and_not_the_tower(model, samples):

@@ -136,7 +136,8 @@ class PointBlip(PointBlipBase):
         output = {"temperature": self.temp.detach().clone()}
         if self.loss_weights["ptc"]:
             targets = losses.contrast_targets(keys, all_keys, self.label_smoothing)
-            output["loss_ptc"] = losses.point_text_contrast(*similarity, targets)
+            counts = losses.log_text_counts(all_keys)
+            output["loss_ptc"] = losses.point_text_contrast(*similarity, targets, counts)
         if self.loss_weights["ptm"]:
             output["loss_ptm"] = self.matching_loss(
                 cloud_tokens, cloud, text_ids, text_mask, similarity, (keys, all_keys)

@@ -11,18 +11,18 @@ What differs, and why: the model is a yaml key, not a class; questions are answe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain
 from lavis.common.precision import fast_bf16
 from lavis.common.registry import registry
 from lavis.models.llm import LanguageModel, LoraOptions
+from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,9 +40,9 @@ class PointBlipLLM(PointBlipBase):
         llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a
         newline. prompt: text between the prefix and a caption.
         qa_prompt: text between the prefix and an answer; `{}` is the question.
-        prefix_loss_weight: weight of the loss that makes the prefix spell the text (see
-            `spelling_loss`); 0, as published, leaves it out.
-        prefix_warmup_steps: first steps with that loss alone; the language model does not run.
+        draft_length: places of the caption draft behind the linear prefix (see draft.py); 0, as
+            published, leaves it out.
+        loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
         freeze_pc_projection: the release freezes the lift in stage 2, GPT4Point does not.
         backbone: arguments of `PointBlipBase`.
     """
@@ -65,8 +65,8 @@ class PointBlipLLM(PointBlipBase):
         llm_end_text: str | None = None,
         prompt: str = "a 3D point cloud of",
         qa_prompt: str = "Question: {} Answer:",
-        prefix_loss_weight: float = 0.0,
-        prefix_warmup_steps: int = 0,
+        draft_length: int = 0,
+        loss_weights: Mapping[str, float] | None = None,
         freeze_pc_projection: bool = False,
         **backbone: Any,
     ) -> None:
@@ -93,14 +93,24 @@ class PointBlipLLM(PointBlipBase):
         # one.
         self.prompt = prompt.rstrip(" ")
         self.qa_prompt = qa_prompt
-        self.prefix_loss_weight = prefix_loss_weight
-        self.prefix_warmup_steps = prefix_warmup_steps
-        # One projection serves all queries: without a bias of its own a position cannot say which
-        # word of the text it stands for.
-        shape = (self.qformer.config.num_query_token, self.language_model.hidden_size)
-        self.prefix_position = nn.Parameter(torch.zeros(shape)) if prefix_loss_weight else None
+        self.loss_weights = {"lm": 1.0, "draft": 1.0} | dict(loss_weights or {})
+        self.draft = self._build_draft(draft_length) if draft_length else None
         if freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
+
+    def _build_draft(self, length: int) -> CaptionDraft:
+        queries = self.qformer.config.num_query_token
+        if not 0 < length <= queries:
+            raise ConfigError(
+                explain(
+                    "a draft needs a query for each place",
+                    where="model.draft_length",
+                    got=length,
+                    expected=f"0 to num_query_token={queries}",
+                )
+            )
+        width = self.qformer.config.hidden_size
+        return CaptionDraft(width, self.language_model.hidden_size, length)
 
     @torch.no_grad()
     def match_prefix_scale(self) -> None:
@@ -125,8 +135,8 @@ class PointBlipLLM(PointBlipBase):
             llm_end_text=cfg.get("llm_end_text"),
             prompt=cfg.get("prompt", "a 3D point cloud of"),
             qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
-            prefix_loss_weight=cfg.get("prefix_loss_weight", 0.0),
-            prefix_warmup_steps=cfg.get("prefix_warmup_steps", 0),
+            draft_length=cfg.get("draft_length", 0),
+            loss_weights=cfg.get("loss_weights"),
             freeze_pc_projection=cfg.get("freeze_pc_projection", False),
             **cls.backbone_options(cfg),
         )
@@ -141,49 +151,47 @@ class PointBlipLLM(PointBlipBase):
                 `answer`.
 
         Returns:
-            `loss` (weighted sum), `loss_lm`, the mean cross-entropy of the target tokens, and with
-            `prefix_loss_weight` and captions `loss_prefix`. Which of them, depends on the step.
+            `loss` (weighted sum), `loss_lm`, the mean cross-entropy of the target tokens, and for
+            captions `loss_draft`; without those of weight 0.
         """
-        prefix = self.llm_prefix(samples["point_cloud"])  # [B,Q,D_llm]
+        states = self.query_states(samples["point_cloud"])  # [B,Q,C]
         output = {}
-        if self.prefix_loss_weight and "caption" in samples:
-            output["loss_prefix"] = self.spelling_loss(prefix, samples["caption"])
-        if not (output and self.warming_up(samples)):
-            output["loss_lm"] = self.language_model.loss(prefix, *self.prompts_and_targets(samples))
-        weights = {"loss_prefix": self.prefix_loss_weight, "loss_lm": 1.0}
+        if self.draft is not None and self.loss_weights["draft"] and "caption" in samples:
+            output["loss_draft"] = self.draft_loss(states, samples["caption"])
+        if self.loss_weights["lm"]:
+            prompts, targets = self.prompts_and_targets(samples)
+            output["loss_lm"] = self.language_model.loss(self.lift(states), prompts, targets)
+        if not output:
+            raise ConfigError(
+                explain(
+                    "nothing to learn from this batch",
+                    where="model.loss_weights",
+                    got=self.loss_weights,
+                    expected="a weight above 0 for lm, or for draft with draft_length and captions",
+                )
+            )
+        weights = {f"loss_{name}": weight for name, weight in self.loss_weights.items()}
         total = torch.stack([weights[name] * value for name, value in output.items()]).sum()
         return output | {"loss": total}
 
-    def warming_up(self, samples: dict[str, Any]) -> bool:
-        """Return whether this training step comes before the end of the prefix' warm-up."""
-        if not self.training or "iters" not in samples:
-            return False
-        step = samples["epoch"] * samples["num_iters_per_epoch"] + samples["iters"]
-        return step < self.prefix_warmup_steps
-
-    def spelling_loss(self, prefix: Tensor, captions: Sequence[str]) -> Tensor:
-        """Cross-entropy of the caption's k-th token at the prefix's k-th position.
-
-        The scores are products with the language model's own token embeddings, so a prefix that
-        spells the caption lies where tokens lie. A language model copies what it can read: given
-        the caption's embeddings as prefix, SmolLM2-135M needs 1.3 nats a token without any
-        training, given another caption's 5.1 (docs/LOG.md). Prefixes that start elsewhere are
-        ignored for thousands of steps.
-
-        Args:
-            prefix: [B,Q,D_llm].
-            captions: B texts; tokens behind the Q-th are left out, places behind the end are free.
-        """
+    def draft_loss(self, query_states: Tensor, captions: Sequence[str]) -> Tensor:
+        """Cross-entropy of the captions' first tokens at the places of the draft."""
+        assert self.draft is not None
         ids, mask = self.language_model.tokenize([f" {text}" for text in captions], add_end=True)
-        ids, mask = ids[:, : prefix.shape[1]], mask[:, : prefix.shape[1]].bool()
-        embeddings = self.language_model.embedding_table()  # [V,D_llm]
-        logits = prefix[:, : ids.shape[1]][mask].to(embeddings.dtype) @ embeddings.T  # [M,V]
-        return F.cross_entropy(logits.float(), ids[mask])
+        return self.draft.loss(query_states, ids, mask, self.language_model.embedding_table())
 
     def llm_prefix(self, point_cloud: Tensor) -> Tensor:
-        """Read clouds into the language model's soft prefix: [B,Q,D_llm]."""
-        prefix = self.llm_proj(self.query_states(point_cloud))
-        return prefix if self.prefix_position is None else prefix + self.prefix_position
+        """Read clouds into what the language model sees of them: [B,Q+K,D_llm]."""
+        return self.lift(self.query_states(point_cloud))
+
+    def lift(self, query_states: Tensor) -> Tensor:
+        """Turn query states [B,Q,C] into the prefix [B,Q,D_llm], and the draft's tokens behind."""
+        prefix = self.llm_proj(query_states)
+        if self.draft is None:
+            return prefix
+        model = self.language_model
+        ids = self.draft(query_states, model.embedding_table(), model.end_id)  # [B,K]
+        return torch.cat([prefix, model.embed(ids).to(prefix.dtype)], dim=1)
 
     def query_states(self, point_cloud: Tensor) -> Tensor:
         """Read clouds with the queries: [B,Q,C]."""

@@ -5,9 +5,10 @@ data, your own objects), this model makes them: symmetric InfoNCE between the en
 feature and the sentence embedding of the object's text. Its checkpoint is what
 `model.point_encoder_weights` reads.
 
-Each text source has its own projections and scale. With `description` (shape words only) beside
-`caption` (with the colour), colour alone cannot solve the first, so shape is learned from the
-start.
+Each text source has its own head, scale and weight. With `description` (shape words only) and
+`category` beside `caption` (with the colour), colour alone cannot solve the task, and a small
+weight of `caption` keeps the easy colour from ruling the gradient. The text space stays the tower's
+own, as in ULIP: text projections learned from thousands of objects fit only those (docs/LOG.md).
 
 References: ULIP (arXiv 2212.05171), ULIP-2 (arXiv 2305.08275); there the teachers are CLIP's
 towers, here the text tower alone, because no image-text weights arrive from a package registry.
@@ -16,7 +17,7 @@ towers, here the text tower alone, because no image-text weights arrive from a p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,8 +76,8 @@ class UlipText(BaseModel):
     Args:
         point_encoder_cfg: the encoder's yaml section.
         text_tower: `minilm`, a folder, or a hub name.
-        text_sources: fields of the samples that hold texts.
-        embed_dim: width E of the joint spaces.
+        text_sources: weight of the contrast with each field of the samples that holds texts; the
+            first is the one that `predict_class` uses.
     """
 
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
@@ -87,20 +88,16 @@ class UlipText(BaseModel):
         self,
         point_encoder_cfg: DictConfig,
         text_tower: str = "minilm",
-        text_sources: Sequence[str] = ("caption",),
-        embed_dim: int = 256,
+        text_sources: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(point_encoder_cfg)
         self.text_tower = SentenceTower(text_tower)
         point_width, text_width = self.point_encoder.global_dim, self.text_tower.width
-        self.text_sources = list(text_sources)
+        self.text_sources = dict(text_sources or {"caption": 1.0})
         self.point_proj = nn.ModuleDict(
-            {name: nn.Linear(point_width, embed_dim) for name in self.text_sources}
-        )
-        self.text_proj = nn.ModuleDict(
-            {name: nn.Linear(text_width, embed_dim) for name in self.text_sources}
+            {name: nn.Linear(point_width, text_width) for name in self.text_sources}
         )
         self.logit_scale = nn.ParameterDict(
             {name: nn.Parameter(torch.tensor(math.log(1 / 0.07))) for name in self.text_sources}
@@ -112,8 +109,7 @@ class UlipText(BaseModel):
         return cls(
             point_encoder_cfg=cfg.point_encoder,
             text_tower=cfg.get("text_tower", "minilm"),
-            text_sources=cfg.get("text_sources", ["caption"]),
-            embed_dim=cfg.get("embed_dim", 256),
+            text_sources=cfg.get("text_sources"),
         )
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
@@ -123,13 +119,14 @@ class UlipText(BaseModel):
             samples: `point_cloud` [B,N,3|6] and a list of B texts for every source.
 
         Returns:
-            `loss` (sum) and `loss_<source>`.
+            `loss` (weighted sum) and `loss_<source>`.
         """
         feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
         output = {
             f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources
         }
-        return output | {"loss": torch.stack(list(output.values())).sum()}
+        total = [weight * output[f"loss_{name}"] for name, weight in self.text_sources.items()]
+        return output | {"loss": torch.stack(total).sum()}
 
     def contrast(self, feature: Tensor, samples: dict[str, Any], source: str) -> Tensor:
         """Symmetric InfoNCE of features [B,F] and one text source; equal texts are positives."""
@@ -145,24 +142,25 @@ class UlipText(BaseModel):
         texts = list(samples[source])
         keys = text_keys(texts).to(self.device)
         points = F.normalize(self.point_proj[source](feature).float(), dim=-1)
-        words = F.normalize(self.text_proj[source](self.text_tower(texts)).float(), dim=-1)
+        words = self.text_tower(texts)
         scale = self.logit_scale[source].clamp(max=MAX_LOGIT_SCALE).exp()
         point_to_text = scale * points @ losses.gather_with_grad(words).T
         text_to_point = scale * words @ losses.gather_with_grad(points).T
-        targets = losses.contrast_targets(keys, losses.gather(keys), smoothing=0.0)
-        return losses.point_text_contrast(point_to_text, text_to_point, targets)
+        all_keys = losses.gather(keys)
+        targets = losses.contrast_targets(keys, all_keys, smoothing=0.0)
+        counts = losses.log_text_counts(all_keys)
+        return losses.point_text_contrast(point_to_text, text_to_point, targets, counts)
 
     @torch.no_grad()
     def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Average each class' prompts in the first source's space: unit [K,E]."""
+        """Average each class' prompts in the tower's space: unit [K,E]."""
         prompts = [template.format(name) for name in class_names for template in templates]
-        source = self.text_sources[0]
-        embeds = F.normalize(self.text_proj[source](self.text_tower(prompts)), dim=-1)
+        embeds = self.text_tower(prompts)
         return F.normalize(embeds.unflatten(0, (len(class_names), -1)).mean(1), dim=-1)
 
     @torch.no_grad()
     def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
-        """Score clouds against classes in the first source's space: cosine [B,K]."""
+        """Score clouds against classes with the head of the first source: cosine [B,K]."""
         feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
-        source = self.text_sources[0]
+        source = next(iter(self.text_sources))
         return F.normalize(self.point_proj[source](feature), dim=-1) @ class_embeds.T
