@@ -23,7 +23,7 @@ BACKENDS = {
 
 
 def has_triton() -> bool:
-    """Whether Triton is installed (CUDA builds of torch bring it; Windows and CPU builds do not)."""
+    """Whether Triton is installed; CUDA builds of torch bring it, CPU builds do not."""
     return importlib.util.find_spec("triton") is not None
 
 

@@ -41,6 +41,8 @@ def check_cloud(xyz: Tensor, name: str) -> None:
 
 def check_finite(values: Tensor, name: str) -> None:
     """Raise ShapeError when `values` [B,...] holds NaN or infinity; the batch rows are named."""
+    if bool(torch.isfinite(values.sum())):  # ten times faster than the test of every value;
+        return  # a sum that overflows takes the slow path and passes it
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         rows = (~finite).flatten(1).any(dim=1).nonzero().flatten().tolist()

@@ -29,18 +29,14 @@ def _each_cloud(kernel: Callable[[int], None], batch_size: int) -> None:
         list(pool.map(kernel, range(batch_size)))  # list() re-raises a kernel's exception
 
 
-def _axes(xyz: Tensor, lengths: Tensor) -> list[np.ndarray]:
-    """Return every cloud as contiguous float32 [3,n]: one array per axis vectorises."""
-    axes = xyz.transpose(1, 2).contiguous().numpy()  # [B,3,N]
-    counts = lengths.tolist()
-    if min(counts) == xyz.shape[1]:
-        return list(axes)
-    return [np.ascontiguousarray(cloud[:, :count]) for cloud, count in zip(axes, counts)]
+def _clouds(xyz: Tensor, lengths: Tensor) -> list[np.ndarray]:
+    """Return the valid points of every cloud of xyz [B,N,3] as contiguous float32 [n,3]."""
+    return [cloud[:count] for cloud, count in zip(xyz.contiguous().numpy(), lengths.tolist())]
 
 
 def farthest_point_sample(xyz: Tensor, num_samples: int, start: Tensor, lengths: Tensor) -> Tensor:
     """Sample [B,S] of float32 xyz [B,N,3] from the first picks `start` [B]."""
-    clouds, first = _axes(xyz, lengths), start.tolist()
+    clouds, first = _clouds(xyz, lengths), start.tolist()
     picked = torch.empty(xyz.shape[0], num_samples, dtype=torch.long)
     rows = picked.numpy()
     _each_cloud(lambda row: sample_farthest(clouds[row], first[row], rows[row]), xyz.shape[0])
@@ -49,7 +45,7 @@ def farthest_point_sample(xyz: Tensor, num_samples: int, start: Tensor, lengths:
 
 def knn(query: Tensor, xyz: Tensor, k: int, lengths: Tensor) -> Tensor:
     """Return [B,S,k] nearest indices, sorted by (distance, index), for float32 inputs."""
-    clouds, queries = _axes(xyz, lengths), query.contiguous().numpy()
+    clouds, queries = _clouds(xyz, lengths), query.contiguous().numpy()
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
     rows = neighbors.numpy()
     _each_cloud(lambda row: find_nearest(clouds[row], queries[row], rows[row]), xyz.shape[0])
@@ -63,10 +59,8 @@ def ball_query(
 
     An empty ball gives index 0.
     """
-    clouds, queries = _axes(xyz, lengths), query.contiguous().numpy()
+    clouds, queries = _clouds(xyz, lengths), query.contiguous().numpy()
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
     rows, limit = neighbors.numpy(), np.float32(squared_radius)
-    _each_cloud(
-        lambda row: find_in_ball(clouds[row], queries[row], limit, rows[row]), xyz.shape[0]
-    )
+    _each_cloud(lambda row: find_in_ball(clouds[row], queries[row], limit, rows[row]), xyz.shape[0])
     return neighbors

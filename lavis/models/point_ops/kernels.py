@@ -11,7 +11,7 @@ roundings. A minimum or maximum of floats would not vectorise that way, so dista
 as int32 bits, which have the same order because distances are never negative and never NaN.
 
 All kernels live in this one file because numba's disk cache notices edits of a kernel's own file
-only. Arrays are C-contiguous; xyz is float32 `axes` [3,N], one row per coordinate.
+only. Arrays are C-contiguous.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 _WIDTH = 32  # points per bucket: two AVX-512 vectors; 16 and 64 were slower
-_CELLS = 127  # Morton cells per axis, 7 bits; three of them fill two 11-bit sorting passes
-_DIGITS = 2048
+_CELLS = 63  # Morton cells per axis, 6 bits; three of them fill two 9-bit sorting passes
+_DIGIT_BITS = 9
 _INFINITY = np.int32(0x7F800000)  # bits of float32 infinity
 _NOWHERE = np.int32(0x7FFFFFFF)  # index of the padding in the last bucket; above every point's
 
@@ -41,10 +41,36 @@ def _bits(typing_context, value):
     return numba.int32(numba.float32), generate
 
 
+@intrinsic
+def _float(typing_context, bits):
+    """Return the float32 with the same bits as an int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return numba.float32(numba.int32), generate
+
+
+@_jit
+def _ordered(bits):
+    """Map the bits of any float32 to an int32 of the same order; its own inverse."""
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@_jit
+def _extent(values):
+    """Return the smallest and the largest of float32 values [N]."""
+    low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
+    for i in range(values.shape[0]):
+        place = _ordered(_bits(values[i]))
+        low = min(low, place)
+        high = max(high, place)
+    return _float(_ordered(low)), _float(_ordered(high))
+
+
 @_jit
 def _spread(cell):
-    """Put two zero bits between the bits of a 7-bit number."""
-    cell = (cell | (cell << 16)) & 0x030000FF
+    """Put two zero bits between the bits of a 6-bit number."""
     cell = (cell | (cell << 8)) & 0x0300F00F
     cell = (cell | (cell << 4)) & 0x030C30C3
     return (cell | (cell << 2)) & 0x09249249
@@ -52,41 +78,61 @@ def _spread(cell):
 
 @_jit
 def _sort_pass(code, shift, source, target):
-    """Move source [N] to target [N] in order of 11 bits of the codes; stable."""
-    slot = np.zeros(_DIGITS, np.int32)
+    """Move source [N] to target [N] in order of 9 bits of the codes; stable."""
+    digits = 1 << _DIGIT_BITS
+    slot = np.zeros(digits, np.int32)
     for i in range(source.shape[0]):
-        slot[(code[i] >> shift) & (_DIGITS - 1)] += 1
+        slot[(code[i] >> shift) & (digits - 1)] += 1
     total = 0
-    for digit in range(_DIGITS):
+    for digit in range(digits):
         count = slot[digit]
         slot[digit] = total
         total += count
     for i in source:
-        digit = (code[i] >> shift) & (_DIGITS - 1)
+        digit = (code[i] >> shift) & (digits - 1)
         target[slot[digit]] = i
         slot[digit] += 1
+
+
+@_jit
+def _axes(xyz):
+    """Return xyz [N,3] as [3,N]: one row per coordinate fills vectors without shuffling."""
+    axes = np.empty((3, xyz.shape[0]), np.float32)
+    for i in range(xyz.shape[0]):
+        axes[0, i] = xyz[i, 0]
+        axes[1, i] = xyz[i, 1]
+        axes[2, i] = xyz[i, 2]
+    return axes
+
+
+@_jit
+def _morton_codes(x, y, z, code):
+    """Write the Morton codes of points inside their bounding cube to code [N]."""
+    low_x, high_x = _extent(x)
+    low_y, high_y = _extent(y)
+    low_z, high_z = _extent(z)
+    extent = max(high_x - low_x, high_y - low_y, high_z - low_z)
+    scale = np.float32(_CELLS) / extent if extent > 0 else np.float32(0)
+    if not (extent < np.inf and scale < np.inf):  # beyond float32: any order is correct
+        code[:] = 0
+        return
+    for i in range(code.shape[0]):
+        cell_x = np.int32((x[i] - low_x) * scale)
+        cell_y = np.int32((y[i] - low_y) * scale)
+        cell_z = np.int32((z[i] - low_z) * scale)
+        code[i] = _spread(cell_x) | (_spread(cell_y) << 1) | (_spread(cell_z) << 2)
 
 
 @_jit
 def _morton_order(axes):
     """Return the points' indices [N] along a Morton curve through their bounding cube."""
     num_points = axes.shape[1]
-    low_x, low_y, low_z = axes[0].min(), axes[1].min(), axes[2].min()
-    extent = max(axes[0].max() - low_x, axes[1].max() - low_y, axes[2].max() - low_z)
-    scale = np.float32(0)  # stays 0 when all points coincide or their extent overflows
-    if extent > 0 and extent < np.inf:
-        scale = np.float32(_CELLS) / extent
-    code = np.zeros(num_points, np.int32)
-    if scale > 0 and scale < np.inf:
-        for i in range(num_points):
-            cell_x = np.int32((axes[0, i] - low_x) * scale)
-            cell_y = np.int32((axes[1, i] - low_y) * scale)
-            cell_z = np.int32((axes[2, i] - low_z) * scale)
-            code[i] = _spread(cell_x) | (_spread(cell_y) << 1) | (_spread(cell_z) << 2)
+    code = np.empty(num_points, np.int32)
+    _morton_codes(axes[0], axes[1], axes[2], code)
     order = np.arange(num_points).astype(np.int32)
     half_sorted = np.empty(num_points, np.int32)
     _sort_pass(code, 0, order, half_sorted)
-    _sort_pass(code, 11, half_sorted, order)
+    _sort_pass(code, _DIGIT_BITS, half_sorted, order)
     return order
 
 
@@ -113,8 +159,7 @@ def _buckets(axes):
         for axis in range(3):
             for j in range(filled):
                 points[bucket, axis, j] = axes[axis, order[first + j]]
-            low[axis, bucket] = points[bucket, axis, :filled].min()
-            high[axis, bucket] = points[bucket, axis, :filled].max()
+            low[axis, bucket], high[axis, bucket] = _extent(points[bucket, axis, :filled])
     return points, index, low, high
 
 
@@ -162,19 +207,33 @@ def _lower(points_x, points_y, points_z, x, y, z, nearest):
 
 
 @_jit
-def _first_farthest(farthest, largest, nearest, index):
-    """Return the lowest point index at distance `largest`; farthest [K] are bucket maxima."""
+def _first_in_bucket(largest, nearest, index):
+    """Return the lowest point index of one bucket at distance `largest`."""
     found = _NOWHERE
-    for bucket in range(farthest.shape[0]):
-        if farthest[bucket] == largest:
-            for j in range(_WIDTH):
-                found = min(found, index[bucket, j] if nearest[bucket, j] == largest else _NOWHERE)
+    for j in range(_WIDTH):
+        found = min(found, index[j] if nearest[j] == largest else _NOWHERE)
     return found
 
 
 @_jit
-def sample_farthest(axes, start, picked):
-    """Fill picked int64 [S] by farthest-point sampling of axes [3,N] from point `start`."""
+def _first_farthest(farthest, largest, nearest, index):
+    """Return the lowest point index at distance `largest`; farthest [K] are bucket maxima."""
+    last, ties = np.int32(0), np.int32(0)
+    for bucket in range(farthest.shape[0]):  # without a branch; nearly always one bucket
+        ties += np.int32(farthest[bucket] == largest)
+        last = np.int32(bucket) if farthest[bucket] == largest else last
+    found = _first_in_bucket(largest, nearest[last], index[last])
+    if ties > 1:
+        for bucket in range(last):
+            if farthest[bucket] == largest:
+                found = min(found, _first_in_bucket(largest, nearest[bucket], index[bucket]))
+    return found
+
+
+@_jit
+def sample_farthest(xyz, start, picked):
+    """Fill picked int64 [S] by farthest-point sampling of xyz [N,3] from point `start`."""
+    axes = _axes(xyz)
     points, index, low, high = _buckets(axes)
     num_buckets = index.shape[0]
     nearest = np.full(index.shape, _INFINITY, np.int32)
@@ -271,13 +330,13 @@ def _write_sorted(kept, neighbors):
 
 
 @_jit
-def find_nearest(axes, queries, neighbors):
-    """Fill neighbors int64 [S,k] with the points of axes [3,N] nearest to queries [S,3].
+def find_nearest(xyz, queries, neighbors):
+    """Fill neighbors int64 [S,k] with the points of xyz [N,3] nearest to queries [S,3].
 
     A key is the distance's bits above the point's index: one comparison orders by both. The k-th
     key in the few nearest buckets limits the search in all others.
     """
-    points, index, low, high = _buckets(axes)
+    points, index, low, high = _buckets(_axes(xyz))
     num_buckets = index.shape[0]
     k = neighbors.shape[1]
     at_once = min((k + _WIDTH - 1) // _WIDTH + 3, num_buckets)
@@ -308,11 +367,12 @@ def find_nearest(axes, queries, neighbors):
 
 
 @_jit
-def find_in_ball(axes, queries, squared_radius, neighbors):
-    """Fill neighbors int64 [S,k] with the first points of axes [3,N] inside each query's ball.
+def find_in_ball(xyz, queries, squared_radius, neighbors):
+    """Fill neighbors int64 [S,k] with the first points of xyz [N,3] inside each query's ball.
 
     Blocks of points are compared whole, in the order of the cloud, until k are found.
     """
+    axes = _axes(xyz)
     x, y, z = axes[0], axes[1], axes[2]
     num_points = x.shape[0]
     k = neighbors.shape[1]

@@ -27,7 +27,9 @@ def test_interpolation_equals_the_formula(backend, seed, known, wanted, power):
     xyz, query, features = _clouds(seed, known, wanted, known)
     index, weight = three_nearest(query, xyz, backend, power=power)
     mixed = three_interpolate(features, index, weight)
-    distance = torch.cdist(query.double(), xyz.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(
+        query.double(), xyz.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
     least, nearest = distance.topk(min(3, known), largest=False)
     inverse = 1 / (least**power + 1e-8)
     share = torch.zeros_like(distance).scatter(2, nearest, inverse / inverse.sum(-1, keepdim=True))

@@ -6,9 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lavis.common.errors import ShapeError
-from lavis.models.point_ops import ball_query, farthest_point_sample, knn, three_nearest
+from lavis.models.point_ops import (
+    ball_query,
+    chamfer_distance,
+    farthest_point_sample,
+    knn,
+    three_nearest,
+)
 
 BACKENDS = ["torch", "numba"]
 VARYING = settings(max_examples=15, deadline=None)
@@ -124,3 +132,30 @@ def test_three_nearest_of_two_points_gives_two():
     )
     assert index.shape == weight.shape == (1, 4, 2)
     assert int(index.max()) < 2
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Remembers how many elements the largest tensor had that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_tensor_of_all_pairs_is_made(backend, monkeypatch):
+    from lavis.models.point_ops import reference
+
+    monkeypatch.setattr(reference, "_BLOCK_ELEMENTS", 1 << 14)
+    xyz = torch.rand(2, 600, 3)
+    with _LargestTensor() as largest:
+        knn(xyz, xyz, 4, backend)
+        ball_query(xyz, xyz, 0.1, 4, backend)
+        three_nearest(xyz, xyz, backend)
+        chamfer_distance(xyz, xyz.flip(1), backend=backend)
+    assert 0 < largest.elements <= 1 << 15  # all pairs: 720,000
