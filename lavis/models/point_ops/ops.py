@@ -1,92 +1,86 @@
-"""The one API over the back ends: check, cast to float32, choose a back end, call it.
+"""The operators that search a cloud: check, choose a back end, call it.
 
-A back end is a module with `farthest_point_sample(xyz, num_samples, start)` and
-`knn(query, xyz, k)` over checked float32 tensors. The next one (Triton on CUDA) is one more module
-and one more branch of `_load_backend`.
+Distances are float32, whatever the dtype of the input. Every back end returns the same indices.
 """
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+import math
 
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, ShapeError, explain, nearest
-from lavis.models.point_ops.checks import check_cloud, check_count, check_index, start_indices
+from lavis.common.errors import ShapeError, explain
+from lavis.models.point_ops.backends import BACKENDS, load_backend, resolve_backend
+from lavis.models.point_ops.checks import (
+    check_count,
+    check_same_batch,
+    start_indices,
+)
+from lavis.models.point_ops.gather import gather_points, group_points
+from lavis.models.point_ops.valid import ValidPoints, valid_points
 
-BACKENDS = {
-    "torch": "lavis.models.point_ops.reference",
-    "numba": "lavis.models.point_ops.cpu",
-}
-
-
-def resolve_backend(backend: str, device: torch.device) -> str:
-    """Return the back end that `backend` means on `device`: "auto" is numba on CPU, else torch.
-
-    Raises:
-        ConfigError: for an unknown name, or numba with tensors that are not on the CPU.
-    """
-    if backend == "auto":
-        return "numba" if device.type == "cpu" else "torch"
-    if backend not in BACKENDS:
-        known = ["auto", *BACKENDS]
-        message = f"Unknown back end {backend!r}.{nearest(backend, known)}"
-        raise ConfigError(explain(message, where="backend", got=backend, expected=known))
-    if backend == "numba" and device.type != "cpu":
-        raise ConfigError(
-            explain(
-                "The numba back end runs on the CPU.",
-                where="backend",
-                got=f"tensors on {device}",
-                expected="CPU tensors",
-                fix='use backend="auto" or backend="torch"',
-            )
-        )
-    return backend
-
-
-def _load_backend(backend: str, device: torch.device) -> ModuleType:
-    """Import the chosen back end on first use, so that a GPU run never loads numba."""
-    return importlib.import_module(BACKENDS[resolve_backend(backend, device)])
+__all__ = [
+    "BACKENDS",
+    "ball_query",
+    "farthest_point_sample",
+    "gather_points",
+    "group_points",
+    "knn",
+    "resolve_backend",
+]
 
 
 def farthest_point_sample(
     xyz: Tensor,
     num_samples: int,
-    start_index: int | Tensor = 0,
+    start_index: int | Tensor | torch.Generator = 0,
     backend: str = "auto",
+    *,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Pick points one by one, each the farthest from all points picked before.
 
     Exact and deterministic: among equally far points the lowest index wins, so that a cloud with
-    fewer distinct points than samples repeats its point 0. Distances are float32.
+    fewer distinct points than samples repeats its first valid point.
 
     Args:
         xyz: coordinates [B,N,3], any float dtype and layout; computed in float32.
-        num_samples: S, at most N.
-        start_index: first pick, one for all clouds or a Long tensor [B] (for random starts).
-        backend: "auto" (numba on CPU, torch elsewhere), "torch" or "numba".
+        num_samples: S, at most the valid points of the smallest cloud.
+        start_index: first pick: one for all clouds, a Long tensor [B], or a torch.Generator that
+            draws one per cloud (seeded random starts).
+        backend: "auto" (numba on CPU, Triton or torch on CUDA), "torch", "numba" or "triton".
+        lengths: Long [B], when only the first lengths[b] points of cloud b count.
+        mask: bool [B,N], when only some points count; instead of `lengths`.
 
     Returns:
         Long [B,S] indices in the order of picking.
 
     Raises:
-        ShapeError: bad shape, dtype, NaN/infinity, S > N, or a start outside the cloud.
-        ConfigError: unknown back end.
+        ShapeError: bad shape, dtype, NaN/infinity, S above a cloud's points, a start outside.
+        ConfigError: unknown back end, or one that does not run on the device.
 
     References:
         PointNet++, arXiv:1706.02413, section 3.2.
     """
-    check_cloud(xyz, "xyz")
-    check_count(num_samples, xyz.shape[1], "num_samples")
-    start = start_indices(start_index, xyz)
-    kernels = _load_backend(backend, xyz.device)
-    return kernels.farthest_point_sample(xyz.detach().float(), num_samples, start)
+    cloud = valid_points(xyz, lengths, mask, "xyz")
+    check_count(num_samples, cloud.lengths, "num_samples")
+    start = start_indices(start_index, cloud)
+    kernels = load_backend(backend, xyz.device)
+    picked = kernels.farthest_point_sample(cloud.xyz, num_samples, start, cloud.lengths)
+    return cloud.original(picked)
 
 
-def knn(query: Tensor, xyz: Tensor, k: int, backend: str = "auto") -> Tensor:
+def knn(
+    query: Tensor,
+    xyz: Tensor,
+    k: int,
+    backend: str = "auto",
+    *,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Find the k nearest points of `xyz` for every query, sorted by distance and then by index.
 
     Squared distances are sums of squared float32 differences; the expansion |a|²+|b|²-2ab that
@@ -94,90 +88,76 @@ def knn(query: Tensor, xyz: Tensor, k: int, backend: str = "auto") -> Tensor:
     No B x S x N tensor is ever held.
 
     Args:
-        query: coordinates [B,S,3].
+        query: coordinates [B,S,3], all finite.
         xyz: coordinates [B,N,3] on the same device.
-        k: neighbours per query, at most N. A query that is itself a point of `xyz` finds itself.
-        backend: "auto" (numba on CPU, torch elsewhere), "torch" or "numba".
+        k: neighbours per query, at most the valid points of the smallest cloud. A query that is
+            itself a point of `xyz` finds itself.
+        backend: as in `farthest_point_sample`.
+        lengths: Long [B], when only the first lengths[b] points of cloud b count.
+        mask: bool [B,N], when only some points of `xyz` count; instead of `lengths`.
 
     Returns:
         Long [B,S,k] indices into `xyz`.
 
     Raises:
-        ShapeError: bad shape, dtype, NaN/infinity, k > N, or batches or devices that differ.
-        ConfigError: unknown back end.
+        ShapeError: bad shape, dtype, NaN/infinity, k above a cloud's points, or batches or
+            devices that differ.
+        ConfigError: unknown back end, or one that does not run on the device.
     """
-    check_cloud(query, "query")
-    check_cloud(xyz, "xyz")
-    check_count(k, xyz.shape[1], "k")
-    if query.shape[0] != xyz.shape[0] or query.device != xyz.device:
-        raise ShapeError(
-            explain(
-                "query and xyz do not belong together.",
-                got=f"query {list(query.shape)} on {query.device}, "
-                f"xyz {list(xyz.shape)} on {xyz.device}",
-                expected="the same batch size and device",
-            )
-        )
-    kernels = _load_backend(backend, xyz.device)
-    return kernels.knn(query.detach().float(), xyz.detach().float(), k)
+    cloud, queries = _cloud_and_queries(query, xyz, lengths, mask)
+    check_count(k, cloud.lengths, "k")
+    kernels = load_backend(backend, xyz.device)
+    return cloud.original(kernels.knn(queries, cloud.xyz, k, cloud.lengths))
 
 
-def gather_points(features: Tensor, index: Tensor) -> Tensor:
-    """Read rows of every cloud: out[b,...] = features[b, index[b,...]].
+def ball_query(
+    query: Tensor,
+    xyz: Tensor,
+    radius: float,
+    k: int,
+    backend: str = "auto",
+    *,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Find up to k points of `xyz` closer to every query than `radius`, lowest indices first.
 
-    Differentiable with respect to `features`.
+    The padding rule is that of the published CUDA code: a ball with fewer than k points repeats
+    its first one, an empty ball gives the first valid point of the cloud k times.
 
     Args:
-        features: [B,N,C], any dtype.
-        index: Long [B,...] with values in [0,N).
+        query: coordinates [B,S,3], all finite.
+        xyz: coordinates [B,N,3] on the same device.
+        radius: of the open ball, positive; squared in float32.
+        k: indices per query (nsample), at least 1; may exceed N.
+        backend, lengths, mask: as in `knn`.
 
     Returns:
-        [B,...,C].
+        Long [B,S,k] indices into `xyz`.
 
     Raises:
-        ShapeError: wrong rank, dtype, batch size, or an index outside the cloud.
+        ShapeError: as `knn`, or a radius that is not a positive number.
+        ConfigError: unknown back end, or one that does not run on the device.
+
+    References:
+        PointNet++, arXiv:1706.02413, section 3.2; pointnet2_ops, ball_query_gpu.cu.
     """
-    if features.dim() != 3:
+    cloud, queries = _cloud_and_queries(query, xyz, lengths, mask)
+    check_count(k, None, "k")
+    if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 < radius < math.inf:
         raise ShapeError(
-            explain("features has the wrong rank.", got=list(features.shape), expected="[B,N,C]")
+            explain("radius cannot be used.", got=repr(radius), expected="a positive number")
         )
-    batch_size, num_points, channels = features.shape
-    check_index(index, batch_size, num_points)
-    # One flat index_select is several times faster on CPU than gather or two-index indexing.
-    offset = torch.arange(batch_size, device=index.device) * num_points
-    flat = (index.reshape(batch_size, -1) + offset[:, None]).reshape(-1)  # [B*M]
-    rows = features.reshape(batch_size * num_points, channels).index_select(0, flat)
-    return rows.reshape(*index.shape, channels)
+    squared_radius = torch.tensor(radius, dtype=torch.float32).square().item()
+    kernels = load_backend(backend, xyz.device)
+    return cloud.original(kernels.ball_query(queries, cloud.xyz, squared_radius, k, cloud.lengths))
 
 
-def group_points(points: Tensor, neighbor_index: Tensor, center: Tensor | None = None) -> Tensor:
-    """Collect the neighbourhood of every centre.
-
-    Args:
-        points: [B,N,C], xyz in the first three channels.
-        neighbor_index: Long [B,G,S], e.g. from `knn`.
-        center: [B,G,3]; when given, xyz becomes relative to it and other channels stay as they are.
-
-    Returns:
-        neighborhood [B,G,S,C].
-
-    Raises:
-        ShapeError: shapes that do not fit each other.
-    """
-    neighborhood = gather_points(points, neighbor_index)  # [B,G,S,C]
-    if center is None:
-        return neighborhood
-    expected = (*neighbor_index.shape[:2], 3)
-    if neighbor_index.dim() != 3 or points.shape[-1] < 3 or tuple(center.shape) != expected:
-        raise ShapeError(
-            explain(
-                "center does not fit the groups.",
-                got=f"center {list(center.shape)}, index {list(neighbor_index.shape)}, "
-                f"points {list(points.shape)}",
-                expected="center [B,G,3], index [B,G,S], points [B,N,C>=3]",
-            )
-        )
-    relative = neighborhood[..., :3] - center[:, :, None, :]  # [B,G,S,3]
-    if points.shape[-1] == 3:
-        return relative
-    return torch.cat([relative, neighborhood[..., 3:]], dim=-1)  # [B,G,S,C]
+def _cloud_and_queries(
+    query: Tensor, xyz: Tensor, lengths: Tensor | None, mask: Tensor | None
+) -> tuple[ValidPoints, Tensor]:
+    """Check clouds and queries; return the clouds and float32 queries [B,S,3]."""
+    queries = valid_points(query, None, None, "query").xyz
+    cloud = valid_points(xyz, lengths, mask, "xyz")
+    check_same_batch(query, xyz, "query", "xyz")
+    return cloud, queries

@@ -15,6 +15,7 @@ from lavis.models.point_ops import (
     farthest_point_sample,
     gather_points,
     group_points,
+    has_triton,
     knn,
     resolve_backend,
 )
@@ -305,7 +306,8 @@ def test_batches_that_differ_are_refused():
 def test_back_end_names():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert resolve_backend("auto", cpu) == "numba"
-    assert resolve_backend("auto", cuda) == "torch"
+    assert resolve_backend("auto", cuda) == ("triton" if has_triton() else "torch")
+    assert resolve_backend("auto", torch.device("mps")) == "torch"
     assert resolve_backend("torch", cpu) == "torch"
     with pytest.raises(ConfigError, match="Did you mean 'numba'"):
         resolve_backend("nunba", cpu)

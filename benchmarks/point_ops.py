@@ -1,0 +1,249 @@
+"""Point operators: ours and the usual way side by side, indices compared in the same run.
+
+    python -m benchmarks.point_ops                     # about a minute on a quiet core
+    python -m benchmarks.point_ops --threads 1 --repeats 1 --out /tmp/point_ops.json
+
+The usual way is what public point-language repositories run on a CPU: a torch loop for
+farthest-point sampling, and neighbours by the expansion |a|²+|b|²-2ab and topk. Both start at
+point 0 and run in turns. On a machine with CUDA the torch loop and our GPU back end are added.
+
+Speed-ups compare the best wall time of both; `cpu` compares processor time, which a busy machine
+distorts less. The headline is the smaller of the two with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lavis.models.point_ops import farthest_point_sample, gather_points, knn, resolve_backend
+
+OUT = Path(__file__).parent / "results" / "point_ops.json"
+CASES = {  # name: B, N, S
+    "fps_8192_512": (32, 8192, 512),
+    "fps_10000_512": (8, 10000, 512),
+    "fps_2048_128": (32, 2048, 128),
+}
+NEIGHBORS = 32
+BYTES_PER_POINT = 20  # a sampling step reads x, y, z and the distance and writes the distance
+
+
+def make_clouds(batch_size: int, num_points: int, device: str = "cpu") -> Tensor:
+    """Return clouds [B,N,3] in the unit sphere: half on spheres, half in balls."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(batch_size, num_points, 3, generator=generator)
+    direction = torch.nn.functional.normalize(direction, dim=-1)
+    radius = torch.rand(batch_size, num_points, 1, generator=generator) ** (1 / 3)
+    radius[: batch_size // 2] = 1.0
+    return (direction * radius).to(device)
+
+
+def usual_fps(xyz: Tensor, num_samples: int) -> Tensor:
+    """Sample as public repositories do: a torch loop over the whole batch, from point 0."""
+    batch_size, num_points, _ = xyz.shape
+    picked = torch.zeros(batch_size, num_samples, dtype=torch.long, device=xyz.device)
+    nearest = torch.full((batch_size, num_points), 1e10, device=xyz.device)
+    farthest = torch.zeros(batch_size, dtype=torch.long, device=xyz.device)
+    rows = torch.arange(batch_size, device=xyz.device)
+    for step in range(num_samples):
+        picked[:, step] = farthest
+        center = xyz[rows, farthest].unsqueeze(1)  # [B,1,3]
+        distance = torch.sum((xyz - center) ** 2, dim=-1)  # [B,N]
+        closer = distance < nearest
+        nearest[closer] = distance[closer]
+        farthest = torch.max(nearest, dim=-1)[1]
+    return picked
+
+
+def usual_knn(query: Tensor, xyz: Tensor, k: int) -> Tensor:
+    """Find neighbours as public repositories do: the expanded square distance, then topk."""
+    distance = -2 * torch.matmul(query, xyz.transpose(1, 2))  # [B,S,N]
+    distance += query.square().sum(-1)[:, :, None]
+    distance += xyz.square().sum(-1)[:, None, :]
+    return distance.topk(k, dim=-1, largest=False, sorted=False).indices
+
+
+def wrong_groups(found: Tensor, query: Tensor, xyz: Tensor) -> int:
+    """Count the groups [B,S,k] whose set of neighbours is not that of float64 distances."""
+    wrong = 0
+    for indices, centers, cloud in zip(found, query.double(), xyz.double()):
+        distance = torch.cdist(centers, cloud, compute_mode="donot_use_mm_for_euclid_dist")
+        truth = distance.topk(indices.shape[-1], largest=False).indices
+        wrong += int((indices.sort(-1).values != truth.sort(-1).values).any(-1).sum())
+    return wrong
+
+
+def clock(run: Callable[[], Tensor], best: dict[str, float]) -> Tensor:
+    """Run once; keep the best wall and processor seconds in `best`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    if result.is_cuda:
+        torch.cuda.synchronize()
+    best["wall"] = min(best.get("wall", float("inf")), time.perf_counter() - wall)
+    best["cpu"] = min(best.get("cpu", float("inf")), time.process_time() - cpu)
+    return result
+
+
+def measure_case(name: str, threads: int, repeats: int) -> dict[str, Any]:
+    """Measure sampling and neighbours of one case on the CPU, ours and the usual way in turns."""
+    torch.set_num_threads(threads)
+    batch_size, num_points, num_samples = CASES[name]
+    xyz = make_clouds(batch_size, num_points)
+    best: dict[str, dict[str, float]] = {
+        key: {} for key in ("usual_fps", "fps", "usual_knn", "knn")
+    }
+    for _ in range(repeats):
+        usual = clock(lambda: usual_fps(xyz, num_samples), best["usual_fps"])
+        picked = clock(lambda: farthest_point_sample(xyz, num_samples), best["fps"])
+        center = gather_points(xyz, picked)
+        usual_near = clock(lambda c=center: usual_knn(c, xyz, NEIGHBORS), best["usual_knn"])
+        near = clock(lambda c=center: knn(c, xyz, NEIGHBORS), best["knn"])
+    reference = farthest_point_sample(xyz[:2], num_samples, backend="torch")
+    reference_near = knn(center[:2], xyz[:2], NEIGHBORS, backend="torch")
+    row: dict[str, Any] = {"case": name, "threads": threads, "shape": [batch_size, num_points]}
+    row |= {"num_samples": num_samples, "k": NEIGHBORS, "device": "cpu"}
+    row["seconds"] = {
+        key: {c: round(s, 5) for c, s in value.items()} for key, value in best.items()
+    }
+    for kind in ("wall", "cpu"):
+        ours, slow = best["fps"][kind], best["usual_fps"][kind]
+        row[f"fps_speedup_{kind}"] = round(slow / ours, 1)
+        total = ours + best["knn"][kind]
+        row[f"fps_knn_speedup_{kind}"] = round((slow + best["usual_knn"][kind]) / total, 1)
+    row["groups"] = batch_size * num_samples
+    row["differing"] = {
+        "fps_usual": int((usual != picked).sum()),
+        "fps_torch_backend": int((reference != picked[:2]).sum()),
+        "knn_torch_backend": int((reference_near != near[:2]).sum()),
+        "knn_groups_float64": wrong_groups(near, center, xyz),
+    }
+    row["usual_wrong_groups"] = wrong_groups(usual_near, center, xyz)
+    return row
+
+
+def measure_gpu(name: str, repeats: int) -> dict[str, Any]:
+    """Measure sampling on CUDA against the torch loop; report the bandwidth it amounts to."""
+    batch_size, num_points, num_samples = CASES[name]
+    xyz = make_clouds(batch_size, num_points, "cuda")
+    farthest_point_sample(xyz, 2)
+    best: dict[str, dict[str, float]] = {"usual_fps": {}, "fps": {}}
+    for _ in range(repeats):
+        usual = clock(lambda: usual_fps(xyz, num_samples), best["usual_fps"])
+        picked = clock(lambda: farthest_point_sample(xyz, num_samples), best["fps"])
+    seconds = best["fps"]["wall"]
+    touched = batch_size * num_points * num_samples * BYTES_PER_POINT
+    return {
+        "case": name,
+        "device": torch.cuda.get_device_name(),
+        "backend": resolve_backend("auto", xyz.device),
+        "seconds": best,
+        "fps_speedup_wall": round(best["usual_fps"]["wall"] / seconds, 1),
+        "gigabytes_per_second": round(touched / seconds / 1e9, 1),
+        "differing": {"fps_usual": int((usual != picked).sum())},
+    }
+
+
+def measure_memory() -> dict[str, Any]:
+    """Measure how far a search of 4 x 20,000 x 20,000 raises the process' peak memory."""
+    xyz = make_clouds(4, 20_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    knn(xyz, xyz, NEIGHBORS)
+    extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"case": "knn_memory_4x20000", "peak_extra_mb": extra // 1024, "full_matrix_mb": 6104}
+
+
+def warm_up() -> float:
+    """Load or compile the kernels; return the seconds that takes, which no figure includes."""
+    start = time.perf_counter()
+    xyz = make_clouds(2, 300)
+    knn(gather_points(xyz, farthest_point_sample(xyz, 9)), xyz, 9)
+    return round(time.perf_counter() - start, 2)
+
+
+def machine(threads: list[int]) -> dict[str, Any]:
+    """Describe the machine and how busy it was."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = lines[0].split(":")[1].strip() if lines else model
+    ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "ram": f"{ram:.0f} GB",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_average": [round(value, 1) for value in os.getloadavg()],
+        "note": "shared machine: other processes ran at the same time",
+    }
+
+
+def headline(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the smaller of the wall and processor speed-ups with one thread."""
+    one = {row["case"]: row for row in rows if row.get("threads") == 1}
+    figures = {}
+    for name in CASES:
+        if name in one:
+            kinds = [one[name][f"fps_speedup_{kind}"] for kind in ("wall", "cpu")]
+            figures[f"{name}_speedup"] = min(kinds)
+    if "fps_8192_512" in one:
+        kinds = [one["fps_8192_512"][f"fps_knn_speedup_{kind}"] for kind in ("wall", "cpu")]
+        figures["fps_knn_speedup"] = min(kinds)
+    return figures
+
+
+def main() -> None:
+    """Run all cases and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    load = machine(options.threads)
+    warm_up_seconds = warm_up()
+    rows = [measure_memory()]
+    cases = [(name, threads) for threads in options.threads for name in CASES]
+    for name, threads in tqdm(cases, desc="cases"):
+        rows.append(measure_case(name, threads, options.repeats))
+        tqdm.write(json.dumps(rows[-1]))
+    if torch.cuda.is_available():
+        rows += [measure_gpu(name, options.repeats) for name in CASES]
+    equality = {
+        f"{row['case']}, {row.get('threads', 'cuda')} threads: {check}": count
+        for row in rows
+        for check, count in row.get("differing", {}).items()
+    }
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    result = {
+        "name": "point_ops",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "machine": load,
+        "warm_up_seconds": warm_up_seconds,
+        "headline": headline(rows),
+        "rows": rows,
+        "equality": equality,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["headline"]))
+    if any(equality.values()):
+        raise SystemExit(f"results differ: {equality}")
+
+
+if __name__ == "__main__":
+    main()
