@@ -11,35 +11,35 @@ from lavis.models.point_ops import gather_points, knn
 _BLOCK_ELEMENTS = 1 << 22
 
 
-def ball_query(center: Tensor, xyz: Tensor, radius: float, num_sample: int) -> Tensor:
+def ball_query(query: Tensor, xyz: Tensor, radius: float, k: int) -> Tensor:
     """Find the first points, by index, within a radius of every centre.
 
     The padding rule of the public repositories: a ball with fewer points repeats its first, one
     with more drops the later ones, so the order of a cloud matters where balls overflow.
 
     Args:
-        center: [B,G,3], each a point of `xyz` (so that no ball is empty).
+        query: [B,G,3], each a point of `xyz` (so that no ball is empty).
         xyz: [B,N,3].
-        radius: reach, itself included.
-        num_sample: S, points per ball.
+        radius: of the open ball.
+        k: points per ball.
 
     Returns:
-        Long [B,G,S].
+        Long [B,G,k].
     """
     batch_size, num_points, _ = xyz.shape
     rows = max(1, _BLOCK_ELEMENTS // (batch_size * num_points))
     index = torch.arange(num_points, device=xyz.device)  # [N]
     blocks = []
-    for block in center.split(rows, dim=1):
+    for block in query.split(rows, dim=1):
         offset = xyz[:, None] - block[:, :, None]  # [B,g,N,3]
-        outside = offset.square().sum(-1) > radius**2  # [B,g,N]
+        outside = offset.square().sum(-1) >= radius**2  # [B,g,N]
         inside_first = index.expand_as(outside).masked_fill(outside, num_points)
-        count = min(num_sample, num_points)
+        count = min(k, num_points)
         blocks.append(inside_first.topk(count, dim=-1, largest=False, sorted=True).values)
-    found = torch.cat(blocks, dim=1)  # [B,G,<=S]
+    found = torch.cat(blocks, dim=1)  # [B,G,<=k]
     first = found[..., :1].clamp(max=num_points - 1)
     found = torch.where(found == num_points, first, found)
-    padding = first.expand(-1, -1, num_sample - found.shape[-1])
+    padding = first.expand(-1, -1, k - found.shape[-1])
     return torch.cat([found, padding], dim=-1)
 
 
