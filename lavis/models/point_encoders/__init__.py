@@ -6,35 +6,57 @@
     load_encoder_checkpoint(encoder, "point_bert_pretrained.pt")
     tokens, centers, global_feature, cls_token = freeze(encoder)(point_cloud)
 
+Names: point_bert, i2p_mae, ppat, pointnet2, pointnet2_unet, uni3d. Published weights by release
+name (`load_released_encoder`), sizes and axes: docs/encoders.md.
 A new encoder is one file with a `@register_point_encoder("name")` class and its import below.
 """
 
-from lavis.models.point_encoders.base import (
-    GroupIndices,
-    PointEncoder,
-    PointEncoderOutput,
-    PointGroups,
-    freeze,
-)
+from lavis.models.point_encoders.base import PointEncoder, PointEncoderOutput, freeze
 from lavis.models.point_encoders.checkpoint_io import CheckpointReport, load_encoder_checkpoint
+from lavis.models.point_encoders.grouping import GroupIndices, PointGroups
+from lavis.models.point_encoders.i2p_mae import I2pMae, I2pMaeConfig
 from lavis.models.point_encoders.point_bert import PointBert, PointBertConfig
+from lavis.models.point_encoders.pointnet2 import PointNet2, PointNet2Config
+from lavis.models.point_encoders.pointnet2_unet import PointNet2Unet, PointNet2UnetConfig
+from lavis.models.point_encoders.ppat import Ppat, PpatConfig
 from lavis.models.point_encoders.registry import (
     build_point_encoder,
     point_encoder_names,
     register_point_encoder,
 )
+from lavis.models.point_encoders.releases import (
+    RELEASES,
+    Release,
+    load_released_encoder,
+    release_named,
+)
+from lavis.models.point_encoders.uni3d import Uni3d, Uni3dConfig
 
 __all__ = [
+    "RELEASES",
     "CheckpointReport",
     "GroupIndices",
+    "I2pMae",
+    "I2pMaeConfig",
     "PointBert",
     "PointBertConfig",
     "PointEncoder",
     "PointEncoderOutput",
     "PointGroups",
+    "PointNet2",
+    "PointNet2Config",
+    "PointNet2Unet",
+    "PointNet2UnetConfig",
+    "Ppat",
+    "PpatConfig",
+    "Release",
+    "Uni3d",
+    "Uni3dConfig",
     "build_point_encoder",
     "freeze",
     "load_encoder_checkpoint",
+    "load_released_encoder",
     "point_encoder_names",
     "register_point_encoder",
+    "release_named",
 ]

@@ -1,14 +1,24 @@
-"""The contract of every point encoder, its input check and the frozen mode."""
+"""The contract of every point encoder, its frozen mode and the preparation of its input."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ShapeError, explain
-from lavis.models.point_ops.checks import check_finite
+from lavis.models.point_encoders.cloud_input import (
+    check_point_cloud,
+    resample,
+    turn_back,
+    turn_up,
+    with_channels,
+)
+from lavis.models.point_encoders.config import EncoderConfig
+
+_logger = logging.getLogger(__name__)
 
 
 class PointEncoderOutput(NamedTuple):
@@ -28,51 +38,36 @@ class PointEncoderOutput(NamedTuple):
     cls_token: Tensor | None = None
 
 
-class GroupIndices(NamedTuple):
-    """Which points form the groups; unchanged by rotation, shift and uniform scaling (up to
-    rounding), so a cache of them survives such augmentation.
-
-    Attributes:
-        center_index: Long [B,G].
-        neighbor_index: Long [B,G,S], nearest first.
-    """
-
-    center_index: Tensor
-    neighbor_index: Tensor
-
-
-class PointGroups(NamedTuple):
-    """The groups themselves.
-
-    Attributes:
-        neighborhood: float32 [B,G,S,C], xyz relative to the centre, then colour.
-        center: float32 [B,G,3].
-    """
-
-    neighborhood: Tensor
-    center: Tensor
-
-
 class PointEncoder(nn.Module):
-    """Base class: point_cloud [B,N,C] -> PointEncoderOutput.
+    """Base class: point_cloud [B,N,3|6] -> PointEncoderOutput.
 
-    A subclass sets the four sizes, implements `forward` and `from_config`, and registers itself.
+    A subclass sets the sizes, implements `forward` and `from_config`, and registers itself.
+
+    Args:
+        config: the keys that every encoder reads.
+        min_points: fewest points N that the encoder can group.
 
     Attributes:
         embed_dim: D, width of a token.
-        num_tokens: G, tokens per cloud.
+        num_tokens: G, tokens per cloud; None when every point is a token.
         in_channels: C the network reads, 3 (xyz) or 6 (xyz + rgb in [0,1]).
         global_dim: F, width of the global feature.
+        published_extras: patterns of keys that published files of this encoder hold beside it.
     """
 
+    published_extras: ClassVar[tuple[str, ...]] = ()
     embed_dim: int
-    num_tokens: int
+    num_tokens: int | None
     in_channels: int
     global_dim: int
 
-    def __init__(self) -> None:
+    def __init__(self, config: EncoderConfig, min_points: int) -> None:
         super().__init__()
+        self.config = config
+        self.in_channels = config.point_dims
+        self._min_points = min_points
         self._frozen = False
+        self._told: set[str] = set()
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> Self:
@@ -98,6 +93,61 @@ class PointEncoder(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
+    def prepare(self, point_cloud: Tensor) -> Tensor:
+        """Make a cloud ready for the network.
+
+        Args:
+            point_cloud: [B,N,3|6], any float dtype and layout.
+
+        Returns:
+            float32 [B,N',C]: resampled when N does not suit (a warning says so, once), turned to
+            the weights' gravity axis, with the channels that the network reads.
+
+        Raises:
+            ShapeError: see `check_point_cloud`.
+        """
+        check_point_cloud(point_cloud)
+        given = point_cloud.shape[1]
+        wanted = max(self.config.num_points or given, self._min_points)
+        if given != wanted:
+            reason = "num_points" if self.config.num_points else "more are needed to form groups"
+            self.tell_once(f"Clouds of {given} points are resampled to {wanted} ({reason}).")
+        if self.in_channels == 3 and point_cloud.shape[-1] > 3:
+            self.tell_once("point_dims is 3: the colour of the clouds is not used.")
+        points = resample(point_cloud, wanted).float()
+        if self.config.up_axis != "as_is":
+            turned = turn_up(points[..., :3], self.config.up_axis)
+            points = torch.cat([turned, points[..., 3:]], dim=-1)
+        return self.channels(points)
+
+    def rename_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give the tensors of a published file this encoder's names, where they differ."""
+        return dict(tensors)
+
+    def channels(self, points: Tensor) -> Tensor:
+        """Give points [B,N,3|6] the channels that the network reads: [B,N,C]."""
+        return with_channels(points, self.in_channels, self.config.missing_color)
+
+    def first_center(self, xyz: Tensor) -> int | Tensor:
+        """Return where farthest-point sampling of xyz [B,N,3] begins: 0, or Long [B] at random.
+
+        Published code begins at random even in eval, so its features change from call to call;
+        here only training may, with `random_start`.
+        """
+        if self.training and self.config.random_start:
+            return torch.randint(xyz.shape[1], (xyz.shape[0],)).to(xyz.device)
+        return 0
+
+    def cloud_axes(self, centers: Tensor) -> Tensor:
+        """Turn centers [B,G,3] back to the axes of the cloud."""
+        return turn_back(centers, self.config.up_axis)
+
+    def tell_once(self, message: str) -> None:
+        """Warn, but not for every batch."""
+        if message not in self._told:
+            self._told.add(message)
+            _logger.warning("%s", message)
+
 
 EncoderT = TypeVar("EncoderT", bound=PointEncoder)
 
@@ -105,42 +155,3 @@ EncoderT = TypeVar("EncoderT", bound=PointEncoder)
 def freeze(encoder: EncoderT) -> EncoderT:
     """Freeze an encoder for good: no gradients, and eval mode even after `model.train()`."""
     return encoder.freeze()
-
-
-def check_point_cloud(point_cloud: Tensor, min_points: int, why: str) -> None:
-    """Check an encoder's input at the boundary.
-
-    Args:
-        point_cloud: expected float [B,N,3] or [B,N,6] with B >= 1.
-        min_points: fewest points N that the encoder can group.
-        why: the yaml keys behind `min_points`, for the message.
-
-    Raises:
-        ShapeError: wrong rank, channels or dtype, empty batch, too few points, NaN or infinity.
-    """
-    shape = list(point_cloud.shape)
-    if point_cloud.dim() != 3 or shape[-1] not in (3, 6):
-        raise ShapeError(
-            explain(
-                "point_cloud has the wrong shape.",
-                got=shape,
-                expected="[B,N,3] (xyz) or [B,N,6] (xyz + rgb)",
-                fix="add a batch axis to a single cloud; select the channels in the processor",
-            )
-        )
-    if not point_cloud.is_floating_point():
-        raise ShapeError(
-            explain("point_cloud is not float.", got=point_cloud.dtype, expected="a float dtype")
-        )
-    if shape[0] == 0:
-        raise ShapeError(explain("point_cloud is an empty batch.", got=shape, expected="B >= 1"))
-    if shape[1] < min_points:
-        raise ShapeError(
-            explain(
-                "point_cloud has too few points.",
-                got=f"N={shape[1]}",
-                expected=f"N >= {min_points} ({why})",
-                fix="sample more points in the processor or lower these keys",
-            )
-        )
-    check_finite(point_cloud, "point_cloud")

@@ -1,4 +1,9 @@
-"""Load published encoder weights and say exactly what was loaded."""
+"""Load published encoder weights and say exactly what was loaded.
+
+The encoders carry the parameter names of their releases, so a file needs no table of names: it is
+unwrapped, the tower's prefix is removed, and parts that the encoder does not have by design
+(`published_extras`: classifiers, an image transformer's patch embedding) are set aside.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.errors import CheckpointError, explain
+from lavis.models.point_encoders.base import PointEncoder
 
 _logger = logging.getLogger(__name__)
 
-WRAPPERS = ("state_dict", "model", "base_model")
-TOWER_PREFIX = "point_encoder."
+# Where releases keep the weights: ULIP, OpenShape, PointLLM's encoder | LAVIS | Point-BERT |
+# DeepSpeed (Uni3D) | Pointnet_Pointnet2_pytorch.
+WRAPPERS = ("state_dict", "model", "base_model", "module", "model_state_dict")
+# ULIP, PointBLIP, Point-Bind, Uni3D | PointLLM's language model | Point-BERT's momentum pair |
+# OpenShape's L/14 and B/32.
+TOWER_PREFIXES = (
+    "point_encoder.",
+    "model.point_backbone.",
+    "point_backbone.",
+    "transformer_q.",
+    "pc_encoder.",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,7 @@ class CheckpointReport:
         missing: keys of the encoder that the file lacks.
         unexpected: keys of the file that the encoder lacks.
         shape_mismatch: (key, shape in the file, shape in the encoder).
-        other_towers: keys of other parts of a whole-model file (image and text towers, heads).
+        other_towers: keys of other parts of the file (image and text towers, heads).
     """
 
     path: str
@@ -66,10 +82,10 @@ def load_encoder_checkpoint(
 ) -> CheckpointReport:
     """Load weights into an encoder, strictly unless a difference is listed.
 
-    The file may be a bare state dict or wrap one under state_dict / model / base_model; prefixes
-    `module.` and `point_encoder.` are removed. In a whole-model file (some keys under
-    `point_encoder.`) the keys of the other towers are set aside and counted in the report.
-    Nothing is loaded when the check fails.
+    The file may be a bare state dict or wrap one under a name of `WRAPPERS`; the prefix `module.`
+    and the first of `TOWER_PREFIXES` that occurs are removed. In a whole-model file (some keys
+    under such a prefix) the keys of the other towers are set aside and counted in the report, as
+    are the encoder's `published_extras`. Nothing is loaded when the check fails.
 
     Args:
         encoder: module whose state dict uses the published names.
@@ -84,6 +100,11 @@ def load_encoder_checkpoint(
         CheckpointError: unreadable file, or a difference that is not allowed.
     """
     found, other_towers = _encoder_keys(_unwrap(_read(Path(path)), path))
+    if isinstance(encoder, PointEncoder):
+        found = encoder.rename_published(found)
+    extras = [key for key in found if _matches(key, getattr(encoder, "published_extras", ()))]
+    other_towers += tuple(extras)
+    found = {key: value for key, value in found.items() if key not in extras}
     wanted = encoder.state_dict()
     mismatch = tuple(
         (key, tuple(found[key].shape), tuple(wanted[key].shape))
@@ -107,8 +128,9 @@ def load_encoder_checkpoint(
                 f"The checkpoint does not fit the encoder.\n{report}",
                 where=str(path),
                 expected="exactly the encoder's keys and shapes",
-                fix="match the sizes in the yaml (depth, trans_dim, point_dims, stem_dims …) or "
-                "list accepted differences in allow_missing / allow_unexpected",
+                fix="match the sizes in the yaml (depth, trans_dim, point_dims, stem_dims …; "
+                "docs/encoders.md lists those of the releases) or list accepted differences in "
+                "allow_missing / allow_unexpected",
             )
         )
     encoder.load_state_dict({key: found[key] for key in report.loaded}, strict=False)
@@ -119,7 +141,12 @@ def load_encoder_checkpoint(
 def _not_allowed(keys: Iterable[str], allowed: Iterable[str]) -> list[str]:
     """Return the keys that match no allowed pattern."""
     patterns = (allowed,) if isinstance(allowed, str) else tuple(allowed)
-    return [key for key in keys if not any(fnmatchcase(key, pattern) for pattern in patterns)]
+    return [key for key in keys if not _matches(key, patterns)]
+
+
+def _matches(key: str, patterns: Iterable[str]) -> bool:
+    """Return whether a key is one of the patterns."""
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _read(path: Path) -> Any:
@@ -185,12 +212,10 @@ def _unwrap(content: Any, path: str | Path) -> dict[str, Tensor]:
 def _encoder_keys(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Strip prefixes; return the encoder's tensors and the names of other towers' tensors."""
     bare = {key.removeprefix("module."): value for key, value in tensors.items()}
-    tower = {
-        key.removeprefix(TOWER_PREFIX): value
-        for key, value in bare.items()
-        if key.startswith(TOWER_PREFIX)
-    }
-    if not tower:
-        return bare, ()
-    others = tuple(key for key in bare if not key.startswith(TOWER_PREFIX))
-    return tower, others
+    for prefix in TOWER_PREFIXES:
+        tower = {
+            key.removeprefix(prefix): value for key, value in bare.items() if key.startswith(prefix)
+        }
+        if tower:
+            return tower, tuple(key for key in bare if not key.startswith(prefix))
+    return bare, ()

@@ -1,53 +1,49 @@
-"""Yaml keys of the encoders: defaults, what they mean, and the checks on them."""
+"""Yaml keys that every point encoder reads: defaults, what they mean, and the checks on them.
+
+Each encoder's own keys are a subclass beside its code (`PointBertConfig`, `PpatConfig` …).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from lavis.common.errors import ConfigError, explain, nearest
 
-COLOR_VALUES = {"zeros": 0.0, "half": 0.5, "ones": 1.0}
+# `grey` is what OpenShape and MixCon3D train colourless clouds with.
+COLOR_VALUES = {"zeros": 0.0, "half": 0.5, "ones": 1.0, "grey": 0.4}
+UP_AXES = ("as_is", "y_to_z", "z_to_y", "swap_yz")
 
 
 @dataclass(frozen=True)
-class PointBertConfig:
-    """Sizes and switches of Point-BERT; the defaults are the published ULIP-2 / PointBLIP encoder.
+class EncoderConfig:
+    """Keys of every encoder.
 
     Attributes:
-        trans_dim: D, token width.
-        depth: transformer blocks.
-        num_heads: attention heads, a divisor of trans_dim.
-        group_size: S, points per group.
-        num_group: G, groups (= tokens) per cloud.
-        encoder_dims: width of a group vector out of the mini-PointNet.
-        stem_dims: hidden widths of the mini-PointNet.
-        point_dims: channels the network reads, 3 or 6.
+        point_dims: channels the network reads, 3 (xyz) or 6 (xyz + rgb).
+        missing_color: colour given to xyz clouds when point_dims is 6.
+        up_axis: turn clouds before encoding when the weights know another gravity axis:
+            y_to_z and z_to_y rotate, swap_yz mirrors (what OpenShape's `y_up` does). Centres come
+            back in the cloud's own axes.
+        num_points: resample every cloud to this many points (8192 or 10,000 for published
+            weights, whose groups expect that density); null takes clouds as they are.
+        random_start: in training, begin the farthest-point sampling at a random point.
         drop_path_rate: stochastic depth of the last block, in [0,1).
         use_grad_checkpoint: recompute the blocks in the backward pass.
-        missing_color: colour given to xyz clouds when point_dims is 6.
-        legacy_color_bug: feed xyz in place of rgb, for weights of GPT4Point v1.0.
-        random_start: in training, begin the farthest-point sampling at a random point.
     """
 
-    trans_dim: int = 384
-    depth: int = 12
-    num_heads: int = 6
-    group_size: int = 32
-    num_group: int = 512
-    encoder_dims: int = 256
-    stem_dims: tuple[int, int, int] = (128, 256, 512)
     point_dims: int = 3
-    drop_path_rate: float = 0.1
-    use_grad_checkpoint: bool = False
     missing_color: str = "zeros"
-    legacy_color_bug: bool = False
+    up_axis: str = "as_is"
+    num_points: int | None = None
     random_start: bool = False
+    drop_path_rate: float = 0.0
+    use_grad_checkpoint: bool = False
 
     @classmethod
     def from_mapping(cls, cfg: Mapping[str, Any]) -> Self:
-        """Read a yaml section (dict or DictConfig).
+        """Read a yaml section (dict or DictConfig); lists become tuples.
 
         Raises:
             ConfigError: for a key that does not exist, naming the nearest that does.
@@ -58,42 +54,73 @@ class PointBertConfig:
                 message = f"Unknown point encoder key {key!r}.{nearest(key, known)}"
                 where = f"point_encoder.{key}"
                 raise ConfigError(explain(message, where=where, expected=f"one of {known}"))
-        options = dict(cfg)
-        if "stem_dims" in options:
-            try:
-                options["stem_dims"] = tuple(options["stem_dims"])
-            except TypeError:
-                _refuse("stem_dims", options["stem_dims"], "a list of three widths")
-        return cls(**options)
+        return cls(**{str(key): _plain(value) for key, value in cfg.items()})
 
     def __post_init__(self) -> None:
-        for key in ("trans_dim", "depth", "num_heads", "group_size", "num_group", "encoder_dims"):
-            if not _is_size(getattr(self, key)):
-                _refuse(key, getattr(self, key), "a positive integer")
-        for key in ("use_grad_checkpoint", "legacy_color_bug", "random_start"):
-            if not isinstance(getattr(self, key), bool):
-                _refuse(key, getattr(self, key), "true or false")
-        if len(self.stem_dims) != 3 or not all(_is_size(width) for width in self.stem_dims):
-            _refuse("stem_dims", list(self.stem_dims), "three positive integers")
-        if self.trans_dim % self.num_heads:
-            _refuse("num_heads", self.num_heads, f"a divisor of trans_dim={self.trans_dim}")
+        self.require_flags("random_start", "use_grad_checkpoint")
+        self.require_choice("missing_color", COLOR_VALUES)
+        self.require_choice("up_axis", UP_AXES)
         if self.point_dims not in (3, 6):
-            _refuse("point_dims", self.point_dims, "3 (xyz) or 6 (xyz + rgb)")
-        rate = self.drop_path_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-            _refuse("drop_path_rate", rate, "a number in [0, 1)")
-        if self.missing_color not in COLOR_VALUES:
-            _refuse("missing_color", self.missing_color, f"one of {list(COLOR_VALUES)}")
-        if self.legacy_color_bug and self.point_dims != 6:
-            _refuse("legacy_color_bug", True, "point_dims: 6 beside it")
+            refuse("point_dims", self.point_dims, "3 (xyz) or 6 (xyz + rgb)")
+        if self.num_points is not None:
+            self.require_sizes("num_points")
+        self.require_rates("drop_path_rate")
+
+    def require_sizes(self, *keys: str) -> None:
+        """Refuse values that are not positive integers."""
+        for key in keys:
+            if not is_size(getattr(self, key)):
+                refuse(key, getattr(self, key), "a positive integer")
+
+    def require_size_lists(self, length: int | None, *keys: str) -> None:
+        """Refuse values that are not lists of positive integers (of this length, if given)."""
+        for key in keys:
+            value = getattr(self, key)
+            fits = isinstance(value, tuple) and (length is None or len(value) == length)
+            if not fits or not value or not all(is_size(item) for item in value):
+                many = "some" if length is None else {3: "three"}.get(length, length)
+                got = list(value) if isinstance(value, tuple) else value
+                refuse(key, got, f"a list of {many} positive integers")
+
+    def require_rates(self, *keys: str) -> None:
+        """Refuse values outside [0, 1)."""
+        for key in keys:
+            rate = getattr(self, key)
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+                refuse(key, rate, "a number in [0, 1)")
+
+    def require_flags(self, *keys: str) -> None:
+        """Refuse values other than true and false."""
+        for key in keys:
+            if not isinstance(getattr(self, key), bool):
+                refuse(key, getattr(self, key), "true or false")
+
+    def require_choice(self, key: str, choices: Iterable[str]) -> None:
+        """Refuse a value that is not one of `choices`."""
+        if getattr(self, key) not in tuple(choices):
+            refuse(key, getattr(self, key), f"one of {list(choices)}")
+
+    def require_heads(self, width: int, num_heads: int, of: str = "trans_dim") -> None:
+        """Refuse attention heads that do not divide the width."""
+        if width % num_heads:
+            refuse("num_heads", num_heads, f"a divisor of {of}={width}")
 
 
-def _is_size(value: object) -> bool:
+def is_size(value: object) -> bool:
     """Return whether value is a positive integer (and not a bool)."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _refuse(key: str, got: object, expected: str) -> None:
+def refuse(key: str, got: object, expected: str) -> NoReturn:
     """Raise the ConfigError of one key."""
     where = f"point_encoder.{key}"
     raise ConfigError(explain(f"{key} cannot be used.", where=where, got=got, expected=expected))
+
+
+def _plain(value: Any) -> Any:
+    """Turn lists (also OmegaConf's) into tuples, mappings into dicts."""
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return tuple(_plain(item) for item in value)
+    return value

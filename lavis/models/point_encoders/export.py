@@ -1,11 +1,17 @@
-"""Write a trained point encoder as a small safetensors file that `point_encoder_weights` reads.
+"""Write a point encoder as a small safetensors file that `point_encoder_weights` reads.
 
+    # the encoder of one of our runs
     python -m lavis.models.point_encoders.export \\
         --checkpoint output/bricks/encoder/checkpoint_last.pth --out
         weights/point_bert_bricks.safetensors
 
-Weights are stored as float16 (half the size; loading casts them to the encoder's own type),
-BatchNorm's counters as they are. Names are the published ones, without a prefix.
+    # a published file: checked against its release, without optimiser state and other towers
+    python -m lavis.models.point_encoders.export \\
+        --checkpoint model.pt --release openshape_vitg14 --out openshape_vitg14.safetensors
+
+Weights are stored as float16 unless --dtype says otherwise (half the size; loading casts them to
+the encoder's own type), BatchNorm's counters as they are. Names are the published ones, without a
+prefix.
 """
 
 from __future__ import annotations
@@ -13,16 +19,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
+from lavis.models.point_encoders.releases import RELEASES, load_released_encoder
 
 PREFIX = "point_encoder."
 
 
-def encoder_state(checkpoint: str | Path) -> dict[str, Tensor]:
-    """Take the encoder out of a run's checkpoint: float16, published names.
+def encoder_state(checkpoint: str | Path, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """Take the encoder out of a run's checkpoint: published names.
 
     Raises:
         CheckpointError: the checkpoint holds no encoder (it was frozen in that run).
@@ -38,7 +46,25 @@ def encoder_state(checkpoint: str | Path) -> dict[str, Tensor]:
                 expected="a run that trains the encoder, e.g. pretrain_encoder.yaml",
             )
         )
-    return {n: (t.half() if t.is_floating_point() else t).contiguous() for n, t in found.items()}
+    return cast_state(found, dtype)
+
+
+def released_state(
+    checkpoint: str | Path, release: str, dtype: torch.dtype = torch.float16
+) -> dict[str, Tensor]:
+    """Take the encoder out of a published file, checked key by key.
+
+    Raises:
+        ConfigError: unknown release.
+        CheckpointError: a file that does not fit it.
+    """
+    encoder, _ = load_released_encoder(release, checkpoint)
+    return cast_state(encoder.state_dict(), dtype)
+
+
+def cast_state(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Cast the floating-point tensors of a state dict and make all contiguous."""
+    return {n: (t.to(dtype) if t.is_floating_point() else t).contiguous() for n, t in state.items()}
 
 
 def main() -> None:
@@ -48,10 +74,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--release", choices=sorted(RELEASES), help="of a published file")
+    parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], default="float16")
     args = parser.parse_args()
-    state = encoder_state(args.checkpoint)
+    dtype = getattr(torch, args.dtype)
+    if args.release:
+        state = released_state(args.checkpoint, args.release, dtype)
+    else:
+        state = encoder_state(args.checkpoint, dtype)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, args.out, metadata={"format": "pt", "source": "pretrain_encoder.yaml"})
+    source = args.release or "pretrain_encoder.yaml"
+    save_file(state, args.out, metadata={"format": "pt", "source": source})
     size = sum(t.numel() * t.element_size() for t in state.values()) / 2**20
     print(f"{len(state)} tensors, {size:.1f} MiB -> {args.out}")
 

@@ -19,29 +19,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from lavis.models.point_encoders.folding import affine_norm_relu, affine_of
 
 # Groups encoded at a time in CPU inference: activations stay in the cache (1.15x) and memory small.
 _CPU_GROUPS = 64
-
-Affine = tuple[Tensor, Tensor]
-
-
-def _conv(layer: nn.Module) -> Affine:
-    """Return weight [out,in] and bias [out] of a 1x1 convolution."""
-    assert isinstance(layer, nn.Conv1d)
-    assert layer.bias is not None
-    return layer.weight.squeeze(-1), layer.bias
-
-
-def _fold(affine: Affine, norm: nn.Module) -> Affine:
-    """Fold a BatchNorm (or SyncBatchNorm) in eval mode into the affine map before it."""
-    assert isinstance(norm, _BatchNorm)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    weight, bias = affine
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # [out]
-    return weight * scale[:, None], (bias - norm.running_mean) * scale + norm.bias
 
 
 class MiniPointNet(nn.Module):
@@ -86,33 +68,18 @@ class MiniPointNet(nn.Module):
 
     def _encode(self, points: Tensor) -> Tensor:
         """Encode M groups [M,S,C] as [M,out]."""
-        hidden = self._normalised(points, _conv(self.first_conv[0]), self.first_conv[1])
-        weight_first, bias_first = _conv(self.first_conv[3])
+        hidden = affine_norm_relu(points, affine_of(self.first_conv[0]), self.first_conv[1])
+        weight_first, bias_first = affine_of(self.first_conv[3])
         # max(W h + b) = max(W h) + b: the bias is added per group.
         pooled = F.linear(hidden, weight_first).amax(dim=1) + bias_first  # [M,P]
 
-        weight_second, bias_second = _conv(self.second_conv[0])
+        weight_second, bias_second = affine_of(self.second_conv[0])
         weight_group, weight_point = weight_second.chunk(2, dim=1)  # [W,P] each: global, then local
         bias_group = F.linear(
             pooled, weight_group, bias_second + weight_point @ bias_first
         )  # [M,W]
         composed = (weight_point @ weight_first, bias_group)
-        wide = self._normalised(hidden, composed, self.second_conv[1])  # [M,S,W]
+        wide = affine_norm_relu(hidden, composed, self.second_conv[1])  # [M,S,W]
 
-        weight_out, bias_out = _conv(self.second_conv[3])
+        weight_out, bias_out = affine_of(self.second_conv[3])
         return F.linear(wide, weight_out).amax(dim=1) + bias_out  # [M,out]
-
-    @staticmethod
-    def _normalised(points: Tensor, affine: Affine, norm: nn.Module) -> Tensor:
-        """Apply affine map, BatchNorm and ReLU to points [M,S,in]; bias is [out] or [M,out]."""
-        weight, bias = affine
-        if not norm.training:
-            weight, bias = _fold((weight, bias), norm)
-        if bias.dim() == 1:
-            values = F.linear(points, weight, bias)  # [M,S,out]
-        else:
-            # The product is not needed by its own backward, so the sum may reuse its memory.
-            values = F.linear(points, weight).add_(bias[:, None, :])  # [M,S,out]
-        if norm.training:
-            values = norm(values.flatten(0, 1)).view_as(values)  # statistics over all M*S points
-        return values.relu_()

@@ -9,27 +9,60 @@ draws it at random even in eval, so its features change from call to call).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from lavis.models.point_encoders.base import (
+from lavis.models.point_encoders.base import PointEncoder, PointEncoderOutput
+from lavis.models.point_encoders.config import EncoderConfig, refuse
+from lavis.models.point_encoders.grouping import (
     GroupIndices,
-    PointEncoder,
-    PointEncoderOutput,
     PointGroups,
-    check_point_cloud,
+    collect_groups,
+    nearest_groups,
 )
-from lavis.models.point_encoders.config import COLOR_VALUES, PointBertConfig
 from lavis.models.point_encoders.mini_pointnet import MiniPointNet
 from lavis.models.point_encoders.registry import register_point_encoder
-from lavis.models.point_encoders.transformer import TransformerEncoder
-from lavis.models.point_ops import farthest_point_sample, gather_points, group_points, knn
+from lavis.models.point_encoders.transformer import TransformerEncoder, rising_rates
 
-_logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class PointBertConfig(EncoderConfig):
+    """Sizes and switches of Point-BERT; the defaults are the published ULIP-2 / PointBLIP encoder.
+
+    Attributes:
+        trans_dim: D, token width.
+        depth: transformer blocks.
+        num_heads: attention heads, a divisor of trans_dim.
+        group_size: S, points per group.
+        num_group: G, groups (= tokens) per cloud.
+        encoder_dims: width of a group vector out of the mini-PointNet.
+        stem_dims: hidden widths of the mini-PointNet.
+        legacy_color_bug: feed xyz in place of rgb, for weights of GPT4Point v1.0.
+    """
+
+    trans_dim: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    group_size: int = 32
+    num_group: int = 512
+    encoder_dims: int = 256
+    stem_dims: tuple[int, int, int] = (128, 256, 512)
+    drop_path_rate: float = 0.1
+    legacy_color_bug: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_sizes("trans_dim", "depth", "num_heads", "group_size", "num_group")
+        self.require_sizes("encoder_dims")
+        self.require_size_lists(3, "stem_dims")
+        self.require_flags("legacy_color_bug")
+        self.require_heads(self.trans_dim, self.num_heads)
+        if self.legacy_color_bug and self.point_dims != 6:
+            refuse("legacy_color_bug", True, "point_dims: 6 beside it")
 
 
 @register_point_encoder("point_bert", "ulip_point_bert")
@@ -40,14 +73,16 @@ class PointBert(PointEncoder):
     as in ULIP.
     """
 
+    config: PointBertConfig
+    # Point-BERT's own pre-training heads and classifier.
+    published_extras = ("cls_head.[0-9].*", "cls_head_finetune.*", "lm_head.*", "mask_token")
+
     def __init__(self, config: PointBertConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or PointBertConfig()
+        config = config or PointBertConfig()
+        super().__init__(config, min_points=max(config.num_group, config.group_size))
         self.embed_dim = width = config.trans_dim
         self.num_tokens = config.num_group
-        self.in_channels = config.point_dims
         self.global_dim = 2 * width
-        self._told_color_unused = False
 
         self.encoder = MiniPointNet(config.point_dims, config.stem_dims, config.encoder_dims)
         self.reduce_dim = nn.Linear(config.encoder_dims, width)
@@ -56,9 +91,8 @@ class PointBert(PointEncoder):
         self.pos_embed = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
         self.blocks = TransformerEncoder(
             width,
-            config.depth,
             config.num_heads,
-            config.drop_path_rate,
+            rising_rates(config.drop_path_rate, config.depth),
             config.use_grad_checkpoint,
         )
         self.norm = nn.LayerNorm(width)
@@ -108,7 +142,7 @@ class PointBert(PointEncoder):
 
         cls_token, point_tokens = tokens[:, 0], tokens[:, 1:]
         global_feature = torch.cat([cls_token, point_tokens.amax(dim=1)], dim=-1)  # [B,2D]
-        return PointEncoderOutput(point_tokens, center, global_feature, cls_token)
+        return PointEncoderOutput(point_tokens, self.cloud_axes(center), global_feature, cls_token)
 
     def group_indices(self, point_cloud: Tensor) -> GroupIndices:
         """Choose centres and their neighbours (coordinates only).
@@ -123,17 +157,7 @@ class PointBert(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        config = self.config
-        min_points = max(config.num_group, config.group_size)
-        why = f"num_group={config.num_group}, group_size={config.group_size}"
-        check_point_cloud(point_cloud, min_points, why)
-        xyz = point_cloud[..., :3].float()
-        start: int | Tensor = 0
-        if self.training and config.random_start:
-            start = torch.randint(xyz.shape[1], (xyz.shape[0],)).to(xyz.device)
-        center_index = farthest_point_sample(xyz, config.num_group, start)
-        center = gather_points(xyz, center_index)  # [B,G,3]
-        return GroupIndices(center_index, knn(center, xyz, config.group_size))
+        return self._indices(self.prepare(point_cloud)[..., :3])
 
     def group(self, point_cloud: Tensor, indices: GroupIndices | None = None) -> PointGroups:
         """Divide clouds into groups of neighbours around farthest-point centres.
@@ -143,29 +167,23 @@ class PointBert(PointEncoder):
             indices: cached result of `group_indices` for these clouds.
 
         Returns:
-            neighborhood float32 [B,G,S,C] and center float32 [B,G,3].
+            neighborhood float32 [B,G,S,C] and center float32 [B,G,3], in the weights' axes.
 
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        center_index, neighbor_index = indices or self.group_indices(point_cloud)
-        points = self._with_channels(point_cloud.float())  # [B,N,C]
-        center = gather_points(points[..., :3], center_index)
-        return PointGroups(group_points(points, neighbor_index, center), center)
+        points = self.prepare(point_cloud)  # [B,N,C]
+        return collect_groups(points, indices or self._indices(points[..., :3]))
 
-    def _with_channels(self, points: Tensor) -> Tensor:
+    def _indices(self, xyz: Tensor) -> GroupIndices:
+        """Group prepared coordinates [B,N,3]."""
+        start = self.first_center(xyz)
+        return nearest_groups(xyz, self.config.num_group, self.config.group_size, start)
+
+    def channels(self, points: Tensor) -> Tensor:
         """Give points [B,N,3|6] the channels that the network reads."""
-        xyz = points[..., :3]
-        if self.in_channels == 3:
-            if points.shape[-1] > 3 and not self._told_color_unused:
-                self._told_color_unused = True
-                _logger.warning("point_dims is 3: the colour of the clouds is not used.")
-            return xyz
-        if points.shape[-1] == 3:
-            color = torch.full_like(xyz, COLOR_VALUES[self.config.missing_color])
-            return torch.cat([xyz, color], dim=-1)
-        if self.config.legacy_color_bug:
+        if self.config.legacy_color_bug and points.shape[-1] == 6:
             # GPT4Point v1.0 cut the cloud to xyz before reading the "last three" channels, so its
             # weights have learnt absolute coordinates in the place of colour.
-            return torch.cat([xyz, xyz], dim=-1)
-        return points
+            return torch.cat([points[..., :3], points[..., :3]], dim=-1)
+        return super().channels(points)

@@ -1,6 +1,8 @@
-"""The plain pre-norm transformer of Point-BERT, with the parameter names of its checkpoints."""
+"""The plain pre-norm transformer of Point-BERT and I2P-MAE, with their parameter names."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,12 +39,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Attend among tokens [B,T,D]."""
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend among tokens [B,T,D], where mask [B,1,T,T] (bool) is true if given."""
         batch_size, length, dim = tokens.shape
         qkv = self.qkv(tokens).view(batch_size, length, 3, self.num_heads, -1)  # [B,T,3,H,D/H]
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [B,H,T,D/H] each
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.proj(mixed.transpose(1, 2).reshape(batch_size, length, dim))
 
 
@@ -70,10 +72,21 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Transform tokens [B,T,D]."""
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Transform tokens [B,T,D]; mask as in `Attention`."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), mask))
         return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+
+def rising_rates(last: float, depth: int) -> list[float]:
+    """Return stochastic-depth rates that rise linearly from 0 in the first block to `last`."""
+    # On the CPU even when the encoder is laid out on the meta device.
+    return torch.linspace(0, last, depth, device="cpu").tolist()
+
+
+def run_block(block: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
+    """Call a block; with `recompute` its activations are recomputed in the backward pass."""
+    return checkpoint(block, *inputs, use_reentrant=False) if recompute else block(*inputs)
 
 
 class TransformerEncoder(nn.Module):
@@ -81,31 +94,26 @@ class TransformerEncoder(nn.Module):
 
     Args:
         dim: token width.
-        depth: number of blocks.
         num_heads: attention heads, a divisor of `dim`.
-        drop_path_rate: stochastic depth of the last block; it rises linearly from 0.
+        drop_path_rates: stochastic depth of every block; their number is the depth.
         use_grad_checkpoint: recompute blocks in the backward pass to save memory.
     """
 
     def __init__(
         self,
         dim: int,
-        depth: int,
         num_heads: int,
-        drop_path_rate: float = 0.0,
+        drop_path_rates: Sequence[float],
         use_grad_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        rates = torch.linspace(0, drop_path_rate, depth).tolist()
-        self.blocks = nn.ModuleList(Block(dim, num_heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(dim, num_heads, rate) for rate in drop_path_rates)
         self.use_grad_checkpoint = use_grad_checkpoint
 
-    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """Transform tokens [B,T,D] with position [B,T,D] added before every block."""
+    def forward(self, tokens: Tensor, position: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Transform tokens [B,T,D]: position [B,T,D] is added before every block, attention is
+        limited to the true entries of mask [B,1,T,T] if given."""
+        recompute = self.use_grad_checkpoint and self.training
         for block in self.blocks:
-            placed = tokens + position
-            if self.use_grad_checkpoint and self.training:
-                tokens = checkpoint(block, placed, use_reentrant=False)
-            else:
-                tokens = block(placed)
+            tokens = run_block(block, tokens + position, mask, recompute=recompute)
         return tokens
