@@ -1,34 +1,34 @@
 """Point operators: ours and the usual way side by side, indices compared in the same run.
 
-    python -m benchmarks.point_ops                     # about a minute on a quiet core
+    python -m benchmarks.point_ops                     # one and two threads; about a minute
     python -m benchmarks.point_ops --threads 1 --repeats 1 --out /tmp/point_ops.json
 
 The usual way is what public point-language repositories run on a CPU: a torch loop for
 farthest-point sampling, and neighbours by the expansion |a|²+|b|²-2ab and topk. Both start at
-point 0 and run in turns. On a machine with CUDA the torch loop and our GPU back end are added.
+point 0. On a machine with CUDA the torch loop and our GPU back end are added.
 
-Speed-ups compare the best wall time of both; `cpu` compares processor time, which a busy machine
-distorts less. The headline is the smaller of the two with one thread.
+A speed-up is the median over the repetitions of the usual way's time by ours beside it (the median
+of five runs), in wall time and in processor time, which a busy machine distorts less. The headline
+is the smaller of the two with one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
-import subprocess
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.machine import describe_machine, result_header
+from lavis.evaluation.provenance import write_json_atomic
 from lavis.models.point_ops import farthest_point_sample, gather_points, knn, resolve_backend
 
 OUT = Path(__file__).parent / "results" / "point_ops.json"
@@ -38,6 +38,7 @@ CASES = {  # name: B, N, S
     "fps_2048_128": (32, 2048, 128),
 }
 NEIGHBORS = 32
+OUR_RUNS = 5  # a run of ours is short: one interruption would decide a single one
 BYTES_PER_POINT = 20  # a sampling step reads x, y, z and the distance and writes the distance
 
 
@@ -76,25 +77,55 @@ def usual_knn(query: Tensor, xyz: Tensor, k: int) -> Tensor:
     return distance.topk(k, dim=-1, largest=False, sorted=False).indices
 
 
-def wrong_groups(found: Tensor, query: Tensor, xyz: Tensor) -> int:
-    """Count the groups [B,S,k] whose set of neighbours is not that of float64 distances."""
-    wrong = 0
-    for indices, centers, cloud in zip(found, query.double(), xyz.double()):
+def true_neighbors(query: Tensor, xyz: Tensor, k: int) -> Tensor:
+    """Return the sorted indices Long [B,S,k] of the neighbours by float64 distances."""
+    found = []
+    for centers, cloud in zip(query.double(), xyz.double()):
         distance = torch.cdist(centers, cloud, compute_mode="donot_use_mm_for_euclid_dist")
-        truth = distance.topk(indices.shape[-1], largest=False).indices
-        wrong += int((indices.sort(-1).values != truth.sort(-1).values).any(-1).sum())
-    return wrong
+        found.append(distance.topk(k, largest=False).indices.sort(-1).values)
+    return torch.stack(found)
 
 
-def clock(run: Callable[[], Tensor], best: dict[str, float]) -> Tensor:
-    """Run once; keep the best wall and processor seconds in `best`."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = run()
-    if result.is_cuda:
-        torch.cuda.synchronize()
-    best["wall"] = min(best.get("wall", float("inf")), time.perf_counter() - wall)
-    best["cpu"] = min(best.get("cpu", float("inf")), time.process_time() - cpu)
-    return result
+def wrong_groups(found: Tensor, truth: Tensor) -> int:
+    """Count the groups of found [B,S,k] that are another set than the sorted truth [B,S,k]."""
+    return int((found.sort(-1).values != truth).any(-1).sum())
+
+
+def clock(run: Callable[[], Tensor], runs: int = 1) -> tuple[dict[str, float], Tensor]:
+    """Run several times; return the median wall and processor seconds, and the last result."""
+    walls, cpus = [], []
+    for _ in range(runs):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = run()
+        if result.is_cuda:
+            torch.cuda.synchronize()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return {"wall": median(walls), "cpu": median(cpus)}, result
+
+
+Times = dict[str, dict[str, float]]  # operator: seconds by kind of time, of one repetition
+
+
+def speedups(name: str, times: list[Times], parts: Sequence[str]) -> dict[str, float]:
+    """Return the median ratios of the usual way to ours for the sum of `parts`, by kind of time."""
+    figures = {}
+    for kind in ("wall", "cpu"):
+        ratios = [
+            sum(once[f"usual_{part}"][kind] for part in parts)
+            / sum(once[part][kind] for part in parts)
+            for once in times
+        ]
+        figures[f"{name}_speedup_{kind}"] = round(median(ratios), 1)
+    return figures
+
+
+def typical(times: list[Times]) -> Times:
+    """Return the median seconds of every operator."""
+    return {
+        key: {kind: round(median(once[key][kind] for once in times), 6) for kind in times[0][key]}
+        for key in times[0]
+    }
 
 
 def measure_case(name: str, threads: int, repeats: int) -> dict[str, Any]:
@@ -102,36 +133,37 @@ def measure_case(name: str, threads: int, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     batch_size, num_points, num_samples = CASES[name]
     xyz = make_clouds(batch_size, num_points)
-    best: dict[str, dict[str, float]] = {
-        key: {} for key in ("usual_fps", "fps", "usual_knn", "knn")
-    }
+    times: list[Times] = []
     for _ in range(repeats):
-        usual = clock(lambda: usual_fps(xyz, num_samples), best["usual_fps"])
-        picked = clock(lambda: farthest_point_sample(xyz, num_samples), best["fps"])
+        now: Times = {}
+        now["usual_fps"], usual = clock(lambda: usual_fps(xyz, num_samples))
+        now["fps"], picked = clock(lambda: farthest_point_sample(xyz, num_samples), OUR_RUNS)
         center = gather_points(xyz, picked)
-        usual_near = clock(lambda c=center: usual_knn(c, xyz, NEIGHBORS), best["usual_knn"])
-        near = clock(lambda c=center: knn(c, xyz, NEIGHBORS), best["knn"])
+        now["usual_knn"], usual_near = clock(lambda c=center: usual_knn(c, xyz, NEIGHBORS))
+        now["knn"], near = clock(lambda c=center: knn(c, xyz, NEIGHBORS), OUR_RUNS)
+        times.append(now)
     reference = farthest_point_sample(xyz[:2], num_samples, backend="torch")
     reference_near = knn(center[:2], xyz[:2], NEIGHBORS, backend="torch")
-    row: dict[str, Any] = {"case": name, "threads": threads, "shape": [batch_size, num_points]}
-    row |= {"num_samples": num_samples, "k": NEIGHBORS, "device": "cpu"}
-    row["seconds"] = {
-        key: {c: round(s, 5) for c, s in value.items()} for key, value in best.items()
+    truth = true_neighbors(center, xyz, NEIGHBORS)
+    return {
+        "case": name,
+        "device": "cpu",
+        "threads": threads,
+        "shape": [batch_size, num_points, num_samples, NEIGHBORS],
+        "repeats": repeats,
+        **speedups("fps", times, ["fps"]),
+        **speedups("knn", times, ["knn"]),
+        **speedups("fps_knn", times, ["fps", "knn"]),
+        "seconds": typical(times),
+        "groups": batch_size * num_samples,
+        "usual_wrong_groups": wrong_groups(usual_near, truth),
+        "differing": {
+            "fps_usual": int((usual != picked).sum()),
+            "fps_torch_backend": int((reference != picked[:2]).sum()),
+            "knn_torch_backend": int((reference_near != near[:2]).sum()),
+            "knn_groups_float64": wrong_groups(near, truth),
+        },
     }
-    for kind in ("wall", "cpu"):
-        ours, slow = best["fps"][kind], best["usual_fps"][kind]
-        row[f"fps_speedup_{kind}"] = round(slow / ours, 1)
-        total = ours + best["knn"][kind]
-        row[f"fps_knn_speedup_{kind}"] = round((slow + best["usual_knn"][kind]) / total, 1)
-    row["groups"] = batch_size * num_samples
-    row["differing"] = {
-        "fps_usual": int((usual != picked).sum()),
-        "fps_torch_backend": int((reference != picked[:2]).sum()),
-        "knn_torch_backend": int((reference_near != near[:2]).sum()),
-        "knn_groups_float64": wrong_groups(near, center, xyz),
-    }
-    row["usual_wrong_groups"] = wrong_groups(usual_near, center, xyz)
-    return row
 
 
 def measure_gpu(name: str, repeats: int) -> dict[str, Any]:
@@ -139,19 +171,21 @@ def measure_gpu(name: str, repeats: int) -> dict[str, Any]:
     batch_size, num_points, num_samples = CASES[name]
     xyz = make_clouds(batch_size, num_points, "cuda")
     farthest_point_sample(xyz, 2)
-    best: dict[str, dict[str, float]] = {"usual_fps": {}, "fps": {}}
+    times: list[Times] = []
     for _ in range(repeats):
-        usual = clock(lambda: usual_fps(xyz, num_samples), best["usual_fps"])
-        picked = clock(lambda: farthest_point_sample(xyz, num_samples), best["fps"])
-    seconds = best["fps"]["wall"]
+        now: Times = {}
+        now["usual_fps"], usual = clock(lambda: usual_fps(xyz, num_samples))
+        now["fps"], picked = clock(lambda: farthest_point_sample(xyz, num_samples), OUR_RUNS)
+        times.append(now)
     touched = batch_size * num_points * num_samples * BYTES_PER_POINT
+    seconds = typical(times)
     return {
         "case": name,
         "device": torch.cuda.get_device_name(),
         "backend": resolve_backend("auto", xyz.device),
-        "seconds": best,
-        "fps_speedup_wall": round(best["usual_fps"]["wall"] / seconds, 1),
-        "gigabytes_per_second": round(touched / seconds / 1e9, 1),
+        **speedups("fps", times, ["fps"]),
+        "seconds": seconds,
+        "gigabytes_per_second": round(touched / seconds["fps"]["wall"] / 1e9, 1),
         "differing": {"fps_usual": int((usual != picked).sum())},
     }
 
@@ -171,25 +205,6 @@ def warm_up() -> float:
     xyz = make_clouds(2, 300)
     knn(gather_points(xyz, farthest_point_sample(xyz, 9)), xyz, 9)
     return round(time.perf_counter() - start, 2)
-
-
-def machine(threads: list[int]) -> dict[str, Any]:
-    """Describe the machine and how busy it was."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = lines[0].split(":")[1].strip() if lines else model
-    ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "ram": f"{ram:.0f} GB",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load_average": [round(value, 1) for value in os.getloadavg()],
-        "note": "shared machine: other processes ran at the same time",
-    }
 
 
 def headline(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -213,7 +228,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    load = machine(options.threads)
     warm_up_seconds = warm_up()
     rows = [measure_memory()]
     cases = [(name, threads) for threads in options.threads for name in CASES]
@@ -227,19 +241,15 @@ def main() -> None:
         for row in rows
         for check, count in row.get("differing", {}).items()
     }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     result = {
-        "name": "point_ops",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "machine": load,
+        **result_header("point_ops"),
+        "machine": describe_machine() | {"threads": options.threads},
         "warm_up_seconds": warm_up_seconds,
         "headline": headline(rows),
         "rows": rows,
         "equality": equality,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_json_atomic(options.out, result)
     print(json.dumps(result["headline"]))
     if any(equality.values()):
         raise SystemExit(f"results differ: {equality}")

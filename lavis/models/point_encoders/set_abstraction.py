@@ -11,9 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lavis.models.point_encoders.balls import ball_query, interpolate
 from lavis.models.point_encoders.folding import shared_mlp
-from lavis.models.point_ops import farthest_point_sample, gather_points
+from lavis.models.point_ops import (
+    ball_query,
+    farthest_point_sample,
+    gather_points,
+    three_interpolate,
+    three_nearest,
+)
 
 
 def _convolutions(channels: int, widths: Sequence[int], dims: int = 2) -> tuple[nn.ModuleList, ...]:
@@ -122,6 +127,6 @@ class FeaturePropagation(nn.Module):
         self, fine: Tensor, coarse: Tensor, skip: Tensor | None, features: Tensor
     ) -> Tensor:
         """Propagate features [B,G,D] at coarse [B,G,3] to fine [B,N,3] with skip [B,N,E]."""
-        carried = interpolate(fine, coarse, features)  # [B,N,D]
+        carried = three_interpolate(features, *three_nearest(fine, coarse))  # [B,N,D]
         mixed = carried if skip is None else torch.cat([skip, carried], dim=-1)
         return shared_mlp(mixed, self.mlp_convs, self.mlp_bns)

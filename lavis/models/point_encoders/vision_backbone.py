@@ -1,9 +1,8 @@
 """Any plain vision transformer of the transformers library as a trunk for tokens of groups.
 
 The image half (patch embedding, positions, pooler) is left out; the layers and the final norm
-stay. Seen to work: vit, deit, dinov2, clip_vision_model, siglip_vision_model, beit-like models
-whose layers take hidden states alone. Refused with a reason: hierarchical or windowed models
-(swin, convnext), and layers that need image positions.
+stay. Tested: vit, deit, beit, dinov2, clip_vision_model, siglip_vision_model. Refused with a
+reason: hierarchical models (swin, convnext), layers that need image positions (dinov3_vit).
 """
 
 from __future__ import annotations
@@ -72,7 +71,11 @@ class VisionTrunk(nn.Module):
 
     @torch.no_grad()
     def _probe(self, backbone: str | Mapping[str, Any]) -> None:
-        """Run three tokens, so that an unfit model is refused before training."""
+        """Run three tokens, so that an unfit model is refused before training.
+
+        In eval, or the random numbers of drop path would change the weights drawn after it.
+        """
+        self.eval()
         weight = next(self.layers.parameters())
         tokens = torch.zeros(1, 3, self.width, dtype=weight.dtype, device=weight.device)
         try:
@@ -81,6 +84,7 @@ class VisionTrunk(nn.Module):
             raise ConfigError(_unfit(backbone, f"{type(error).__name__}: {error}")) from error
         if not fits:
             raise ConfigError(_unfit(backbone, "layers that change the shape of tokens"))
+        self.train()
 
 
 def _vision_model(backbone: str | Mapping[str, Any]) -> nn.Module:
@@ -116,6 +120,6 @@ def _unfit(backbone: object, got: str) -> str:
         f"The vision backbone {backbone!r} cannot run on groups of points.",
         where=_WHERE,
         got=got.splitlines()[0],
-        expected="a plain vision transformer (vit, deit, dinov2, clip or siglip vision tower) or "
+        expected="a plain vision transformer (vit, deit, beit, dinov2, clip or siglip tower) or "
         "one of Uni3D's eva02_tiny, eva02_small, eva02_base, eva02_large, eva_giant",
     )

@@ -1,4 +1,4 @@
-"""Numba kernels over one cloud: exact, and compiled to vector instructions.
+"""Numba kernels over a range of clouds: exact, and compiled to vector instructions.
 
 Points are sorted along a Morton curve into buckets of 32 neighbours, each with its bounding box.
 The distance from a query to a box bounds the distance to every point inside from below, so a
@@ -16,14 +16,17 @@ only. Arrays are C-contiguous.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
 _WIDTH = 32  # points per bucket: two AVX-512 vectors; 16 and 64 were slower
-_CELLS = 63  # Morton cells per axis, 6 bits; three of them fill two 9-bit sorting passes
-_DIGIT_BITS = 9
+_DIGIT_BITS = 9  # of a sorting pass: one makes 8 Morton cells per axis, two make 64
+_DIGITS = 1 << _DIGIT_BITS
+_ONE_PASS = 4096  # points up to which 8 cells per axis tell enough apart
 _INFINITY = np.int32(0x7F800000)  # bits of float32 infinity
 _NOWHERE = np.int32(0x7FFFFFFF)  # index of the padding in the last bucket; above every point's
 
@@ -77,42 +80,101 @@ def _spread(cell):
 
 
 @_jit
-def _sort_pass(code, shift, source, target):
-    """Move source [N] to target [N] in order of 9 bits of the codes; stable."""
-    digits = 1 << _DIGIT_BITS
-    slot = np.zeros(digits, np.int32)
-    for i in range(source.shape[0]):
-        slot[(code[i] >> shift) & (digits - 1)] += 1
+def _first_slots(code, shift):
+    """Return where each value of 9 bits of the codes [N] begins in their order, int32 [512]."""
+    slot = np.zeros(_DIGITS, np.int32)
+    for i in range(code.shape[0]):
+        slot[(code[i] >> shift) & (_DIGITS - 1)] += 1
     total = 0
-    for digit in range(digits):
+    for digit in range(_DIGITS):
         count = slot[digit]
         slot[digit] = total
         total += count
-    for i in source:
-        digit = (code[i] >> shift) & (digits - 1)
-        target[slot[digit]] = i
+    return slot
+
+
+@_jit
+def _order_by_low_digit(code, order):
+    """Write to order [N] the indices in the order of the codes' lowest 9 bits."""
+    slot = _first_slots(code, 0)
+    for i in range(code.shape[0]):
+        digit = code[i] & (_DIGITS - 1)
+        order[slot[digit]] = i
         slot[digit] += 1
 
 
 @_jit
-def _axes(xyz):
-    """Return xyz [N,3] as [3,N]: one row per coordinate fills vectors without shuffling."""
-    axes = np.empty((3, xyz.shape[0]), np.float32)
-    for i in range(xyz.shape[0]):
-        axes[0, i] = xyz[i, 0]
-        axes[1, i] = xyz[i, 1]
-        axes[2, i] = xyz[i, 2]
-    return axes
+def _fill_buckets(x, y, z, code, shift, order, points, index):
+    """Write points to their buckets, sorted by 9 bits of their codes.
+
+    Points of equal bits stay in the order of `order` [N].
+    """
+    slot = _first_slots(code, shift)
+    for i in order:
+        digit = (code[i] >> shift) & (_DIGITS - 1)
+        place = np.uint32(slot[digit])
+        slot[digit] += 1
+        bucket, lane = place // np.uint32(_WIDTH), place % np.uint32(_WIDTH)
+        points[bucket, 0, lane] = x[i]
+        points[bucket, 1, lane] = y[i]
+        points[bucket, 2, lane] = z[i]
+        index[bucket, lane] = i
+
+
+class _Memory(NamedTuple):
+    """Arrays for one cloud of up to N points, used again for the next: fresh ones cost page faults.
+
+    axes [3,N]; code, order int32 [N]; and what `_fill_memory` makes: points [K,3,W], index int32
+    [K,W], and the corners low [3,K] and high [3,K] of the buckets' boxes.
+    """
+
+    axes: np.ndarray
+    code: np.ndarray
+    order: np.ndarray
+    points: np.ndarray
+    index: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 @_jit
-def _morton_codes(x, y, z, code):
-    """Write the Morton codes of points inside their bounding cube to code [N]."""
+def _num_buckets(num_points):
+    """Return K."""
+    return (num_points + _WIDTH - 1) // _WIDTH
+
+
+@_jit
+def _allocate(num_points):
+    """Return memory for clouds of up to `num_points`."""
+    num_buckets = _num_buckets(num_points)
+    return _Memory(
+        np.empty((3, num_points), np.float32),
+        np.empty(num_points, np.int32),
+        np.empty(num_points, np.int32),
+        np.empty((num_buckets, 3, _WIDTH), np.float32),
+        np.empty((num_buckets, _WIDTH), np.int32),
+        np.empty((3, num_buckets), np.float32),
+        np.empty((3, num_buckets), np.float32),
+    )
+
+
+@_jit
+def _split_axes(xyz, x, y, z):
+    """Write xyz [N,3] to x, y, z [N]: a row per coordinate fills vectors without shuffling."""
+    for i in range(xyz.shape[0]):
+        x[i] = xyz[i, 0]
+        y[i] = xyz[i, 1]
+        z[i] = xyz[i, 2]
+
+
+@_jit
+def _morton_codes(x, y, z, cells, code):
+    """Write to code [N] the Morton codes of points in a grid of `cells` per axis round them all."""
     low_x, high_x = _extent(x)
     low_y, high_y = _extent(y)
     low_z, high_z = _extent(z)
     extent = max(high_x - low_x, high_y - low_y, high_z - low_z)
-    scale = np.float32(_CELLS) / extent if extent > 0 else np.float32(0)
+    scale = np.float32(cells - 1) / extent if extent > 0 else np.float32(0)
     if not (extent < np.inf and scale < np.inf):  # beyond float32: any order is correct
         code[:] = 0
         return
@@ -124,63 +186,62 @@ def _morton_codes(x, y, z, code):
 
 
 @_jit
-def _morton_order(axes):
-    """Return the points' indices [N] along a Morton curve through their bounding cube."""
-    num_points = axes.shape[1]
-    code = np.empty(num_points, np.int32)
-    _morton_codes(axes[0], axes[1], axes[2], code)
-    order = np.arange(num_points).astype(np.int32)
-    half_sorted = np.empty(num_points, np.int32)
-    _sort_pass(code, 0, order, half_sorted)
-    _sort_pass(code, _DIGIT_BITS, half_sorted, order)
-    return order
-
-
-@_jit
-def _buckets(axes):
-    """Sort a cloud into K buckets of W points.
-
-    Returns:
-        points [K,3,W], index int32 [K,W], low [3,K] and high [3,K] corners of the boxes. The last
-        bucket is padded with infinitely far points of index `_NOWHERE`.
-    """
-    order = _morton_order(axes)
-    num_points = axes.shape[1]
-    num_buckets = (num_points + _WIDTH - 1) // _WIDTH
-    points = np.full((num_buckets, 3, _WIDTH), np.float32(np.inf), np.float32)
-    index = np.full((num_buckets, _WIDTH), _NOWHERE, np.int32)
-    low = np.empty((3, num_buckets), np.float32)
-    high = np.empty((3, num_buckets), np.float32)
-    for bucket in range(num_buckets):
-        first = bucket * _WIDTH
-        filled = min(_WIDTH, num_points - first)
-        for j in range(filled):
-            index[bucket, j] = order[first + j]
+def _boxes(points, low, high):
+    """Write to low [3,K] and high [3,K] the corners of the boxes of full buckets [K,3,W]."""
+    for bucket in range(points.shape[0]):
         for axis in range(3):
-            for j in range(filled):
-                points[bucket, axis, j] = axes[axis, order[first + j]]
-            low[axis, bucket], high[axis, bucket] = _extent(points[bucket, axis, :filled])
-    return points, index, low, high
+            values = points[bucket, axis]
+            least, most = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
+            for j in range(_WIDTH):
+                place = _ordered(_bits(values[j]))
+                least = min(least, place)
+                most = max(most, place)
+            low[axis, bucket] = _float(_ordered(least))
+            high[axis, bucket] = _float(_ordered(most))
 
 
 @_jit
-def _box_bounds(low_x, low_y, low_z, high_x, high_y, high_z, x, y, z, bound):
-    """Write to bound [K] the bits of the squared distance from (x, y, z) to every box."""
+def _fill_memory(xyz, memory):
+    """Sort xyz [N,3] along a Morton curve into K buckets of W points; return K.
+
+    The last bucket is padded with infinitely far points of index `_NOWHERE`.
+    """
+    num_points = xyz.shape[0]
+    x, y, z = memory.axes[0, :num_points], memory.axes[1, :num_points], memory.axes[2, :num_points]
+    code, order = memory.code[:num_points], memory.order[:num_points]
+    _split_axes(xyz, x, y, z)
+    if num_points <= _ONE_PASS:
+        shift = 0
+        _morton_codes(x, y, z, 1 << (_DIGIT_BITS // 3), code)
+        for i in range(num_points):
+            order[i] = i
+    else:
+        shift = _DIGIT_BITS
+        _morton_codes(x, y, z, 1 << (2 * _DIGIT_BITS // 3), code)
+        _order_by_low_digit(code, order)
+    num_buckets = _num_buckets(num_points)
+    points, index = memory.points[:num_buckets], memory.index[:num_buckets]
+    _fill_buckets(x, y, z, code, shift, order, points, index)
+    filled = num_points - (num_buckets - 1) * _WIDTH
+    for axis in range(3):  # a copy of a point leaves the last box as it is
+        points[num_buckets - 1, axis, filled:] = points[num_buckets - 1, axis, 0]
+    _boxes(points, memory.low, memory.high)
+    points[num_buckets - 1, :, filled:] = np.float32(np.inf)
+    index[num_buckets - 1, filled:] = _NOWHERE
+    return num_buckets
+
+
+@_jit
+def _box_bounds(low, high, x, y, z, bound):
+    """Write to bound [K] the bits of the squared distance from (x, y, z) to the first K boxes."""
+    low_x, low_y, low_z = low[0], low[1], low[2]
+    high_x, high_y, high_z = high[0], high[1], high[2]
     zero = np.float32(0)
     for i in range(bound.shape[0]):
         dx = max(max(low_x[i] - x, x - high_x[i]), zero)
         dy = max(max(low_y[i] - y, y - high_y[i]), zero)
         dz = max(max(low_z[i] - z, z - high_z[i]), zero)
         bound[i] = _bits(dx * dx + dy * dy + dz * dz)
-
-
-@_jit
-def _maximum(bits):
-    """Return the largest of bits [K]."""
-    largest = np.int32(-1)
-    for i in range(bits.shape[0]):
-        largest = max(largest, bits[i])
-    return largest
 
 
 @_jit
@@ -216,47 +277,72 @@ def _first_in_bucket(largest, nearest, index):
 
 
 @_jit
-def _first_farthest(farthest, largest, nearest, index):
-    """Return the lowest point index at distance `largest`; farthest [K] are bucket maxima."""
-    last, ties = np.int32(0), np.int32(0)
-    for bucket in range(farthest.shape[0]):  # without a branch; nearly always one bucket
-        ties += np.int32(farthest[bucket] == largest)
-        last = np.int32(bucket) if farthest[bucket] == largest else last
-    found = _first_in_bucket(largest, nearest[last], index[last])
-    if ties > 1:
-        for bucket in range(last):
-            if farthest[bucket] == largest:
-                found = min(found, _first_in_bucket(largest, nearest[bucket], index[bucket]))
-    return found
+def _farthest_bucket(farthest):
+    """Return the largest of farthest [K], the first bucket that holds it, and how many do.
+
+    A key is the value above the bucket's place from the end; one comparison orders by both.
+    """
+    num_buckets = farthest.shape[0]
+    best = np.int64(-1)
+    for bucket in range(num_buckets):
+        best = max(best, (np.int64(farthest[bucket]) << 32) | np.int64(num_buckets - bucket))
+    largest, holders = np.int32(best >> 32), np.int32(0)
+    for bucket in range(num_buckets):
+        holders += np.int32(farthest[bucket] == largest)
+    return largest, num_buckets - (best & 0xFFFFFFFF), holders
 
 
 @_jit
-def sample_farthest(xyz, start, picked):
-    """Fill picked int64 [S] by farthest-point sampling of xyz [N,3] from point `start`."""
-    axes = _axes(xyz)
-    points, index, low, high = _buckets(axes)
-    num_buckets = index.shape[0]
-    nearest = np.full(index.shape, _INFINITY, np.int32)
-    for j in range(_WIDTH):  # padding is nearer than every point, so that it is never picked
-        if index[num_buckets - 1, j] == _NOWHERE:
-            nearest[num_buckets - 1, j] = -1
-    farthest = np.full(num_buckets, _INFINITY, np.int32)
-    bound = np.empty(num_buckets, np.int32)
-    listed = np.empty(num_buckets + 1, np.int64)
+def _sample_one(memory, num_buckets, start, nearest, farthest, bound, listed, picked):
+    """Fill picked int64 [S] by farthest-point sampling of the buckets from point `start`.
+
+    nearest int32 [K,W], the distances to all picks, begins infinite and negative in the padding.
+    """
+    x, y, z = memory.axes[0], memory.axes[1], memory.axes[2]
+    points, index = memory.points, memory.index
     pick = start
     for step in range(picked.shape[0]):
         picked[step] = pick
-        x, y, z = axes[0, pick], axes[1, pick], axes[2, pick]
-        _box_bounds(low[0], low[1], low[2], high[0], high[1], high[2], x, y, z, bound)
+        px, py, pz = x[pick], y[pick], z[pick]
+        _box_bounds(memory.low, memory.high, px, py, pz, bound)
         for i in range(_list_below(bound, farthest, listed)):
             bucket = listed[i]
             cell = points[bucket]
-            farthest[bucket] = _lower(cell[0], cell[1], cell[2], x, y, z, nearest[bucket])
-        largest = _maximum(farthest)
+            farthest[bucket] = _lower(cell[0], cell[1], cell[2], px, py, pz, nearest[bucket])
+        largest, bucket, holders = _farthest_bucket(farthest)
         if largest == 0:  # every point coincides with a pick; the lowest index is point 0
             picked[step + 1 :] = 0
-            break
-        pick = _first_farthest(farthest, largest, nearest, index)
+            return
+        pick = _first_in_bucket(largest, nearest[bucket], index[bucket])
+        if holders > 1:
+            for other in range(bucket + 1, num_buckets):
+                if farthest[other] == largest:
+                    pick = min(pick, _first_in_bucket(largest, nearest[other], index[other]))
+
+
+@_jit
+def sample_farthest(xyz, lengths, start, picked, first, last):
+    """Fill rows first … last-1 of picked int64 [B,S] by farthest-point sampling.
+
+    Args:
+        xyz: [B,N,3], of which the first lengths[b] points count.
+        lengths, start: int64 [B]; `start` is every cloud's first pick.
+    """
+    memory = _allocate(xyz.shape[1])
+    nearest = np.empty(memory.index.shape, np.int32)
+    farthest = np.empty(nearest.shape[0], np.int32)
+    bound = np.empty(nearest.shape[0], np.int32)
+    listed = np.empty(nearest.shape[0] + 1, np.int64)
+    for row in range(first, last):
+        count = _fill_memory(xyz[row, : lengths[row]], memory)
+        nearest[:count] = _INFINITY
+        farthest[:count] = _INFINITY
+        for j in range(_WIDTH):  # padding is nearer than every point, so that it is never picked
+            if memory.index[count - 1, j] == _NOWHERE:
+                nearest[count - 1, j] = -1
+        _sample_one(
+            memory, count, start[row], nearest, farthest[:count], bound[:count], listed, picked[row]
+        )
 
 
 @_jit
@@ -330,32 +416,24 @@ def _write_sorted(kept, neighbors):
 
 
 @_jit
-def find_nearest(xyz, queries, neighbors):
-    """Fill neighbors int64 [S,k] with the points of xyz [N,3] nearest to queries [S,3].
+def _search_one(memory, num_buckets, queries, bound, listed, distance, keys, kept, neighbors):
+    """Fill neighbors int64 [S,k] with the points in the buckets nearest to queries [S,3].
 
     A key is the distance's bits above the point's index: one comparison orders by both. The k-th
     key in the few nearest buckets limits the search in all others.
     """
-    points, index, low, high = _buckets(_axes(xyz))
-    num_buckets = index.shape[0]
     k = neighbors.shape[1]
     at_once = min((k + _WIDTH - 1) // _WIDTH + 3, num_buckets)
-    bound = np.empty(num_buckets, np.int32)
-    listed = np.empty(num_buckets + 1, np.int64)
-    distance = np.empty(_WIDTH, np.int32)
-    keys = np.empty(num_buckets * _WIDTH + 1, np.int64)
-    kept = np.empty(k + 1, np.int64)
     for row in range(queries.shape[0]):
         x, y, z = queries[row, 0], queries[row, 1], queries[row, 2]
-        _box_bounds(low[0], low[1], low[2], high[0], high[1], high[2], x, y, z, bound)
+        _box_bounds(memory.low, memory.high, x, y, z, bound)
         above, reach, limit = np.int32(-1), np.int32(_threshold(bound, at_once, 1)), _INFINITY
         count = 0
         for _ in range(2):
             for i in range(_list_within(bound, above, reach, listed)):
-                bucket = listed[i]
-                cell = points[bucket]
+                cell = memory.points[listed[i]]
                 _distances(cell[0], cell[1], cell[2], x, y, z, distance)
-                count = _append(distance, index[bucket], limit, keys, count)
+                count = _append(distance, memory.index[listed[i]], limit, keys, count)
             limit = np.int32(_threshold(keys[:count], k, 2) >> 32)
             above, reach = reach, limit
         worst = _threshold(keys[:count], k, 0)
@@ -367,27 +445,52 @@ def find_nearest(xyz, queries, neighbors):
 
 
 @_jit
-def find_in_ball(xyz, queries, squared_radius, neighbors):
-    """Fill neighbors int64 [S,k] with the first points of xyz [N,3] inside each query's ball.
+def find_nearest(xyz, lengths, queries, neighbors, first, last):
+    """Fill rows first … last-1 of neighbors int64 [B,S,k] with the points nearest to queries.
+
+    Args:
+        xyz: [B,N,3], of which the first lengths[b] points count.
+        lengths: int64 [B].
+        queries: [B,S,3].
+    """
+    memory = _allocate(xyz.shape[1])
+    num_buckets = memory.index.shape[0]
+    bound = np.empty(num_buckets, np.int32)
+    listed = np.empty(num_buckets + 1, np.int64)
+    distance = np.empty(_WIDTH, np.int32)
+    keys = np.empty(num_buckets * _WIDTH + 1, np.int64)
+    kept = np.empty(neighbors.shape[2] + 1, np.int64)
+    for row in range(first, last):
+        count = _fill_memory(xyz[row, : lengths[row]], memory)
+        _search_one(
+            memory,
+            count,
+            queries[row],
+            bound[:count],
+            listed,
+            distance,
+            keys,
+            kept,
+            neighbors[row],
+        )
+
+
+@_jit
+def _ball_one(x, y, z, queries, limit, distance, found, neighbors):
+    """Fill neighbors int64 [S,k] with the first points x, y, z [N] inside each query's ball.
 
     Blocks of points are compared whole, in the order of the cloud, until k are found.
     """
-    axes = _axes(xyz)
-    x, y, z = axes[0], axes[1], axes[2]
-    num_points = x.shape[0]
-    k = neighbors.shape[1]
-    limit = _bits(squared_radius)
-    distance = np.empty(2 * _WIDTH, np.int32)
-    found = np.empty(k + 2 * _WIDTH, np.int64)
+    num_points, k = x.shape[0], neighbors.shape[1]
     for row in range(queries.shape[0]):
         qx, qy, qz = queries[row, 0], queries[row, 1], queries[row, 2]
         count = 0
-        for first in range(0, num_points, distance.shape[0]):
-            last = min(first + distance.shape[0], num_points)
-            block = distance[: last - first]
-            _distances(x[first:last], y[first:last], z[first:last], qx, qy, qz, block)
-            for j in range(last - first):
-                found[count] = first + j
+        for begin in range(0, num_points, distance.shape[0]):
+            end = min(begin + distance.shape[0], num_points)
+            block = distance[: end - begin]
+            _distances(x[begin:end], y[begin:end], z[begin:end], qx, qy, qz, block)
+            for j in range(end - begin):
+                found[count] = begin + j
                 count += np.int64(block[j] < limit)
             if count >= k:
                 break
@@ -395,3 +498,24 @@ def find_in_ball(xyz, queries, squared_radius, neighbors):
             found[0] = 0
         for j in range(k):
             neighbors[row, j] = found[j] if j < max(count, 1) else found[0]
+
+
+@_jit
+def find_in_ball(xyz, lengths, queries, squared_radius, neighbors, first, last):
+    """Fill rows first … last-1 of neighbors int64 [B,S,k] with the first points in each ball.
+
+    Args:
+        xyz: [B,N,3], of which the first lengths[b] points count.
+        lengths: int64 [B].
+        queries: [B,S,3].
+        squared_radius: float32.
+    """
+    axes = np.empty((3, xyz.shape[1]), np.float32)
+    limit = _bits(squared_radius)
+    distance = np.empty(2 * _WIDTH, np.int32)
+    found = np.empty(neighbors.shape[2] + 2 * _WIDTH, np.int64)
+    for row in range(first, last):
+        count = lengths[row]
+        x, y, z = axes[0, :count], axes[1, :count], axes[2, :count]
+        _split_axes(xyz[row, :count], x, y, z)
+        _ball_one(x, y, z, queries[row], limit, distance, found, neighbors[row])

@@ -1,4 +1,4 @@
-"""What is particular to one encoder: published sizes, balls, interpolation, vision backbones."""
+"""What is particular to one encoder: published sizes, reach of attention, vision backbones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 
 from lavis.common.errors import ConfigError
 from lavis.models.point_encoders import build_point_encoder
-from lavis.models.point_encoders.balls import ball_query, interpolate
 
 PUBLISHED_COUNTS = {
     1: 5_100_768,
@@ -17,6 +16,13 @@ PUBLISHED_COUNTS = {
     5: 72_070_336,
     6: 171_262_144,
 }
+TINY_VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+PLAIN = ["vit", "deit", "beit", "dinov2", "clip_vision_model", "siglip_vision_model"]
 
 
 @pytest.mark.parametrize("scaling", PUBLISHED_COUNTS)
@@ -39,29 +45,16 @@ def test_ppat_has_the_published_number_of_parameters(scaling):
         ({"name": "point_bert", "num_points": 0}, "positive integer"),
         ({"name": "uni3d", "backbone": {"model_type": "no_such"}}, "cannot run"),
         ({"name": "uni3d", "backbone": {"model_type": "swin", "embed_dim": 12}}, "cannot run"),
+        (
+            {"name": "uni3d", "backbone": {"model_type": "convnext", "depths": [1] * 4}},
+            "cannot run",
+        ),
+        ({"name": "uni3d", "backbone": {**TINY_VIT, "model_type": "dinov3_vit"}}, "cannot run"),
     ],
 )
 def test_bad_keys_are_refused(keys, message):
     with pytest.raises(ConfigError, match=message):
         build_point_encoder(keys)
-
-
-def test_balls_hold_the_first_points_and_repeat_the_first():
-    xyz = torch.tensor([[[0.0, 0, 0], [3, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [3.1, 0, 0]]])
-    index = ball_query(xyz[:, :2], xyz, radius=0.5, k=4)
-    assert index.tolist() == [[[0, 2, 3, 0], [1, 4, 1, 1]]]
-    assert ball_query(xyz[:, :1], xyz, 0.5, 2).tolist() == [[[0, 2]]]
-    assert ball_query(xyz[:, :1], xyz, 9.0, 7).tolist() == [[[0, 1, 2, 3, 4, 0, 0]]]
-
-
-def test_interpolation_keeps_known_points_and_weighs_by_distance():
-    xyz = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 9, 0], [9, 9, 9]]])
-    features = torch.tensor([[[0.0], [1.0], [0.0], [50.0]]])
-    carried = interpolate(torch.tensor([[[0.0, 0, 0], [0.5, 0, 0]]]), xyz, features)
-    torch.testing.assert_close(carried[0, 0], torch.zeros(1), atol=1e-6, rtol=0)
-    assert 0.49 < carried[0, 1].item() < 0.5
-    one = interpolate(xyz, xyz[:, :1], features[:, 1:2])
-    torch.testing.assert_close(one, torch.ones(1, 4, 1))
 
 
 def test_a_level_of_i2p_mae_attends_within_its_radius_only():
@@ -79,16 +72,10 @@ def test_a_level_of_i2p_mae_attends_within_its_radius_only():
     torch.testing.assert_close(before.tokens[0, kept], after.tokens[0, moved])
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2", "clip_vision_model", "siglip_vision_model"])
+@pytest.mark.parametrize("kind", PLAIN)
 def test_transformers_vision_backbones(kind, make_cloud):
-    backbone = {
-        "model_type": kind,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
     sizes = {"num_group": 6, "group_size": 4, "encoder_dims": 8, "stem_dims": [8, 8, 8]}
+    backbone = {"model_type": kind, **TINY_VIT}
     encoder = build_point_encoder({"name": "uni3d", "backbone": backbone, **sizes}).train()
     output = encoder(make_cloud())
     assert output.tokens.shape == (3, 6, 16)
