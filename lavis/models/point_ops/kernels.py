@@ -55,9 +55,16 @@ def _float(typing_context, bits):
 
 
 @_jit
-def _ordered(bits):
-    """Map the bits of any float32 to an int32 of the same order; its own inverse."""
+def _place(value):
+    """Map a float32 to an int32 of the same order."""
+    bits = _bits(value)
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@_jit
+def _value(place):
+    """Undo `_place`."""
+    return _float(place ^ ((place >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @_jit
@@ -65,10 +72,10 @@ def _extent(values):
     """Return the smallest and the largest of float32 values [N]."""
     low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
     for i in range(values.shape[0]):
-        place = _ordered(_bits(values[i]))
+        place = _place(values[i])
         low = min(low, place)
         high = max(high, place)
-    return _float(_ordered(low)), _float(_ordered(high))
+    return _value(low), _value(high)
 
 
 @_jit
@@ -99,26 +106,29 @@ def _order_by_low_digit(code, order):
     slot = _first_slots(code, 0)
     for i in range(code.shape[0]):
         digit = code[i] & (_DIGITS - 1)
-        order[slot[digit]] = i
+        order[np.uint32(slot[digit])] = i
         slot[digit] += 1
 
 
 @_jit
 def _fill_buckets(x, y, z, code, shift, order, points, index):
-    """Write points to their buckets, sorted by 9 bits of their codes.
+    """Write points to flat buckets [K*3*W], [K*W], sorted by 9 bits of their codes.
 
-    Points of equal bits stay in the order of `order` [N].
+    Points of equal bits stay in the order of `order` [N]. Unsigned places need no test for a
+    negative index.
     """
+    width = np.uint32(_WIDTH)
     slot = _first_slots(code, shift)
-    for i in order:
+    for j in range(order.shape[0]):
+        i = np.uint32(order[j])
         digit = (code[i] >> shift) & (_DIGITS - 1)
         place = np.uint32(slot[digit])
         slot[digit] += 1
-        bucket, lane = place // np.uint32(_WIDTH), place % np.uint32(_WIDTH)
-        points[bucket, 0, lane] = x[i]
-        points[bucket, 1, lane] = y[i]
-        points[bucket, 2, lane] = z[i]
-        index[bucket, lane] = i
+        corner = place + (place // width) * (np.uint32(2) * width)
+        points[corner] = x[i]
+        points[corner + width] = y[i]
+        points[corner + np.uint32(2) * width] = z[i]
+        index[place] = order[j]
 
 
 class _Memory(NamedTuple):
@@ -187,17 +197,22 @@ def _morton_codes(x, y, z, cells, code):
 
 @_jit
 def _boxes(points, low, high):
-    """Write to low [3,K] and high [3,K] the corners of the boxes of full buckets [K,3,W]."""
+    """Write to low [3,K] and high [3,K] the corners of the boxes of full buckets [K,3,W].
+
+    A loop per axis would be so short that LLVM unrolled it instead of using vectors.
+    """
     for bucket in range(points.shape[0]):
-        for axis in range(3):
-            values = points[bucket, axis]
-            least, most = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
-            for j in range(_WIDTH):
-                place = _ordered(_bits(values[j]))
-                least = min(least, place)
-                most = max(most, place)
-            low[axis, bucket] = _float(_ordered(least))
-            high[axis, bucket] = _float(_ordered(most))
+        x, y, z = points[bucket, 0], points[bucket, 1], points[bucket, 2]
+        low_x = low_y = low_z = np.int32(0x7FFFFFFF)
+        high_x = high_y = high_z = np.int32(-0x80000000)
+        for j in range(_WIDTH):
+            place_x, place_y, place_z = _place(x[j]), _place(y[j]), _place(z[j])
+            low_x, high_x = min(low_x, place_x), max(high_x, place_x)
+            low_y, high_y = min(low_y, place_y), max(high_y, place_y)
+            low_z, high_z = min(low_z, place_z), max(high_z, place_z)
+        low[0, bucket], high[0, bucket] = _value(low_x), _value(high_x)
+        low[1, bucket], high[1, bucket] = _value(low_y), _value(high_y)
+        low[2, bucket], high[2, bucket] = _value(low_z), _value(high_z)
 
 
 @_jit
@@ -221,7 +236,7 @@ def _fill_memory(xyz, memory):
         _order_by_low_digit(code, order)
     num_buckets = _num_buckets(num_points)
     points, index = memory.points[:num_buckets], memory.index[:num_buckets]
-    _fill_buckets(x, y, z, code, shift, order, points, index)
+    _fill_buckets(x, y, z, code, shift, order, points.reshape(-1), index.reshape(-1))
     filled = num_points - (num_buckets - 1) * _WIDTH
     for axis in range(3):  # a copy of a point leaves the last box as it is
         points[num_buckets - 1, axis, filled:] = points[num_buckets - 1, axis, 0]
