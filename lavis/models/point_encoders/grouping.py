@@ -43,7 +43,8 @@ def nearest_groups(
     return GroupIndices(center_index, knn(center, xyz, group_size))
 
 
-def collect_groups(points: Tensor, indices: GroupIndices) -> PointGroups:
-    """Read the groups out of points [B,N,C]."""
-    center = gather_points(points[..., :3], indices.center_index)  # [B,G,3]
-    return PointGroups(group_points(points, indices.neighbor_index, center), center)
+def collect_groups(points: Tensor, indices: tuple[Tensor, Tensor]) -> PointGroups:
+    """Read the groups of `GroupIndices` (or of `GroupCache.lookup`) out of points [B,N,C]."""
+    center_index, neighbor_index = indices
+    center = gather_points(points[..., :3], center_index)  # [B,G,3]
+    return PointGroups(group_points(points, neighbor_index, center), center)

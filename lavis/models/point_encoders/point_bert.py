@@ -159,12 +159,14 @@ class PointBert(PointEncoder):
         """
         return self._indices(self.prepare(point_cloud)[..., :3])
 
-    def group(self, point_cloud: Tensor, indices: GroupIndices | None = None) -> PointGroups:
+    def group(
+        self, point_cloud: Tensor, indices: tuple[Tensor, Tensor] | None = None
+    ) -> PointGroups:
         """Divide clouds into groups of neighbours around farthest-point centres.
 
         Args:
             point_cloud: [B,N,3|6].
-            indices: cached result of `group_indices` for these clouds.
+            indices: cached result of `group_indices` for these clouds, e.g. of a `GroupCache`.
 
         Returns:
             neighborhood float32 [B,G,S,C] and center float32 [B,G,3], in the weights' axes.
