@@ -94,7 +94,7 @@ def test_causal_pass_does_not_see_the_future(qformer, cloud_tokens, text):
 
 def test_query_states_of_captioning_never_see_the_text(qformer, cloud_tokens, text):
     """The queries are a prefix: the cache that captioning reads is made before any text."""
-    states, cache = qformer.query_pass(qformer.project_cloud(cloud_tokens))
+    _, cache = qformer.query_pass(qformer.project_cloud(cloud_tokens))
     before = [key.clone() for key, _ in cache]
     _, grown = qformer.causal_pass(*text, cache)
     for old, new in zip(before, grown):

@@ -127,7 +127,7 @@ def test_of_a_sharded_folder_only_our_tensors_are_read(retrieval_model, tmp_path
     wanted = {name: t.clone() for name, t in state.items() if not name.startswith("vision_model.")}
     save_file(wanted, tmp_path / "model-1.safetensors")
     shards = dict.fromkeys(wanted, "model-1.safetensors")
-    shards |= {name: "not-downloaded.safetensors" for name in state.keys() - wanted.keys()}
+    shards |= dict.fromkeys(state.keys() - wanted.keys(), "not-downloaded.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": shards}), encoding="utf-8")
     read = read_released(tmp_path, {})

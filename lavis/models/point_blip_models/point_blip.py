@@ -179,10 +179,10 @@ class PointBlip(PointBlipBase):
         """PTM over 3B pairs: matched; each cloud with a hard text; each text with a hard cloud."""
         rows = slice(self.matching_batch)
         own_keys, all_keys = keys[0][rows], keys[1]
-        cloud_index, has_cloud = losses.sample_hard_negatives(
-            similarity[1][rows], own_keys, all_keys
+        similarity = (similarity[0][rows], similarity[1][rows])
+        (cloud_index, has_cloud), (text_index, has_text) = self.draw_negatives(
+            similarity, (own_keys, all_keys)
         )
-        text_index, has_text = losses.sample_hard_negatives(similarity[0][rows], own_keys, all_keys)
         all_ids, all_mask = self.gather_text(text_ids, text_mask)
         extra = (0, all_ids.shape[1] - text_ids.shape[1])
         own_ids, own_mask = F.pad(text_ids[rows], extra), F.pad(text_mask[rows], extra)
@@ -200,6 +200,14 @@ class PointBlip(PointBlipBase):
         is_pair = torch.cat([is_own, has_text, has_cloud])
         labels = torch.cat([is_own, ~is_own, ~is_own]).long()
         return losses.point_text_matching(logits[is_pair], labels[is_pair])
+
+    def draw_negatives(
+        self, similarity: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Draw each text's hard cloud and each cloud's hard text: index and is-there-one, [B]."""
+        point_to_text, text_to_point = similarity
+        clouds = losses.sample_hard_negatives(text_to_point, *keys)
+        return clouds, losses.sample_hard_negatives(point_to_text, *keys)
 
     def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
         """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
