@@ -159,13 +159,12 @@ class PointBlip(PointBlipBase):
         self, point_embeds: Tensor, text_embeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
-        gather = losses.gather_with_grad
-        if not self.contrast_trains_both:
-            gather = lambda tensor: losses.gather(tensor.detach())  # noqa: E731
-        return losses.contrast_logits(
-            *(point_embeds, text_embeds, gather(point_embeds), gather(text_embeds)),
-            temperature=self.temp.clamp(0.001, 0.5),
-        )
+        own = (point_embeds, text_embeds)
+        if self.contrast_trains_both:
+            everyone = [losses.gather_with_grad(embeds) for embeds in own]
+        else:
+            everyone = [losses.gather(embeds.detach()) for embeds in own]
+        return losses.contrast_logits(*own, *everyone, self.temp.clamp(0.001, 0.5))
 
     def matching_loss(
         self,
