@@ -37,7 +37,7 @@ class QFormerConfig:
     cross_attention_freq: int = 2  # cross-attention in every 2nd layer, from the first
     encoder_width: int = 1408  # width of the cloud tokens that cross-attention reads
     with_text: bool = True  # False: no word embeddings, text feed-forward or LM head (stage 2)
-    checkpoint_layers: bool = False  # recompute layers in backward: less memory, a third more time
+    checkpoint_layers: bool = False  # recompute layers in backward: less memory, more time
 
 
 @dataclass

@@ -20,8 +20,8 @@ from benchmarks.qformer_reference import (
 )
 from lavis.models.point_blip_models.point_blip import PointBlip
 
-# float32 on both sides, other kernels (SDPA, packed rows). Measured here: states 1e-6, losses
-# 1e-6, gradients 1e-5 of their norm.
+# float32 on both sides, other kernels (SDPA, packed rows): bounds on states, losses, and on
+# gradients relative to their norm.
 STATES, LOSSES, GRADIENTS = 1e-5, 1e-5, 1e-4
 
 
