@@ -151,9 +151,7 @@ def equality(model: Step, batch: dict[str, Tensor], tokens: Tensor) -> dict[str,
     ours = timed(model, our_step, batch, tokens)[1]
     found = gradients(model)
     return {
-        "losses_max_difference": max(
-            abs(usual[n].item() - ours[n].item()) for n in usual
-        ),
+        "losses_max_difference": max(abs(usual[n].item() - ours[n].item()) for n in usual),
         "gradients_max_relative_difference": max(
             float((found[n] - g).norm() / g.norm())
             for n, g in expected.items()
