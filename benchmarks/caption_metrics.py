@@ -60,18 +60,16 @@ def our_rouge(captions: Captions, references: Captions) -> np.ndarray:
 
 def our_bleu(captions: Captions, references: Captions) -> np.ndarray:
     rows = ngrams.bleu_statistics(our_corpus(captions, references))
-    return np.concatenate([ngrams.bleu_from_statistics(rows), rows.sum(axis=0)[None, :4] * 0])
+    return ngrams.bleu_from_statistics(rows)
 
 
 def usual(scorer: Any) -> Callable[[Captions, Captions], np.ndarray]:
-    """Per-item scores of a pycocoevalcap scorer, [N] (or [N+1,4] for BLEU, last row zeros)."""
+    """Per-item scores of a pycocoevalcap scorer, [N] or, for BLEU, [N,4]."""
 
     def run(captions: Captions, references: Captions) -> np.ndarray:
         quiet = {"verbose": 0} if scorer.method() == "Bleu" else {}
         _, items = scorer.compute_score(references, captions, **quiet)
-        if scorer.method() != "Bleu":
-            return np.asarray(items)
-        return np.concatenate([np.asarray(items).T, np.zeros((1, 4))])
+        return np.asarray(items).T
 
     return run
 

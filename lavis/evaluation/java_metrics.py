@@ -36,8 +36,7 @@ _PTB_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 # What pycocoevalcap drops after tokenising. It compares lower-cased words with "-LRB-", so the
 # brackets of a caption survive as "-lrb-" and "-rrb-"; kept for equal scores.
 _DROPPED = frozenset(
-    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"]
-    + [".", "?", "!", ",", ":", "-", "--", "...", ";"]
+    ("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "...")
 )
 _TIMEOUT = 3600
 
@@ -161,7 +160,8 @@ def _converse(arguments: Sequence[str], folder: Path, questions: Sequence[str]) 
     with subprocess.Popen(
         command, cwd=folder, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="utf-8"
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         text = "\n".join(questions) + "\n"
         writer = threading.Thread(target=_write, args=(process.stdin, text), daemon=True)
         writer.start()

@@ -1,14 +1,16 @@
 """Caption metrics: equality with pycocoevalcap, invariances, bad input."""
 
+import os
 import random
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from lavis.common.errors import DependencyError, EvaluationError
 from lavis.evaluation.captioning import BLEU_NAMES, caption_scores
-from lavis.evaluation.java_metrics import PTB_NAME, ptb_tokenize
+from lavis.evaluation.java_metrics import PTB_NAME, meteor, ptb_tokenize
 from lavis.evaluation.ngrams import build_corpus, diversity
 from lavis.evaluation.rouge import longest_common_subsequence
 from lavis.evaluation.tokenization import tokenize_caption
@@ -178,22 +180,49 @@ def test_long_captions_leave_the_machine_word():
         assert scores.values["rouge_l"] == pytest.approx(expected, abs=1e-9)
 
 
+PREDICTIONS = {1: "A 3d brick (2 x 4), it's red!", 2: "", 3: "a cat's plate\n with holes"}
+REFERENCES = {i: ["A red brick, 2 x 4", "the hole-y plate"] for i in PREDICTIONS}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
-def test_stanford_tokenizer_and_meteor_equal_pycocoevalcap():
-    """The METEOR values below were computed once by pycocoevalcap 1.2 (starting it takes long)."""
+def test_stanford_tokens_equal_pycocoevalcap():
     tokenizer = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer")
-    predictions = {1: "A 3d brick (2 x 4), it's red!", 2: "", 3: "a cat's plate\n with holes"}
-    references = {i: ["A red brick, 2 x 4", "the hole-y plate"] for i in predictions}
-    scores = caption_scores(predictions, references, tokenizer_name=PTB_NAME, java_metrics=True)
+    entries = {i: [{"caption": text}] for i, text in PREDICTIONS.items()}
+    expected = tokenizer.PTBTokenizer().tokenize(entries)
+    assert ptb_tokenize(list(PREDICTIONS.values())) == [expected[i][0].split() for i in PREDICTIONS]
+
+
+@pytest.mark.skipif("TEST_METEOR" not in os.environ, reason="Java takes a minute; TEST_METEOR=1")
+def test_meteor_equals_pycocoevalcap():
+    """Expected values were computed once by pycocoevalcap 1.2."""
+    scores = caption_scores(PREDICTIONS, REFERENCES, tokenizer_name=PTB_NAME, java_metrics=True)
     assert scores.values["meteor"] == pytest.approx(METEOR_CORPUS, abs=1e-9)
     np.testing.assert_allclose(scores.per_item["meteor"], METEOR_ITEMS, atol=1e-9)
     assert scores.tokenizer == PTB_NAME
     assert "meteor" not in scores.unavailable
-    assert "spice" in scores.unavailable or 0 <= scores.values["spice"] <= 1
-    entries = {i: [{"caption": text}] for i, text in predictions.items()}
-    expected = tokenizer.PTBTokenizer().tokenize(entries)
-    assert ptb_tokenize(list(predictions.values())) == [expected[i][0].split() for i in predictions]
+
+
+FAKE_JAVA = """#!{python}
+import sys
+for line in sys.stdin:
+    kind, *parts = line.strip().split(" ||| ")
+    if kind == "SCORE":
+        print(len(parts[-1].split()), flush=True)
+    else:
+        print("\\n".join(part + "e-1" for part in parts), "0.5", sep="\\n", flush=True)
+"""
+
+
+def test_meteor_is_asked_once_per_caption_and_scored_as_a_corpus(monkeypatch, tmp_path):
+    pytest.importorskip("pycocoevalcap")
+    java = tmp_path / "java"
+    java.write_text(FAKE_JAVA.format(python=sys.executable))
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    corpus, items = meteor([["a", "|||b"], ["c"]], [[["a"]], [["b"], ["c", "d"]]])
+    assert corpus == 0.5
+    assert items.tolist() == pytest.approx([0.2, 0.1])
 
 
 def test_without_java_the_reason_is_recorded(monkeypatch, tmp_path):
