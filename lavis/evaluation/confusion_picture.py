@@ -26,7 +26,7 @@ def confusion_svg(counts: np.ndarray, names: Sequence[str], title: str = "") -> 
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="10">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="8" y="16" font-size="12">{escape(title)}</text>',
-        f'<text x="8" y="32" fill="#555">rows: label, columns: prediction</text>',
+        '<text x="8" y="32" fill="#555">rows: label, columns: prediction</text>',
     ]
     for place, column in enumerate(columns):
         x, y = _MARGIN + _CELL * place + 10, _MARGIN + 14
