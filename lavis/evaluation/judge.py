@@ -1,6 +1,6 @@
 """A language model as judge, through any OpenAI-compatible endpoint, every call kept on disk.
 
-    python -m lavis.evaluation.judge --predictions output/…/result/test.json --protocol captioning \\
+    python -m lavis.evaluation.judge --predictions test.json --protocol captioning \\
         --endpoint http://localhost:8000/v1 --model qwen2-72b
     … --protocol close_classification --classes modelnet40 --key-env OPENAI_API_KEY
 

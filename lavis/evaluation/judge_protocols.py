@@ -24,9 +24,9 @@ from lavis.evaluation.pointllm import Prediction
 PROMPT_VERSION = "1"
 
 _OPEN = """You compare two short texts about a 3D object. Decide whether both are about the same \
-kind of thing. Only the kind of object matters: differences in color, size, form, material or style \
-do not. Answer "T#" when it is the same kind and "F#" when it is not, followed by a reason of at \
-most twenty words.
+kind of thing. Only the kind of object matters: differences in color, size, form, material or \
+style do not. Answer "T#" when it is the same kind and "F#" when it is not, \
+followed by a reason of at most twenty words.
 
 Text A: {reference}
 Text B: {text}

@@ -119,7 +119,7 @@ def protocol_scores(
     items: Sequence[Prediction], encoders: Sequence[SentenceEncoder] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Per-item scores [N] in 0..1 (similarities -1..1), and why a metric is missing."""
-    texts = [item.text.strip() and item.text or EMPTY_OUTPUT for item in items]
+    texts = [item.text if item.text.strip() else EMPTY_OUTPUT for item in items]
     rows = [
         sentence_bleu(item.reference, text) | sentence_rouge(item.reference, text)
         for item, text in zip(items, texts)
