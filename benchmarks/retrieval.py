@@ -1,7 +1,7 @@
 """Retrieval: blocked search beside LAVIS' per-object loop, int8 codes, and a gallery of 1M objects.
 
     python benchmarks/retrieval.py                             # all parts
-    python benchmarks/retrieval.py --objects 2000 --timed-objects 200 --large 20000 --out /tmp/x.json
+    python benchmarks/retrieval.py --objects 2000 --timed-objects 200 --large 20000
 
 blocked  All texts against a slice of the objects: LAVIS multiplies object by object and takes the
          maximum over its 32 tokens. Both sides are interleaved; the full 20k x 20k matrix would

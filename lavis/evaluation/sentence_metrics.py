@@ -58,7 +58,8 @@ def sentence_rouge(reference: str, hypothesis: str) -> dict[str, float]:
 
 
 def _sentences(text: str) -> list[list[str]]:
-    return [part.split() for part in text.split(".") if part]
+    # White space between two periods is a sentence of one empty word to the package.
+    return [part.split() or [""] for part in text.split(".") if part]
 
 
 def _ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:

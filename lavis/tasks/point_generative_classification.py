@@ -1,4 +1,4 @@
-"""Generative classification: the model says in words what it sees, the words are matched to classes.
+"""Generative classification: the model says what it sees, its words are matched to classes.
 
 The prompt is PointLLM's "What is this?" unless `run.prompt` or `run.prompt_index` says otherwise. A
 class name in the answer decides, else the nearest class in a sentence embedding

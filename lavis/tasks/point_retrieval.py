@@ -9,7 +9,6 @@ import torch
 
 from lavis.common.dist_utils import all_gather_object_list
 from lavis.common.errors import ConfigError, explain, nearest
-
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
