@@ -20,8 +20,10 @@ _MANNERS = ("a {kind} of a {{}}", "a {kind} of one {{}}", "a rough {kind} of the
 PROMPT_SETS: dict[str, tuple[str, ...]] = {
     "name": ("{}",),
     "short": _SHORT,
-    # 5 + 7 x 3 = 26 prompts; averaging many wordings makes one odd wording matter less.
-    "ensemble": _SHORT + tuple(m.format(kind=kind) for kind in _KINDS for m in _MANNERS),
+    # 24 different prompts; averaging many wordings makes one odd wording matter less.
+    "ensemble": tuple(
+        dict.fromkeys([*_SHORT, *(m.format(kind=kind) for kind in _KINDS for m in _MANNERS)])
+    ),
 }
 
 # fmt: off
