@@ -4,7 +4,8 @@
     python benchmarks/caption_metrics.py --captions 500 --rounds 1 --out /tmp/x.json
 
 Both sides start from strings that are tokenised already and end with corpus and per-item scores.
-Equality of every score is checked in the same run.
+Equality of every score is checked in the same run. Times are CPU seconds of this single-threaded
+process, so that other work on the machine does not decide.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ def usual(scorer: Any) -> Callable[[Captions, Captions], np.ndarray]:
 
 
 def timed(function: Callable[..., np.ndarray], *arguments: Any) -> tuple[float, np.ndarray]:
-    """Seconds and result; garbage of the run before is not counted."""
+    """CPU seconds and result; garbage of the run before is not counted."""
     gc.collect()
-    begin = time.perf_counter()
+    begin = time.process_time()
     result = function(*arguments)
-    return time.perf_counter() - begin, result
+    return time.process_time() - begin, result
 
 
 def compare(

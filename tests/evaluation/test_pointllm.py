@@ -1,4 +1,4 @@
-"""The PointLLM protocol: sentence-level scores, files, similarity, and the converted ground truth."""
+"""The PointLLM protocol: sentence-level scores, files, similarity, converted ground truth."""
 
 import json
 
