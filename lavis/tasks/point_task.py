@@ -86,24 +86,30 @@ class PointTask(BaseTask):
         return cls(cfg.run_cfg)
 
     def build_datasets(self, cfg: Any) -> dict[str, Any]:
-        """Build the data sets; when only evaluating, also the corrupted splits asked for."""
+        """Build the data sets and the corrupted splits that `run.corruptions` asks for."""
         datasets = super().build_datasets(cfg)
-        run = cfg.run_cfg
-        if run.get("corruptions"):
-            if not run.evaluate:
-                raise ConfigError(
-                    explain(
-                        "corruptions belong to an evaluation",
-                        where="run.corruptions",
-                        fix="use evaluate.py, or remove the key",
-                    )
-                )
-            splits, seed = list(run.test_splits), int(run.seed)
-            run.test_splits = [
-                *splits,
-                *add_corrupted_splits(datasets, splits, list(run.corruptions), seed),
-            ]
+        self.add_corruptions(datasets, cfg.run_cfg)
         return datasets
+
+    def add_corruptions(self, datasets: dict[str, Any], run: Any) -> None:
+        """Put corrupted copies of the test splits beside them, and into `run.test_splits`.
+
+        Raises:
+            ConfigError: corruptions while training, or an unknown one.
+        """
+        if not run.get("corruptions"):
+            return
+        if not run.evaluate:
+            raise ConfigError(
+                explain(
+                    "corruptions belong to an evaluation",
+                    where="run.corruptions",
+                    fix="use evaluate.py, or remove the key",
+                )
+            )
+        splits, names = list(run.test_splits), list(run.corruptions)
+        added = add_corrupted_splits(datasets, splits, names, int(run.seed))
+        run.test_splits = [*splits, *added]
 
     def train_step(self, model: Any, samples: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the model's losses; the runner reads `loss` and logs the rest."""

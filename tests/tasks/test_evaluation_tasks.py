@@ -14,7 +14,6 @@ from lavis.common.errors import ConfigError
 from lavis.common.run_schema import QA_MODES, TOKENIZERS
 from lavis.evaluation.captioning import TOKENIZERS as KNOWN_TOKENIZERS
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
-from lavis.tasks.base_task import BaseTask
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_generative_classification import PointGenerativeClassificationTask
 from lavis.tasks.point_llm_protocol import PointLLMCaptioningTask
@@ -258,20 +257,12 @@ class FakeStore:
         return np.ones((8, 3), np.float32)
 
 
-class Builds(PointTask, BaseTask):
-    """Builds without files."""
-
-
-def test_corrupted_splits_are_evaluated_in_the_same_launch(monkeypatch):
-    def plain(self, cfg):
-        return {"data": {"test": SimpleNamespace(point_store=FakeStore())}}
-
-    monkeypatch.setattr(BaseTask, "build_datasets", plain)
+def test_corrupted_splits_are_evaluated_in_the_same_launch():
     run = run_cfg(evaluate=True, test_splits=["test"], corruptions=["jitter:1", "noise"])
-    cfg = SimpleNamespace(run_cfg=run)
-    datasets = Builds(run).build_datasets(cfg)
-    assert list(datasets["data"]) == ["test", "test_jitter_1", "test_noise_3"]
-    assert list(run.test_splits) == list(datasets["data"])
+    datasets = {"bricks": {"test": SimpleNamespace(point_store=FakeStore())}}
+    PointTask(run).add_corruptions(datasets, run)
+    assert list(datasets["bricks"]) == ["test", "test_jitter_1", "test_noise_3"]
+    assert list(run.test_splits) == list(datasets["bricks"])
     run.evaluate = False
     with pytest.raises(ConfigError, match="belong to an evaluation"):
-        Builds(run).build_datasets(cfg)
+        PointTask(run).add_corruptions(datasets, run)
