@@ -125,7 +125,7 @@ def _read_truth(prediction: Prediction, answer: str) -> Verdict:
 
 
 def _read_score(prediction: Prediction, answer: str) -> Verdict:
-    found = re.match(r"\D{0,12}?(\d+(?:\.\d+)?)\s*(?:%|/100)?\s*(?:#|$)", answer.strip())
+    found = re.match(r"[^\d-]{0,12}?(\d+(?:\.\d+)?)\s*(?:%|/100)?\s*(?:#|$)", answer.strip())
     value = float(found.group(1)) if found else -1.0
     return Verdict(value / 100, True) if 0 <= value <= 100 else Verdict(0.0, False)
 

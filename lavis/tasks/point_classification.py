@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.classification import (
     chance_accuracy,
@@ -33,6 +34,14 @@ class PointClassificationTask(PointTask):
         self.class_embeds = model.class_embeddings(dataset.class_names, self.templates)
         self.train_embeds = None
         if self.run_cfg.get("linear_probe") or self.run_cfg.get("few_shot"):
+            if not hasattr(model, "object_embeddings"):
+                raise ConfigError(
+                    explain(
+                        f"{type(model).__name__} has no embeddings to probe",
+                        where="run.linear_probe, run.few_shot",
+                        expected="a model with object_embeddings()",
+                    )
+                )
             reference = dataset.reference_dataset()
             self.train_labels = [reference.label_field(e)["label"] for e in reference.annotation]
             self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))

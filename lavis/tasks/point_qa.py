@@ -127,7 +127,7 @@ class PointQATask(PointTask):
             extra={"per_family": scores.per_family, "most_frequent": frequent, "mode": self.mode},
             per_item=by_id(scores.ids, per_item),
         )
-        if all("question_type" in record for record in records):
+        if all(record.get("question_type") for record in records):
             kinds = column(records, "question_type")
             result.extra["per_question_type"] = scores.per_group(kinds)
         self._add_published(result, records, answers)
