@@ -1,7 +1,7 @@
 """Caption metrics: ours beside pycocoevalcap, on the same captions, interleaved in one process.
 
-    python benchmarks/caption_metrics.py                      # 20,000 captions, 5 references each
-    python benchmarks/caption_metrics.py --captions 500 --rounds 1 --out /tmp/x.json
+    python -m benchmarks.caption_metrics                      # 20,000 captions, 5 references each
+    python -m benchmarks.caption_metrics --captions 500 --rounds 1 --out /tmp/x.json
 
 Both sides start from strings that are tokenised already and end with corpus and per-item scores.
 Equality of every score is checked in the same run. Times are CPU seconds of this single-threaded
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine, result_header
+from benchmarks.machine import describe_machine, result_header
 from tqdm import tqdm
 
 from lavis.evaluation import ngrams

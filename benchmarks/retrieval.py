@@ -1,7 +1,7 @@
 """Retrieval: blocked search beside LAVIS' per-object loop, int8 codes, and a gallery of 1M objects.
 
-    python benchmarks/retrieval.py                             # all parts
-    python benchmarks/retrieval.py --objects 2000 --timed-objects 200 --large 20000
+    python -m benchmarks.retrieval                             # all parts
+    python -m benchmarks.retrieval --objects 2000 --timed-objects 200 --large 20000
 
 Times are CPU seconds of this process, with one thread by default, so that other work on the machine
 does not decide.
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe_machine, result_header
+from benchmarks.machine import describe_machine, result_header
 from tqdm import tqdm
 
 from lavis.evaluation.provenance import write_json_atomic

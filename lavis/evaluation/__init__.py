@@ -17,7 +17,7 @@
     records         metrics.json: schema and id checks; provenance: atomic strict JSON, hashes
     tables          the README's results table, generated from docs/results/*.json
 
-Nothing here but sentence_encoders needs torch or transformers, and nothing LAVIS: anyone can score a
-predictions file with it. docs/evaluation.md says for every number what it is and whose definition.
+Only sentence_encoders needs torch and transformers, and nothing needs LAVIS: anyone can score a
+predictions file. docs/evaluation.md says for every number what it is and whose definition.
 Scores between 0 and 1 are stored as fractions; only `tables` shows them times 100.
 """
