@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.machine import describe_machine, result_header
 from tqdm import tqdm
 
+from benchmarks.machine import describe_machine, result_header
 from lavis.evaluation import ngrams
 from lavis.evaluation.provenance import write_json_atomic
 from lavis.evaluation.rouge import rouge_l_per_item

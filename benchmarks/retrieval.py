@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.machine import describe_machine, result_header
 from tqdm import tqdm
 
+from benchmarks.machine import describe_machine, result_header
 from lavis.evaluation.provenance import write_json_atomic
 from lavis.evaluation.search import (
     QuantizedGallery,
