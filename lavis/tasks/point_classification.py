@@ -32,7 +32,7 @@ class PointClassificationTask(PointTask):
         own = None if asked else dataset.class_templates
         self.templates = list(own or load_templates(str(asked or "short")))
         self.class_embeds = model.class_embeddings(dataset.class_names, self.templates)
-        self.train_embeds = None
+        self.train_embeds: np.ndarray | None = None
         if self.run_cfg.get("linear_probe") or self.run_cfg.get("few_shot"):
             if not hasattr(model, "object_embeddings"):
                 raise ConfigError(

@@ -51,7 +51,7 @@ class PointQATask(PointTask):
                     expected="rank or choice" if self.mode == "generate" else "generate",
                 )
             )
-        self.candidates = {}
+        self.candidates: dict[str, list[str]] = {}
         if self.mode != "generate":
             count = int(self.run_cfg.get("qa_candidates", 32 if self.mode == "rank" else 4))
             frequent = answers_by_family(dataset.train_annotation())
