@@ -13,6 +13,10 @@ from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
 
+# Spelt out, so that reading a recipe imports no metric; tests hold them equal to the modules.
+TOKENIZERS = ("simple-ptb", "stanford-ptb-3.4.1")
+QA_MODES = ("generate", "rank", "choice")
+
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
 
@@ -103,6 +107,19 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("temperature", "float", UNSET, "temperature of sampling", low=0),
     Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
     Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
+    # evaluation (docs/evaluation.md)
+    Field("corruptions", "strings", UNSET, "test splits also corrupted: jitter:3, … or all"),
+    Field("caption_tokenizer", "str", UNSET, "words of captions", choices=TOKENIZERS),
+    Field("java_metrics", "bool", UNSET, "METEOR and SPICE, where Java and their files are"),
+    Field("extra_directions", "strings", UNSET, "object_to_object, image_to_object"),
+    Field("qa_mode", "str", UNSET, "how questions are answered", choices=QA_MODES),
+    Field("qa_candidates", "int", UNSET, "answers to rank, choices to choose from", low=2),
+    Field("answer_styles", "strings", UNSET, "published protocols: scanqa, leo"),
+    Field("prompt_templates", "str", UNSET, "name, short, ensemble, or a file of templates"),
+    Field("linear_probe", "bool", UNSET, "also train a linear classifier on the embeddings"),
+    Field("few_shot", "strings", UNSET, "also classify by so many objects per class: ['5']"),
+    Field("sentence_encoder", "str", UNSET, "minilm, or a folder (folder@pooling)"),
+    Field("prompt_index", "int", UNSET, "which of PointLLM's prompts", low=0, high=2),
 )
 
 # Keys that describe the machine of one launch, so they are left out of a saved config.

@@ -24,7 +24,11 @@ END = "<!-- results:end -->"
 ABSENT = "–"
 
 # Shown times 100, as papers do; CIDEr too although its maximum is 1000 then.
-_PERCENT = ("recall", "top", "bleu", "rouge", "cider", "exact", "refined", "class", "mean_average")
+_PERCENT = (
+    *("recall", "top", "bleu", "rouge", "cider", "exact", "refined", "class", "mean_average"),
+    *("meteor", "spice", "em_at", "choice", "generative", "named", "similarity"),
+    *("caption_score", "open_accuracy", "close_accuracy", "readable"),
+)
 _COUNT = ("distinct_captions", "median_rank")
 _REQUIRED = ("task", "split", "metrics", "baselines", "n_expected", "n_scored")
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lavis.common import rng_state
-from lavis.models.losses import contrast_targets, query_text_similarity
+from lavis.models.losses import contrast_targets, log_text_counts, query_text_similarity
 
 Chunk = TypeVar("Chunk")
 
@@ -50,11 +50,12 @@ def chunked_contrast(
 
     def block(points: Tensor, texts: Tensor, own_keys: Tensor) -> Tensor:
         targets = contrast_targets(own_keys, keys[1], smoothing)
-        to_text = query_text_similarity(points, all_texts) / temperature
+        to_text = query_text_similarity(points, all_texts) / temperature - log_counts
         to_point = query_text_similarity(all_points, texts).T / temperature
         losses = [F.cross_entropy(x, targets, reduction="sum") for x in (to_text, to_point)]
         return torch.stack(losses).sum()
 
+    log_counts = log_text_counts(keys[1])
     total = torch.zeros((), device=point_embeds.device)
     parts = (point_embeds, text_embeds, keys[0])
     for rows in zip(*(part.split(chunk_size) for part in parts)):

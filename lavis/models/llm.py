@@ -128,6 +128,39 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits.float(), ids[chosen])
 
     @torch.no_grad()
+    def log_likelihood(
+        self, prefix: Tensor, prompts: Sequence[str], targets: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of each target after its prefix and prompt, the end token included.
+
+        Args:
+            prefix: llm_prefix [B,Q,D_llm].
+            prompts, targets: as in `loss`.
+
+        Returns:
+            Sums over the target's tokens float32 [B], and their numbers int64 [B].
+        """
+        prompt_ids, prompt_mask = self.tokenize(prompts)
+        ids, mask = self.tokenize(targets, add_end=True)
+        is_target = mask
+        if self.is_encoder_decoder:
+            embeds, full_mask = self._prefixed(prefix, prompt_ids, prompt_mask)
+            labels = ids.masked_fill(~mask.bool(), -100)
+            output = self.model(inputs_embeds=embeds, attention_mask=full_mask, labels=labels)
+            logits = output.logits[mask.bool()]  # [M,V]
+        else:
+            is_target = F.pad(mask, (prompt_ids.shape[1], 0))
+            ids, mask = torch.cat([prompt_ids, ids], 1), torch.cat([prompt_mask, mask], 1)
+            ids, mask, is_target = pack(mask, ids, mask, is_target)
+            states = self._decoder_states(*self._prefixed(prefix, ids, mask))
+            chosen = states[:, prefix.shape[1] - 1 : -1][is_target.bool()]  # [M,D]
+            logits = self.model.get_output_embeddings()(chosen)
+        tokens = ids[is_target.bool()][:, None]  # [M,1]
+        scores = logits.float().log_softmax(-1).gather(1, tokens)[:, 0]
+        rows = is_target.nonzero()[:, 0]  # [M] the item of each token
+        return scores.new_zeros(len(ids)).index_add(0, rows, scores), is_target.sum(1)
+
+    @torch.no_grad()
     def generate(
         self,
         prefix: Tensor,

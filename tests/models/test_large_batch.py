@@ -24,7 +24,8 @@ def embeds() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def whole_contrast(points, texts, temperature, keys) -> torch.Tensor:
     logits = losses.contrast_logits(points, texts, points, texts, temperature)
-    return losses.point_text_contrast(*logits, losses.contrast_targets(keys, keys, 0.1))
+    targets = losses.contrast_targets(keys, keys, 0.1)
+    return losses.point_text_contrast(*logits, targets, losses.log_text_counts(keys))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])

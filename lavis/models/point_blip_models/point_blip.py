@@ -24,6 +24,10 @@ from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
 from lavis.models.beam_search import BeamOptions
+from lavis.models.point_blip_models.answering import (
+    caption_head_log_likelihood,
+    score_candidates,
+)
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
@@ -367,6 +371,27 @@ class PointBlip(PointBlipBase):
                 temperature=temperature,
             )
         return [text.strip() for text in tokenizer.batch_decode(token_ids, True)]
+
+    @torch.no_grad()
+    def score_answers(
+        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
+    ) -> list[Tensor]:
+        """Likelihood of candidate answers to `samples['question']`, by the captioning head.
+
+        Returns:
+            Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
+            number.
+        """
+        cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
+        _, cache = self.qformer.query_pass(cloud)
+        questions = list(samples["question"])
+
+        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
+            own = [(key[rows], value[rows]) for key, value in cache]
+            asked = [questions[row] for row in rows]
+            return caption_head_log_likelihood(self.qformer, self.tokenizer, own, asked, answers)
+
+        return score_candidates(score, candidates)
 
     @torch.no_grad()
     def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
