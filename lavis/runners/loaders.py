@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import default_collate
 
+from lavis.common.preemption import ignore_stop_signals
 from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch_steps
 
 
@@ -34,6 +35,11 @@ class MixedDataset(Dataset):
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    @property
+    def bad_samples(self) -> list[Any]:
+        """What the members left out as unusable, with the reasons."""
+        return [bad for member in self.members for bad in getattr(member, "bad_samples", ())]
 
     def locate(self, index: int) -> tuple[int, int]:
         """Return (member, index within it) of a global index."""
@@ -117,6 +123,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             generator=torch.Generator().manual_seed(int(worker_seed)),
+            worker_init_fn=ignore_stop_signals,
         )
         return loader, batches.accum_counts
 
@@ -139,4 +146,5 @@ def eval_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator().manual_seed(0),
+        worker_init_fn=ignore_stop_signals,
     )

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lavis.common import rng_state
-from lavis.common.checkpoint import (
-    find_newest,
-    load_checkpoint_file,
-    load_trainable_state,
-    save_checkpoint,
-    trainable_state,
-)
+from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
+from lavis.common.checkpoint_folder import BEST, find_newest, forget_after, save_newest
 from lavis.common.dist_utils import (
     all_gather_object_list,
     barrier,
@@ -24,15 +20,36 @@ from lavis.common.dist_utils import (
     get_world_size,
     is_main_process,
 )
-from lavis.runners.run_state import check_resumable, state_for_geometry
+from lavis.common.errors import CheckpointError
+from lavis.common.model_state import frozen_hash, load_trainable_state, trainable_state
+from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
 from lavis.runners.runner_parts import RunnerParts
-from lavis.runners.train_log import write_row
-
-LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
 
 
 class CheckpointedRunner(RunnerParts):
-    """Adds `checkpoint_last.pth` (where the run stands) and `checkpoint_best.pth`."""
+    """Adds `checkpoint_last.pth` (where the run stands), its predecessors, and the best."""
+
+    @cached_property
+    def frozen(self) -> str:
+        """Hash of the frozen parameters, which checkpoints leave out."""
+        digest = frozen_hash(self.unwrapped_model) if is_main_process() else ""
+        return broadcast_object(digest)
+
+    def _payload(self, random_states: list[Any]) -> dict[str, Any]:
+        """Return everything that a resumed run needs."""
+        return {
+            "model": trainable_state(self.unwrapped_model),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "ema": self.ema.state_dict() if self.ema else None,
+            "state": self.state.to_dict(),
+            "rng": random_states,
+            "frozen": self.frozen,
+            "sizes": list(self.train_loader.dataset.sizes),
+            "global_batch": self.geometry.global_batch,
+            "steps_per_epoch": self.train_loader.steps_per_epoch,
+            "config": self.config.to_dict(),
+        }
 
     def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> None:
         """Save the run at a step edge (every rank must call; rank 0 writes).
@@ -40,21 +57,31 @@ class CheckpointedRunner(RunnerParts):
         Args:
             cur_epoch: ignored, the state knows (stock signature).
             is_best: write the best checkpoint rather than the last.
+
+        Raises:
+            CheckpointError: on every rank, when the save failed and run.on_save_error is stop.
         """
-        random_states = all_gather_object_list(rng_state.capture())
+        payload = self._payload(all_gather_object_list(rng_state.capture()))
+        problem = None
         if is_main_process():
-            payload = {
-                "model": trainable_state(self.unwrapped_model),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict() if self.scaler else None,
-                "state": self.state.to_dict(),
-                "rng": random_states,
-                "global_batch": self.geometry.global_batch,
-                "steps_per_epoch": self.train_loader.steps_per_epoch,
-                "config": self.config.to_dict(),
-            }
-            save_checkpoint(payload, self.output_dir / (BEST if is_best else LAST))
-        barrier()
+            step = self.state.global_step
+            try:
+                if is_best:
+                    save_checkpoint(payload, self.output_dir / BEST, step)
+                else:
+                    save_newest(payload, self.output_dir, step, self.run_cfg.keep_checkpoints)
+            except CheckpointError as error:
+                problem = str(error)
+        problem = broadcast_object(problem)  # also: nobody goes on before the file is there
+        if problem is None:
+            return
+        if self.run_cfg.on_save_error == "stop":
+            raise CheckpointError(problem)
+        self.write_row("save_failed", {"step": self.state.global_step, "problem": problem})
+        if is_main_process():
+            logging.error(
+                "training goes on without this checkpoint (run.on_save_error): %s", problem
+            )
 
     def resume(self) -> None:
         """Continue from run.resume_ckpt_path (a file, or auto); nothing when that is null.
@@ -67,16 +94,32 @@ class CheckpointedRunner(RunnerParts):
             return
         payload = load_checkpoint_file(path)
         check_resumable(payload, path)
+        check_frozen(payload, self.frozen, path)
         steps = self.train_loader.steps_per_epoch
-        self.state = state_for_geometry(payload, self.geometry.global_batch, steps, path)
+        self.state = state_for_geometry(
+            payload, self.geometry.global_batch, steps, self.train_loader.dataset.sizes, path
+        )
         load_trainable_state(self.unwrapped_model, payload["model"], str(path))
         self.optimizer.load_state_dict(payload["optimizer"])
         if self.scaler and payload["scaler"]:
             self.scaler.load_state_dict(payload["scaler"])
+        self._resume_ema(payload)
         self._keep_best(path)
+        if is_main_process() and path.parent.resolve() == self.output_dir.resolve():
+            forget_after(self.output_dir, self.state.global_step)
         self._restore_random_states(payload["rng"])
-        write_row(self.log_path, "resume", {"path": path, **self.state.to_dict()})
+        self.write_row("resume", {"path": path, **self.state.to_dict()})
         logging.info("Resumed from %s at step %d", path, self.state.global_step)
+
+    def _resume_ema(self, payload: dict[str, Any]) -> None:
+        """Continue the average; one that begins now begins at the resumed weights."""
+        if self.ema is None:
+            return
+        if payload.get("ema"):
+            self.ema.load_state_dict(payload["ema"])
+        else:
+            logging.warning("the checkpoint has no average of the weights: it begins here")
+            del self.ema
 
     def resume_path(self) -> Path | None:
         """Return the checkpoint that run.resume_ckpt_path names, the same on every rank."""
@@ -106,6 +149,8 @@ class CheckpointedRunner(RunnerParts):
         path = self.output_dir / BEST
         payload = load_checkpoint_file(path, key="the best checkpoint")
         load_trainable_state(model, payload["model"], str(path))
+        if self.ema is not None and payload.get("ema"):
+            self.ema.load_state_dict(payload["ema"])
         self.evaluated_checkpoint = path
         return model
 
@@ -116,7 +161,8 @@ class CheckpointedRunner(RunnerParts):
             return
         if best.is_file():
             if is_main_process():
-                save_checkpoint(load_checkpoint_file(best), self.output_dir / BEST)
+                payload = load_checkpoint_file(best)
+                save_checkpoint(payload, self.output_dir / BEST, payload["state"]["global_step"])
         else:
             logging.warning("%s is gone: the next validation selects a new best", best)
             self.state.best_metric = self.state.best_epoch = None
@@ -126,5 +172,6 @@ class CheckpointedRunner(RunnerParts):
         """Give this rank its random state back."""
         if len(states) != get_world_size():
             logging.info("resumed with another number of processes: new random states")
+            rng_state.reseed(self.run_cfg.seed, self.state.global_step, get_rank())
             return
         rng_state.restore(states[get_rank()])

@@ -26,6 +26,7 @@ from lavis.common.dist_utils import (
 )
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.precision import fast_bf16
+from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import LrPlan
 from lavis.runners.optimizer import build_optimizer
@@ -33,7 +34,10 @@ from lavis.runners.outputs import job_folder, register_paths
 from lavis.runners.run_state import RunState
 from lavis.runners.runner_base import RunnerBase
 from lavis.runners.samplers import BatchGeometry
+from lavis.runners.sharding import unwrap
 from lavis.runners.stepper import Precision
+from lavis.runners.trackers import Trackers
+from lavis.runners.train_log import write_row
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -96,7 +100,7 @@ class RunnerParts(RunnerBase):
 
     def unwrap_dist_model(self, model: nn.Module) -> nn.Module:
         """Return the model inside DDP."""
-        return model.module if isinstance(model, DistributedDataParallel) else model
+        return unwrap(model)
 
     @property
     def unwrapped_model(self) -> nn.Module:
@@ -107,6 +111,22 @@ class RunnerParts(RunnerBase):
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters."""
         return build_optimizer(self.unwrapped_model, self.run_cfg)
+
+    @cached_property
+    def ema(self) -> Ema | None:
+        """The average of the trained weights when run.ema_decay asks for it."""
+        decay = self.run_cfg.ema_decay
+        return None if decay is None else Ema(self.unwrapped_model, decay)
+
+    @cached_property
+    def trackers(self) -> Trackers:
+        """Who gets the log's numbers beside `log.jsonl`."""
+        return Trackers(self.run_cfg.trackers, self.output_dir, self.config.to_dict())
+
+    def write_row(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one row to `log.jsonl` and hand its numbers to the trackers (rank 0)."""
+        write_row(self.log_path, kind, values)
+        self.trackers.log(kind, self.state.global_step, values)
 
     @cached_property
     def precision(self) -> Precision:
