@@ -55,7 +55,7 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
         # torch reports a failed write (disk full) as RuntimeError.
         partial.unlink(missing_ok=True)
         manifest_path(path).with_name(f".{path.name}.json.partial").unlink(missing_ok=True)
-        raise CheckpointError(_write_failed(path, needed, error)) from error
+        raise CheckpointError(write_failed(path, needed, error)) from error
 
 
 def payload_bytes(payload: Any) -> int:
@@ -69,7 +69,7 @@ def payload_bytes(payload: Any) -> int:
     return 0
 
 
-def _write_failed(path: Path, needed: int, error: Exception) -> str:
+def write_failed(path: Path, needed: int, error: Exception) -> str:
     """Compose the message of a save that failed."""
     free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
     return explain(

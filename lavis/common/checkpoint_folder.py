@@ -22,10 +22,13 @@ from lavis.common.checkpoint import (
     is_valid,
     manifest_path,
     manifest_step,
+    payload_bytes,
     save_checkpoint,
     valid_hashes,
+    write_failed,
     write_manifest,
 )
+from lavis.common.errors import CheckpointError
 
 LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
 _STEP = re.compile(r"checkpoint_step(\d+)\.pth")
@@ -40,7 +43,10 @@ def save_newest(payload: Mapping[str, Any], folder: Path, step: int, keep: int) 
     path = folder / LAST
     old_step = manifest_step(path)
     if keep > 1 and old_step is not None and old_step != step and path.is_file():
-        _keep_as_predecessor(path, old_step)
+        try:
+            _keep_as_predecessor(path, old_step)
+        except OSError as error:
+            raise CheckpointError(write_failed(path, payload_bytes(payload), error)) from error
     save_checkpoint(payload, path, step)
     for number, old in predecessors(folder)[max(0, keep - 1) :]:
         if number != step:
@@ -69,8 +75,15 @@ def _keep_as_predecessor(path: Path, step: int) -> None:
     except OSError:  # a file system without hard links
         shutil.copyfile(path, partial)
         shutil.copystat(path, partial)  # the time decides which one is newest
-    os.replace(partial, previous)
-    write_manifest(previous, valid_hashes(path), step)
+    try:
+        os.replace(partial, previous)
+    finally:
+        partial.unlink(missing_ok=True)
+    try:
+        write_manifest(previous, valid_hashes(path), step)
+    except OSError:
+        manifest_path(previous).with_name(f".{manifest_path(previous).name}.partial").unlink(True)
+        raise
 
 
 def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | None:

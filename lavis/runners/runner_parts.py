@@ -30,7 +30,7 @@ from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import LrPlan
 from lavis.runners.optimizer import build_optimizer
-from lavis.runners.outputs import job_folder, register_paths
+from lavis.runners.outputs import job_folder, job_path, register_paths
 from lavis.runners.run_state import RunState
 from lavis.runners.runner_base import RunnerBase
 from lavis.runners.samplers import BatchGeometry
@@ -52,8 +52,10 @@ class RunnerParts(RunnerBase):
         model: nn.Module,
         datasets: Mapping[str, Mapping[str, Any]],
         job_id: str,
+        dry_run: bool = False,
     ) -> None:
         self._model: nn.Module
+        self.dry_run = dry_run
         super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
         self.run_cfg = cfg.run_cfg
         self.state = RunState()
@@ -61,7 +63,10 @@ class RunnerParts(RunnerBase):
         self.evaluated_checkpoint: Path | None = None
 
     def setup_output_dir(self) -> None:
-        """Create the job's folder and save the resolved configuration in it."""
+        """Create the job's folder and save the resolved configuration in it (not in a dry run)."""
+        if self.dry_run:
+            self.output_dir = job_path(self.config.run_cfg.output_dir, self.job_id)
+            return
         self.output_dir = job_folder(self.config.run_cfg.output_dir, self.job_id)
         self.result_dir = self.output_dir / "result"
         self.log_path = self.output_dir / "log.jsonl"

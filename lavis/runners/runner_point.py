@@ -26,6 +26,7 @@ from lavis.runners.guard import Guard
 from lavis.runners.loss_curve import draw
 from lavis.runners.lr_schedules import SCHEDULES
 from lavis.runners.optimizer import set_learning_rate
+from lavis.runners.plan import make_plan, render
 from lavis.runners.runner_evaluation import EvaluatingRunner
 from lavis.runners.stepper import Stepper, StepResult
 from lavis.runners.train_log import TrainLog
@@ -44,7 +45,15 @@ class PointRunner(EvaluatingRunner):
         model: on the CPU, unwrapped.
         datasets: {data set: {split: map-style dataset}}.
         job_id: folder name below `run.output_dir`, the same on every rank.
+        dry_run: only `print_plan` will be called; nothing is written.
     """
+
+    def print_plan(self) -> dict[str, Any]:
+        """Print what training would do, on rank 0, and return it."""
+        plan = make_plan(self)
+        if get_rank() == 0:
+            print(render(plan), flush=True)
+        return plan
 
     def train(self) -> dict[str, Any]:
         """Train to the end of the plan (or only evaluate), then score the test splits.
