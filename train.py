@@ -3,7 +3,7 @@
     python train.py --cfg-path lavis/projects/bricks/train/demo_stage1.yaml
     python -m torch.distributed.run --nproc_per_node=8 train.py --cfg-path lavis/projects/….yaml
     python train.py --cfg-path ….yaml --options run.max_epoch=2 run.batch_size_train=8
-    python train.py --cfg-path ….yaml --dry-run        # the plan: parameters, steps, memory; no training
+    python train.py --cfg-path ….yaml --dry-run        # the plan: parameters, memory, steps
     python train.py --cfg-path ….yaml --resume auto    # go on where the last checkpoint stands
     CPU-sized: add --options run.max_steps=4 datasets.bricks_caption.build_info.limit.train=64
 

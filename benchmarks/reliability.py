@@ -117,7 +117,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a subset of each, seconds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result JSON")
     args = parser.parse_args()
-    import lavis.runners.runner_point  # noqa: F401 - once, for all forks
+    # Once, for all forks; DDP and AdamW would import _dynamo in each of them.
+
+    import lavis.runners.runner_point  # noqa: F401
 
     headline = {}
     for number in args.figures:

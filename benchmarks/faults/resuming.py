@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import operator
 import os
 import random
 import signal
@@ -52,10 +55,8 @@ def stop_and_resume(
 ) -> tuple[Path, list[list[str]]]:
     """Crash in `batch`, resume in another job; return its checkpoint and the ids of all steps."""
     task = StoppedTask(batch)
-    try:
+    with contextlib.suppress(Stopped):
         tiny_runner(folder, f"{job}-cut", task=task, **options).train()
-    except Stopped:
-        pass
     path = folder / f"{job}-cut" / LAST
     rest = tiny_runner(folder, f"{job}-rest", resume_ckpt_path=str(path), seed=99, **options)
     done = load_checkpoint_file(path)["state"]["global_step"] * options["accum_grad_iters"]
@@ -92,10 +93,8 @@ def fig01(folder: Path, quick: bool) -> Figure:
 
 def _without_position(folder: Path) -> float:
     """Return the difference when the position in the epoch is dropped: must not be 0."""
-    try:
+    with contextlib.suppress(Stopped):
         tiny_runner(folder, "control", task=StoppedTask(8), **OPTIONS).train()
-    except Stopped:
-        pass
     rest = tiny_runner(folder, "control-rest", **OPTIONS)
     rest.run_cfg.resume_ckpt_path = str(folder / "control" / LAST)
     rest.resume()
@@ -163,7 +162,9 @@ def fig08(folder: Path, quick: bool) -> Figure:
             )
         )
         parts = [read_json(folder / f"{name}-rank{rank}.json") for rank in range(ranks)]
-        seen += [sum(batches, []) for batches in zip(*parts, strict=True)]
+        seen += [
+            functools.reduce(operator.iadd, batches, []) for batches in zip(*parts, strict=True)
+        ]
     refused = _other_batch(folder)
     losses = [curves(read_rows(folder / job / "log.jsonl"))["loss"] for job in ("whole", "moved")]
     apart = max(abs(losses[0][step] - losses[1][step]) for step in losses[0])
@@ -182,10 +183,8 @@ def fig08(folder: Path, quick: bool) -> Figure:
 
 def _other_batch(folder: Path) -> bool:
     """Tell whether a resume inside an epoch with another global batch is refused."""
-    try:
+    with contextlib.suppress(Stopped):
         tiny_runner(folder, "odd", task=StoppedTask(4), **OPTIONS).train()
-    except Stopped:
-        pass
     path = str(folder / "odd" / LAST)
     options = OPTIONS | {"resume_ckpt_path": path}
     try:

@@ -92,10 +92,25 @@ def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | Non
     A damaged one is named in a warning and the one before it is tried.
     """
     for path in sorted(_candidates(Path(output_dir), job_id), key=_age, reverse=True):
-        if is_valid(path):
+        if is_valid(path) and all(is_valid(shard) for shard in shards_of(path)):
             return path
         logging.warning("%s is damaged or has no manifest: trying the one before it", path)
     return None
+
+
+def shards_of(path: Path) -> list[Path]:
+    """Return the shard files that belong to a checkpoint of a sharded model, [] for others."""
+    step = manifest_step(path)
+    return sorted(path.parent.glob(f"shard_step{step:08d}_rank*.pth")) if step is not None else []
+
+
+def remove_old_shards(folder: Path) -> None:
+    """Remove shards that belong to none of the folder's checkpoints."""
+    kept = {manifest_step(folder / name) for name in (LAST, BEST)}
+    kept |= {step for step, _ in predecessors(folder)}
+    for path in folder.glob("shard_step*_rank*.pth"):
+        if int(path.name[len("shard_step") :][:8]) not in kept:
+            remove(path)
 
 
 def _candidates(output_dir: Path, job_id: str | None) -> Iterator[Path]:

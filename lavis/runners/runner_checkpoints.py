@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,23 @@ from lavis.common.dist_utils import (
     is_main_process,
 )
 from lavis.common.errors import CheckpointError
-from lavis.common.model_state import frozen_hash, load_trainable_state, trainable_state
+from lavis.common.model_state import load_trainable_state, trainable_state
 from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
 from lavis.runners.runner_parts import RunnerParts
+from lavis.runners.shard_files import (
+    load_optimizer,
+    load_tensors,
+    read_shards,
+    shard_path,
+    to_local,
+)
+from lavis.runners.sharding import is_sharded
+
+SHARDED = ("model", "optimizer", "ema")
 
 
 class CheckpointedRunner(RunnerParts):
     """Adds `checkpoint_last.pth` (where the run stands), its predecessors, and the best."""
-
-    @cached_property
-    def frozen(self) -> str:
-        """Hash of the frozen parameters, which checkpoints leave out."""
-        digest = frozen_hash(self.unwrapped_model) if is_main_process() else ""
-        return broadcast_object(digest)
 
     def _payload(self, random_states: list[Any]) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
@@ -51,30 +54,53 @@ class CheckpointedRunner(RunnerParts):
             "config": self.config.to_dict(),
         }
 
-    def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> None:
+    def _write_shard(self, payload: dict[str, Any]) -> str | None:
+        """Move what is sharded into this rank's own file; return what went wrong on any rank."""
+        if not is_sharded(self.unwrapped_model):
+            return None
+        step, problem = self.state.global_step, None
+        try:
+            path = shard_path(self.output_dir, step, get_rank(), get_world_size())
+            save_checkpoint({key: to_local(payload.pop(key)) for key in SHARDED}, path, step)
+            payload |= {key: {} for key in SHARDED} | {"shards": get_world_size()}
+        except CheckpointError as error:
+            problem = str(error)
+        found = [text for text in all_gather_object_list(problem) if text]
+        return found[0] if found else None
+
+    def _write_main(self, payload: dict[str, Any], is_best: bool) -> str | None:
+        """Write the checkpoint's file on rank 0; return what went wrong."""
+        step = self.state.global_step
+        try:
+            if is_best:
+                save_checkpoint(payload, self.output_dir / BEST, step)
+            else:
+                save_newest(payload, self.output_dir, step, self.run_cfg.keep_checkpoints)
+            remove_old_shards(self.output_dir)
+        except CheckpointError as error:
+            return str(error)
+        return None
+
+    def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> bool:
         """Save the run at a step edge (every rank must call; rank 0 writes).
 
         Args:
             cur_epoch: ignored, the state knows (stock signature).
             is_best: write the best checkpoint rather than the last.
 
+        Returns:
+            Whether it was saved.
+
         Raises:
             CheckpointError: on every rank, when the save failed and run.on_save_error is stop.
         """
         payload = self._payload(all_gather_object_list(rng_state.capture()))
-        problem = None
-        if is_main_process():
-            step = self.state.global_step
-            try:
-                if is_best:
-                    save_checkpoint(payload, self.output_dir / BEST, step)
-                else:
-                    save_newest(payload, self.output_dir, step, self.run_cfg.keep_checkpoints)
-            except CheckpointError as error:
-                problem = str(error)
+        problem = self._write_shard(payload)
+        if problem is None and is_main_process():
+            problem = self._write_main(payload, is_best)
         problem = broadcast_object(problem)  # also: nobody goes on before the file is there
         if problem is None:
-            return
+            return True
         if self.run_cfg.on_save_error == "stop":
             raise CheckpointError(problem)
         self.write_row("save_failed", {"step": self.state.global_step, "problem": problem})
@@ -82,6 +108,7 @@ class CheckpointedRunner(RunnerParts):
             logging.error(
                 "training goes on without this checkpoint (run.on_save_error): %s", problem
             )
+        return False
 
     def resume(self) -> None:
         """Continue from run.resume_ckpt_path (a file, or auto); nothing when that is null.
@@ -99,11 +126,10 @@ class CheckpointedRunner(RunnerParts):
         self.state = state_for_geometry(
             payload, self.geometry.global_batch, steps, self.train_loader.dataset.sizes, path
         )
-        load_trainable_state(self.unwrapped_model, payload["model"], str(path))
-        self.optimizer.load_state_dict(payload["optimizer"])
+        self._load_model_and_average(payload, path)
+        self._load_optimizer(payload)
         if self.scaler and payload["scaler"]:
             self.scaler.load_state_dict(payload["scaler"])
-        self._resume_ema(payload)
         self._keep_best(path)
         if is_main_process() and path.parent.resolve() == self.output_dir.resolve():
             forget_after(self.output_dir, self.state.global_step)
@@ -111,15 +137,27 @@ class CheckpointedRunner(RunnerParts):
         self.write_row("resume", {"path": path, **self.state.to_dict()})
         logging.info("Resumed from %s at step %d", path, self.state.global_step)
 
-    def _resume_ema(self, payload: dict[str, Any]) -> None:
-        """Continue the average; one that begins now begins at the resumed weights."""
-        if self.ema is None:
-            return
-        if payload.get("ema"):
-            self.ema.load_state_dict(payload["ema"])
+    def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
+        """Load weights and their average; an average that begins now begins at those weights."""
+        model = self.unwrapped_model
+        if payload.get("shards"):
+            step, stored = payload["state"]["global_step"], payload["shards"]
+            payload |= read_shards(path.parent, step, stored, get_rank(), get_world_size())
+        if is_sharded(model):
+            load_tensors(model.state_dict(), payload["model"])
         else:
+            load_trainable_state(model, payload["model"], str(path))
+        if self.ema is not None and payload.get("ema"):
+            load_tensors(self.ema.state_dict(), payload["ema"])
+        elif self.ema is not None:
             logging.warning("the checkpoint has no average of the weights: it begins here")
             del self.ema
+
+    def _load_optimizer(self, payload: dict[str, Any]) -> None:
+        if is_sharded(self.unwrapped_model):
+            load_optimizer(self.optimizer, payload["optimizer"])
+        else:
+            self.optimizer.load_state_dict(payload["optimizer"])
 
     def resume_path(self) -> Path | None:
         """Return the checkpoint that run.resume_ckpt_path names, the same on every rank."""
@@ -148,9 +186,7 @@ class CheckpointedRunner(RunnerParts):
         barrier()
         path = self.output_dir / BEST
         payload = load_checkpoint_file(path, key="the best checkpoint")
-        load_trainable_state(model, payload["model"], str(path))
-        if self.ema is not None and payload.get("ema"):
-            self.ema.load_state_dict(payload["ema"])
+        self._load_model_and_average(payload, path)
         self.evaluated_checkpoint = path
         return model
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lavis.common.dist_utils import (
+    broadcast_object,
     get_rank,
     get_world_size,
     is_dist_avail_and_initialized,
@@ -25,16 +26,18 @@ from lavis.common.dist_utils import (
     resolve_device,
 )
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.model_state import frozen_hash
 from lavis.common.precision import fast_bf16
 from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import LrPlan
+from lavis.runners.memory_savers import checkpoint_activations
 from lavis.runners.optimizer import build_optimizer
 from lavis.runners.outputs import job_folder, job_path, register_paths
 from lavis.runners.run_state import RunState
 from lavis.runners.runner_base import RunnerBase
 from lavis.runners.samplers import BatchGeometry
-from lavis.runners.sharding import unwrap
+from lavis.runners.sharding import shard, unwrap
 from lavis.runners.stepper import Precision
 from lavis.runners.trackers import Trackers
 from lavis.runners.train_log import write_row
@@ -88,15 +91,23 @@ class RunnerParts(RunnerBase):
     def model(self) -> nn.Module:
         """The model on its device; wrapped in DDP when several processes train it."""
         self._model = self._model.to(self.device)
+        if self.evaluate_only:
+            if self.use_distributed:
+                # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
+                for tensor in self._model.state_dict().values():
+                    shared = tensor.contiguous()
+                    dist.broadcast(shared, src=0)
+                    tensor.copy_(shared)
+            return self._model
+        if self.run_cfg.activation_checkpointing:
+            logging.info("recomputing %d blocks", checkpoint_activations(self._model))
+        if self.run_cfg.compile:
+            self._model.compile(backend=self.run_cfg.compile_backend)
         if not self.use_distributed:
             return self._model
-        if self.evaluate_only:
-            # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
-            for tensor in self._model.state_dict().values():
-                shared = tensor.contiguous()
-                dist.broadcast(shared, src=0)
-                tensor.copy_(shared)
-            return self._model
+        if self.run_cfg.strategy == "fsdp":
+            _ = self.frozen  # hashed while it is whole
+            return shard(self._model, self.device.type)
         return DistributedDataParallel(
             self._model,
             device_ids=[self.device.index] if self.cuda_enabled else None,
@@ -116,6 +127,12 @@ class RunnerParts(RunnerBase):
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters."""
         return build_optimizer(self.unwrapped_model, self.run_cfg)
+
+    @cached_property
+    def frozen(self) -> str:
+        """Hash of the frozen parameters, which checkpoints leave out."""
+        digest = frozen_hash(self._model) if is_main_process() else ""
+        return broadcast_object(digest)
 
     @cached_property
     def ema(self) -> Ema | None:
@@ -174,6 +191,7 @@ class RunnerParts(RunnerBase):
             num_workers=self.run_cfg.num_workers,
             pin_memory=self.cuda_enabled,
             repeats=self._repeats([name for name, _ in found]),
+            bucket_steps=self.run_cfg.length_buckets,
         )
 
     def _repeats(self, names: Sequence[str]) -> list[int]:

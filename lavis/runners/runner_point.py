@@ -245,8 +245,10 @@ class PointRunner(EvaluatingRunner):
                 continue
             metric = self._aggregate(metrics)
             if self.state.is_better(metric, self.run_cfg.agg_mode):
+                before = self.state.best_metric, self.state.best_epoch
                 self.state.best_metric, self.state.best_epoch = metric, epoch
-                self._save_checkpoint(is_best=True)
+                if not self._save_checkpoint(is_best=True):
+                    self.state.best_metric, self.state.best_epoch = before
 
     def _aggregate(self, metrics: Mapping[str, Any]) -> float:
         """Return the metric that selects the best checkpoint."""

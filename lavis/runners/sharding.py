@@ -6,9 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+
+from lavis.runners.memory_savers import block_stacks
 
 
 @contextlib.contextmanager
@@ -26,3 +30,22 @@ def gradient_sync(model: nn.Module, wanted: bool) -> Iterator[None]:
 def unwrap(model: nn.Module) -> Any:
     """Return the model inside DDP; FSDP2 wraps in place."""
     return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def shard(model: nn.Module, device_type: str) -> nn.Module:
+    """Shard parameters over all ranks (FSDP2): block by block, then what is left.
+
+    Each rank keeps 1/world of weights, gradients and optimiser states; a block is gathered for its
+    forward and backward pass. Every rank must hold the same weights.
+    """
+    mesh = init_device_mesh(device_type, (dist.get_world_size(),))
+    for _, stack in list(block_stacks(model)):
+        for block in stack:
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Tell whether `model` was sharded by `shard`."""
+    return isinstance(model, FSDPModule)
