@@ -4,8 +4,8 @@
     python benchmarks/reliability.py --figures 1 8      # some of them; the others' results are kept
     python benchmarks/reliability.py --quick --out /tmp/quick.json    # what the tests run
 
-Everything runs on the CPU with gloo. Each figure runs in a process of its own, forked from this one,
-which has imported torch but never computes.
+Everything runs on the CPU with gloo. Each figure runs in a process of its own, forked from this
+one, which has imported torch but never computes.
 """
 
 from __future__ import annotations

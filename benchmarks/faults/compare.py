@@ -14,7 +14,7 @@ STATE = ("model", "optimizer", "scaler", "ema", "state", "rng")
 
 
 def difference(first: Any, second: Any) -> float:
-    """Return the largest absolute difference of nested values, infinity for another shape."""
+    """Return the largest absolute difference ."""
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         if first.shape != second.shape:
             return float("inf")

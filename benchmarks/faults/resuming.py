@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
+import itertools
 import os
 import random
 import signal
@@ -162,9 +161,7 @@ def fig08(folder: Path, quick: bool) -> Figure:
             )
         )
         parts = [read_json(folder / f"{name}-rank{rank}.json") for rank in range(ranks)]
-        seen += [
-            functools.reduce(operator.iadd, batches, []) for batches in zip(*parts, strict=True)
-        ]
+        seen += [list(itertools.chain(*batches)) for batches in zip(*parts, strict=True)]
     refused = _other_batch(folder)
     losses = [curves(read_rows(folder / job / "log.jsonl"))["loss"] for job in ("whole", "moved")]
     apart = max(abs(losses[0][step] - losses[1][step]) for step in losses[0])

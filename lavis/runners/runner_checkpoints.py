@@ -10,7 +10,13 @@ from torch import nn
 
 from lavis.common import rng_state
 from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
-from lavis.common.checkpoint_folder import BEST, find_newest, forget_after, save_newest
+from lavis.common.checkpoint_folder import (
+    BEST,
+    find_newest,
+    forget_after,
+    remove_old_shards,
+    save_newest,
+)
 from lavis.common.dist_utils import (
     all_gather_object_list,
     barrier,

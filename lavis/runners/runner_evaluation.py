@@ -12,6 +12,7 @@ from torch import nn
 from lavis.common.dist_utils import broadcast_object
 from lavis.common.errors import ConfigError, explain
 from lavis.runners.runner_checkpoints import CheckpointedRunner
+from lavis.runners.sharding import gathered
 
 
 class EvaluatingRunner(CheckpointedRunner):
@@ -82,7 +83,8 @@ class EvaluatingRunner(CheckpointedRunner):
         scores = {}
         for name, dataset in members.items():
             label = split_name if len(members) == 1 else f"{name}_{split_name}"
-            scores[name] = self._score(model, dataset, label + suffix, cur_epoch)
+            with gathered(model):
+                scores[name] = self._score(model, dataset, label + suffix, cur_epoch)
         if len(scores) == 1:
             return next(iter(scores.values()))
         means = [metrics["agg_metrics"] for metrics in scores.values() if metrics is not None]

@@ -49,3 +49,23 @@ def shard(model: nn.Module, device_type: str) -> nn.Module:
 def is_sharded(model: nn.Module) -> bool:
     """Tell whether `model` was sharded by `shard`."""
     return isinstance(model, FSDPModule)
+
+
+@contextlib.contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Keep whole weights on every rank inside, for evaluation.
+
+    Ranks score different numbers of batches and call more than `forward` (generate), so they cannot
+    gather block by block together. Costs the memory of the whole weights.
+    """
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            # FSDP2's default: the outermost part stays gathered between forward and backward
+            part.set_reshard_after_forward(part is not model, recurse=False)

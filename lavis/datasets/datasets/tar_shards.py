@@ -1,6 +1,6 @@
 """Clouds in tar shards (the layout of webdataset), on a disk or in an object store.
 
-A shard holds `<object id>.npy` members. Shards are indexed once (id -> shard, offset, size), so that
+A shard holds `<object id>.npy` members and is indexed once (id -> shard, offset, size), so that
 any object is read by one seek: order, resume and augmentation stay those of every other store.
 Shards named by an address (http, https, or what fsspec knows: s3, gs, hf) are copied to a cache
 folder first; rank 0 of each machine should do so (`prepare_shards`).
