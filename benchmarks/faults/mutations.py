@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.processes import Figure
-from lavis.common.errors import ConfigError
+from lavis.common.errors import PointLanguageError
 from lavis.common.file_check import check_files
 from lavis.common.run_config import RunConfig
 from lavis.common.run_schema import RUN_SCHEMA
@@ -115,7 +115,7 @@ def fig12(folder: Path, quick: bool) -> Figure:
         try:
             read(recipe, [option])
             accepted.append(f"{kind}: {option} ({recipe.name})")
-        except ConfigError as error:
+        except PointLanguageError as error:
             lines = str(error)
             if not all(part in lines for part in parts):
                 unclear.append(f"{kind}: {option}: {lines}")

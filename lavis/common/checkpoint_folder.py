@@ -129,11 +129,11 @@ def _age(path: Path) -> tuple[int, bool]:
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Remove what a run that fell back to `step` will write again, damaged files among it."""
+    """Remove what a run that goes on from `step` will write again; a newer last is set aside."""
     for number, path in predecessors(folder):
         if number > step:
             remove(path)
     newest = manifest_step(folder / LAST)
     if newest is not None and newest > step:
-        os.replace(folder / LAST, folder / f"{LAST}.damaged")
+        os.replace(folder / LAST, folder / f"{LAST}.set_aside")
         manifest_path(folder / LAST).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import CheckpointError, explain, nearest
 from lavis.common.utils import get_abs_path, is_url
 
 WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".gguf")
@@ -22,7 +22,7 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
         where: the recipe's path, for the message.
 
     Raises:
-        ConfigError: with the key, the path and the most similar file beside it.
+        CheckpointError: with the key, the path and the most similar file beside it.
     """
     sections = {"model": config["model"], "run": {"resume_ckpt_path": _resumed(config)}}
     for key, value in _weight_files(sections):
@@ -32,14 +32,14 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
         folder = path.parent
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         hint = nearest(path.name, beside) or ("" if beside else " Its folder is empty or absent.")
-        raise ConfigError(
+        raise CheckpointError(
             explain(
                 f"weights are not there.{hint}",
                 where=f"{where}: {key}",
                 got=path,
                 expected="an existing file, or null",
-                fix="run the recipe that makes it, download it (the recipe's header says from "
-                "where), or correct the path",
+                fix="run the stage before this one, download the file (the recipe's header says "
+                "from where), or correct the path",
             )
         )
 

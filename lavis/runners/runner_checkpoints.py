@@ -146,9 +146,7 @@ class CheckpointedRunner(RunnerParts):
     def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
         """Load weights and their average; an average that begins now begins at those weights."""
         model = self.unwrapped_model
-        if payload.get("shards"):
-            step, stored = payload["state"]["global_step"], payload["shards"]
-            payload |= read_shards(path.parent, step, stored, get_rank(), get_world_size())
+        self._add_shards(payload, path)
         if is_sharded(model):
             load_tensors(model.state_dict(), payload["model"])
         else:
@@ -158,6 +156,13 @@ class CheckpointedRunner(RunnerParts):
         elif self.ema is not None:
             logging.warning("the checkpoint has no average of the weights: it begins here")
             del self.ema
+
+    def _add_shards(self, payload: dict[str, Any], path: Path) -> None:
+        """Put what lies in shard files beside the checkpoint at `path` into its payload."""
+        if payload.get("shards"):
+            whole = not is_sharded(self.unwrapped_model)
+            step, stored = payload["state"]["global_step"], payload["shards"]
+            payload |= read_shards(path.parent, step, stored, get_rank(), get_world_size(), whole)
 
     def _load_optimizer(self, payload: dict[str, Any]) -> None:
         if is_sharded(self.unwrapped_model):
@@ -183,6 +188,7 @@ class CheckpointedRunner(RunnerParts):
     def load_weights(self, path: Path) -> None:
         """Load the weights alone, for an evaluation that names a checkpoint."""
         payload = load_checkpoint_file(path)
+        self._add_shards(payload, path)
         model = self.unwrapped_model
         load_trainable_state(model, payload.get("model", payload), str(path))
         self.evaluated_checkpoint = path

@@ -51,15 +51,25 @@ def join(parts: list[Any]) -> Any:
     return first
 
 
-def read_shards(folder: Path, step: int, stored_world: int, rank: int, world_size: int) -> Any:
-    """Return this rank's part, or the whole state when it was saved by another number of ranks.
+def read_shards(
+    folder: Path, step: int, stored_world: int, rank: int, world_size: int, whole: bool
+) -> Any:
+    """Return this rank's part of the state, or all of it.
+
+    Args:
+        folder, step: of the checkpoint.
+        stored_world: ranks that wrote it.
+        rank, world_size: of this process.
+        whole: join all parts, for a model that is not sharded; done as well when another number of
+            ranks wrote them.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
-    ranks = [rank] if stored_world == world_size else range(stored_world)
-    parts = [load_checkpoint_file(shard_path(folder, step, r, stored_world)) for r in ranks]
-    return parts[0] if stored_world == world_size else join(parts)
+    if stored_world == world_size and not whole:
+        return load_checkpoint_file(shard_path(folder, step, rank, stored_world))
+    paths = [shard_path(folder, step, other, stored_world) for other in range(stored_world)]
+    return join([load_checkpoint_file(path) for path in paths])
 
 
 def _as_dtensor(value: Any, own: Any) -> Any:

@@ -133,7 +133,7 @@ def test_a_damaged_newest_falls_back_and_is_forgotten(tmp_path, caplog):
     assert checkpoint.load_checkpoint_file(found)["step"] == 2
     assert "checkpoint_last.pth is damaged" in caplog.text
     checkpoint_folder.forget_after(job, 2)
-    assert (job / "checkpoint_last.pth.damaged").is_file()
+    assert (job / "checkpoint_last.pth.set_aside").is_file()
     assert not (job / "checkpoint_last.pth").exists()
     save(job, 3)
     assert checkpoint.load_checkpoint_file(checkpoint_folder.find_newest(tmp_path))["step"] == 3
