@@ -73,7 +73,8 @@ def measure(number: int, quick: bool) -> dict[str, Any]:
     return {
         "passed": bool(passed),
         "measured": measured,
-        "command": f"python benchmarks/reliability.py --figures {number}",
+        "command": f"python benchmarks/reliability.py --figures {number}" + " --quick" * quick,
+        "subset": quick,
         "seconds": round(time.perf_counter() - started, 1),
     }
 

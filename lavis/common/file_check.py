@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import CheckpointError, explain, nearest
-from lavis.common.utils import get_abs_path, is_url
+from lavis.common.utils import get_abs_path, get_cache_path, is_url
 
 WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".gguf")
 
@@ -27,7 +27,7 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
     sections = {"model": config["model"], "run": {"resume_ckpt_path": _resumed(config)}}
     for key, value in _weight_files(sections):
         path = Path(get_abs_path(value))
-        if path.is_file() or is_url(value):
+        if path.is_file() or Path(get_cache_path(value)).is_file() or is_url(value):
             continue
         folder = path.parent
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
@@ -38,10 +38,17 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
                 where=f"{where}: {key}",
                 got=path,
                 expected="an existing file, or null",
-                fix="run the stage before this one, download the file (the recipe's header says "
-                "from where), or correct the path",
+                fix=_source(key),
             )
         )
+
+
+def _source(key: str) -> str:
+    """Return where the file of a key comes from."""
+    # Imported here: only a message needs it, and common does not depend on models.
+    from lavis.models.point_blip_models.weight_files import SOURCES
+
+    return SOURCES.get(key, "run the stage before this one, download the file, or correct the path")
 
 
 def _resumed(config: Mapping[str, Any]) -> Any:
