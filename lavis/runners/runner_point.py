@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lavis.common.dist_utils import get_rank, get_world_size
+from lavis.common.dist_utils import all_gather_object_list, get_rank, get_world_size
 from lavis.common.errors import EvaluationError, Preempted, explain, nearest
 from lavis.common.preemption import StopRequest
 from lavis.common.registry import registry
@@ -97,6 +97,7 @@ class PointRunner(EvaluatingRunner):
         finally:
             self.log.close()
         self.watchdog.beat(self.state.global_step, "evaluate", watched=False)
+        self._leave_if_asked()
         with self.stop.at_once():
             results = self.evaluate(self._final_epoch())
         self.log.write("end", {"seconds": time.perf_counter() - started, **self.state.to_dict()})
@@ -211,6 +212,16 @@ class PointRunner(EvaluatingRunner):
             self.log.write("preempted", {"step": step, "signal": signum})
             raise Preempted(signum)
 
+    def _leave_if_asked(self) -> None:
+        """Leave together before an evaluation when a signal came to any rank since the last step.
+
+        Raises:
+            Preempted: on every rank; everything is saved already.
+        """
+        signum = max(all_gather_object_list(self.stop.signum))
+        if signum:
+            raise Preempted(signum)
+
     def _save_in_training(self) -> None:
         """Save `checkpoint_last.pth`, outside of the throughput."""
         paused = time.perf_counter()
@@ -236,6 +247,7 @@ class PointRunner(EvaluatingRunner):
 
     def _validate(self, epoch: int) -> None:
         """Score the validation splits; the first one selects the best checkpoint."""
+        self._leave_if_asked()
         for index, split in enumerate(self.valid_splits):
             with self.stop.at_once():
                 metrics = self.eval_epoch(split, epoch)
