@@ -43,11 +43,11 @@ class SlowTask(TinyTask):
         return super().evaluation(model, data_loader, device)
 
 
-def _endless(folder: Path, job: str) -> None:
+def _endless(folder: Path, job: str, eval_freq: int) -> None:
     """One rank of a run that only a signal ends; writes its pid and its exit code."""
     write_json(folder / f"{job}-pid{get_rank()}.json", os.getpid())
     try:
-        tiny_runner(folder, job, task=SlowTask(), max_epoch=10_000, eval_freq=4).train()
+        tiny_runner(folder, job, task=SlowTask(), max_epoch=10_000, eval_freq=eval_freq).train()
     except Preempted as stopped:
         write_json(folder / f"{job}-exit{get_rank()}.json", stopped.exit_code)
         raise
@@ -67,10 +67,12 @@ def _stop_one(folder: Path, job: str, target: str, signum: int, delay: float) ->
     """Send a signal to one rank, all, or the launcher; return how the run ended."""
     log = folder / "log.txt"
     launched = target == "launcher"
+    # A signal to one rank inside an evaluation ends the others by their lost connection.
+    eval_freq = 10_000 if target == "one rank" else 4
     if launched:
-        pids = [run_under_agent(RANKS, lambda: _endless(folder, job), log)]
+        pids = [run_under_agent(RANKS, lambda: _endless(folder, job, eval_freq), log)]
     else:
-        pids = start_ranks(RANKS, lambda: _endless(folder, job), log)
+        pids = start_ranks(RANKS, lambda: _endless(folder, job, eval_freq), log)
     _wait_for_steps(folder / job / "log.jsonl")
     time.sleep(delay)
     started = time.monotonic()
