@@ -24,11 +24,12 @@ def read(recipe: Path, options: list[str]) -> None:
     """Do what train.py does before it builds anything."""
     config = RunConfig.from_file(recipe, options)
     made_by_recipes = ["model.pretrained", "model.finetuned", "run.resume_ckpt_path"]
+    made_by_recipes.append("model.point_encoder_weights")
     plain = config.to_dict()
     for key in made_by_recipes:  # absent until that recipe ran, unless the mutation names them
         section, name = key.split(".")
         if not any(option.startswith(key) for option in options):
-            plain[section][name] = None
+            plain[section].pop(name, None)
     check_files(plain, str(recipe))
 
 
