@@ -40,6 +40,7 @@ from lavis.models.point_llm_contrastive_models.options import (
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
 
+
 @registry.register_model("point_llm_contrastive")
 class PointLLMContrastive(BaseModel):
     """A projector between a frozen point encoder and a frozen language model.
@@ -56,7 +57,7 @@ class PointLLMContrastive(BaseModel):
         negatives: of the contrastive loss: `bank` (published) or `batch`.
         memory_bank_size: entries M of the bank.
         temperature: of the contrastive loss.
-        pull_weight: weight of `pull_loss` beside either loss; 0 as published.
+        center_weight: weight of `center_loss` beside either loss; 0 as published.
         end_in_target: let the generative loss score the end token.
         train_embeddings: `all` trains the whole embedding matrix beside the projector (published:
             only two rows are read, yet weight decay reaches all); `new` only the two new tokens.
@@ -83,7 +84,7 @@ class PointLLMContrastive(BaseModel):
         negatives: str = "bank",
         memory_bank_size: int = 256,
         temperature: float = 0.07,
-        pull_weight: float = 0.0,
+        center_weight: float = 0.0,
         end_in_target: bool = False,
         train_embeddings: str = "all",
         instructions: Sequence[str] | None = None,
@@ -91,7 +92,7 @@ class PointLLMContrastive(BaseModel):
         super().__init__()
         check_choices(loss_type, negatives, train_embeddings, llm_dtype)
         self.loaded_checkpoint: str | None = None
-        self.loss_type, self.pull_weight, self.temperature = loss_type, pull_weight, temperature
+        self.loss_type, self.center_weight, self.temperature = loss_type, center_weight, temperature
         self.llm_name, self.projector_seed = llm, projector_seed
         self.instructions = list(instructions or INSTRUCTIONS)
         self.point_encoder = build_point_encoder(point_encoder_cfg)
@@ -138,7 +139,7 @@ class PointLLMContrastive(BaseModel):
             negatives=cfg.get("negatives", "bank"),
             memory_bank_size=cfg.get("memory_bank_size", 256),
             temperature=cfg.get("temperature", 0.07),
-            pull_weight=cfg.get("pull_weight", 0.0),
+            center_weight=cfg.get("center_weight", 0.0),
             end_in_target=cfg.get("end_in_target", False),
             train_embeddings=cfg.get("train_embeddings", "all"),
             instructions=cfg.get("instructions"),
@@ -159,8 +160,8 @@ class PointLLMContrastive(BaseModel):
             samples: `point_cloud` [B,N,3|6] and `text_input`, B texts.
 
         Returns:
-            `loss` (the sum), `loss_generative` or `loss_contrastive`, and with `pull_weight`
-            `loss_pull`.
+            `loss` (the sum), `loss_generative` or `loss_contrastive`, and with `center_weight`
+            `loss_center`.
         """
         texts = require_texts(samples["text_input"])
         projected = self.project(samples["point_cloud"])  # [B,1+G,D]
@@ -169,9 +170,9 @@ class PointLLMContrastive(BaseModel):
         else:
             loss = self.contrastive_loss(projected, texts)
         output = {f"loss_{self.loss_type}": loss}
-        if self.pull_weight:
-            output["loss_pull"] = self.pull_loss(projected, texts)
-            loss = loss + self.pull_weight * output["loss_pull"]
+        if self.center_weight:
+            output["loss_center"] = self.center_loss(projected, texts)
+            loss = loss + self.center_weight * output["loss_center"]
         return output | {"loss": loss}
 
     def generative_loss(
@@ -189,15 +190,16 @@ class PointLLMContrastive(BaseModel):
             return self.memory_bank.contrast(points, words, self.temperature)
         return batch_contrast(points, words, texts, self.temperature)
 
-    def pull_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
-        """Squared distance of an object to its text, over the mean squared length of texts.
+    def center_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
+        """Squared distance of the batch' centroids, over the mean squared length of its texts.
 
-        InfoNCE within a batch is blind to what all texts share (it cancels in the softmax), and
-        no loss of the release sees lengths; this term sees both.
+        Neither loss sees where the words as a whole lie (within a batch InfoNCE cancels what all
+        texts share) nor how long they are. This term sees only that: it does not know which text
+        belongs to which object, so what the losses teach of objects stays theirs.
         """
         words = self.embed_texts(texts)  # [B,D]
-        distance = (projected.mean(1).float() - words).square().sum(-1)
-        return distance.mean() / words.square().sum(-1).mean()
+        distance = (projected.mean((0, 1)).float() - words.mean(0)).square().sum()
+        return distance / words.square().sum(-1).mean()
 
     def project(self, point_cloud: Tensor) -> Tensor:
         """Encode and project clouds: [B,1+G,D], the class token first."""
