@@ -140,6 +140,7 @@ def _details(member: Member, first: Member, figures: dict[str, Any]) -> dict[str
         "figures": figures,
         "checkpoint_hash": member.record["checkpoint_hash"],
         "config_hash": member.record["config_hash"],
+        "trained_steps": member.record["extra"].get("trained_steps"),
         "published_token_level": member.record["extra"].get("published_token_level"),
     }
     if member is not first and member.shares_space(first):
@@ -177,8 +178,8 @@ def verdict(record: dict[str, Any], first: str = "generative", second: str = "co
         wins[winner].append(_compared(record, figure, winner, loser))
     moved = {name: _moved(record, name) for name in (first, second)}
     return (
-        f"On {record['n_scored']} held-out objects the {second} loss wins at {_listed(wins[second])}"
-        f", the {first} loss at {_listed(wins[first])}. "
+        f"On {record['n_scored']} held-out objects the {second} loss wins at "
+        f"{_listed(wins[second])}, the {first} loss at {_listed(wins[first])}. "
         f"From the initial projector the {second} loss moves {moved[second]} the right way, "
         f"the {first} loss {moved[first]} (95% intervals without zero)."
     )

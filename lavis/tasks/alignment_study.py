@@ -4,7 +4,8 @@ As a training task it validates by these figures, so they are logged on the way;
 also writes `<split>_embeddings.npz`, from which `alignment_compare` puts several models side by
 side. Any registered model takes part that has one of
 
-    alignment_embeddings(samples) -> {"points": [B,E] | [B,Q,E], "texts": [B,E], "words"?: B x [T,E]}
+    alignment_embeddings(samples) -> {"points": [B,E] | [B,Q,E], "texts": [B,E]} and, when a text
+        has one embedding for each token, "words": B x [T,E]
     extract_features(samples, mode="both") with `point_embeds` and `text_embeds` (the LAVIS way)
 """
 
@@ -86,7 +87,10 @@ class AlignmentStudyTask(PointTask):
         names = [record["text"] for record in records]
         pairs = PairedSets(points, texts, names)
         metrics = pairs.metrics()
-        extra: dict[str, Any] = {"point_shape": list(points.shape[1:])}
+        extra: dict[str, Any] = {
+            "point_shape": list(points.shape[1:]),
+            "trained_steps": getattr(model, "trained_steps", None),
+        }
         if "words" in records[0]:
             words = np.concatenate([record["words"] for record in records])
             extra["published_token_level"] = published_metrics(pairs.points, words)

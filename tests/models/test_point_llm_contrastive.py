@@ -217,11 +217,13 @@ def test_our_checkpoint_gives_the_same_model(
             if parameter.requires_grad and not name.startswith("language_model."):
                 parameter.add_(0.1)
     trained.set_boundaries(wave(2, 32, phase=0.0))
-    save_checkpoint({"model": trainable_state(trained)}, tmp_path / "c.pth")
+    payload = {"model": trainable_state(trained), "state": {"global_step": 3}}
+    save_checkpoint(payload, tmp_path / "c.pth")
     other = build(tiny_llama, tiny_encoder_cfg, **options).eval()
     load_projector(other, tmp_path / "c.pth", "model.finetuned")
     torch.testing.assert_close(other(samples)["loss"], trained(samples)["loss"])
     assert other.loaded_checkpoint == str(tmp_path / "c.pth")
+    assert other.trained_steps == 3
 
 
 def test_a_file_of_the_release_loads(tiny_llama, tiny_encoder_cfg, tmp_path):

@@ -44,7 +44,7 @@ def load_projector(model: PointLLMContrastive, path: str | Path, key: str) -> No
     """Load a projector, and the boundary tokens where the file has them.
 
     Args:
-        model: is changed in place; its `loaded_checkpoint` names the file.
+        model: is changed in place; `loaded_checkpoint` and `trained_steps` tell of the file.
         path: a checkpoint of our runner, or a projector file of the release.
         key: the yaml key that named it, for messages.
 
@@ -63,6 +63,7 @@ def load_projector(model: PointLLMContrastive, path: str | Path, key: str) -> No
     _check_fit(model.projector, state, f"{key}: {path}")
     model.projector.load_state_dict(state)
     model.loaded_checkpoint = str(path)
+    model.trained_steps = payload.get("state", payload).get("global_step")
 
 
 def _check_fit(projector: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

@@ -92,6 +92,7 @@ class PointLLMContrastive(BaseModel):
         super().__init__()
         check_choices(loss_type, negatives, train_embeddings, llm_dtype)
         self.loaded_checkpoint: str | None = None
+        self.trained_steps: int | None = None
         self.loss_type, self.center_weight, self.temperature = loss_type, center_weight, temperature
         self.llm_name, self.projector_seed = llm, projector_seed
         self.instructions = list(instructions or INSTRUCTIONS)
