@@ -105,7 +105,8 @@ def compare(members: Sequence[Member]) -> dict[str, Any]:
                     expected=f"the {len(first.ids)} of {first.name}",
                 )
             )
-    metrics, extra = {}, {}
+    metrics: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     baselines: dict[str, dict[str, Any]] = {"chance": {}, first.name: {}}
     for member in members:
         figures = member.pairs.metrics()
@@ -197,7 +198,7 @@ def _compared(record: dict[str, Any], figure: str, winner: str, loser: str) -> s
 def _moved(record: dict[str, Any], name: str) -> str:
     """Which of centroid distance and average cosine improved from the initial projector."""
     details = record["extra"]["members"][name]
-    change = next((v for k, v in details.items() if k.startswith("change_from_")), None)
+    change = next((v for k, v in details.items() if k.startswith("change_from_")), {})
     right = []
     for figure in DIRECTED if change else ():
         low, high = change[figure]["ci95"]

@@ -164,8 +164,9 @@ def has_features(model: Any) -> bool:
 
 def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write named arrays so that a reader sees the old file or the new one."""
+    columns: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(value) for name, value in arrays.items()})
+    np.savez_compressed(buffer, **columns)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(buffer.getvalue())
     os.replace(partial, path)
