@@ -11,6 +11,7 @@
     corruptions     jitter, dropout, rotation, single view, noise, fewer points, five severities
     pointllm        PointLLM's prompts, files and sentence_metrics; sentence_encoders
     judge           a language model as judge through any OpenAI-compatible endpoint, cached
+    alignment       distances, cosines and nearest texts of two sets of embeddings, paired changes
     intervals       seeded bootstrap intervals and the paired comparison of two runs
     baselines       what a model has to beat: chance, most frequent, nearest neighbour, random text
     blind           a question answerer that never sees the object
