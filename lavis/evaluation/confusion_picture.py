@@ -17,8 +17,8 @@ def confusion_svg(counts: np.ndarray, names: Sequence[str], title: str = "") -> 
     when never predicted, of the columns. Each cell tells its numbers when pointed at.
     """
     counts = np.asarray(counts)
-    rows = np.flatnonzero(counts.sum(axis=1))
-    columns = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    rows = np.flatnonzero(counts.sum(axis=1)).tolist()
+    columns = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1)).tolist()
     width = _MARGIN + _CELL * len(columns) + 10
     height = _MARGIN + _CELL * len(rows) + 30
     parts = [

@@ -198,7 +198,8 @@ def _compared(record: dict[str, Any], figure: str, winner: str, loser: str) -> s
 def _moved(record: dict[str, Any], name: str) -> str:
     """Which of centroid distance and average cosine improved from the initial projector."""
     details = record["extra"]["members"][name]
-    change = next((v for k, v in details.items() if k.startswith("change_from_")), {})
+    changes = [v for k, v in details.items() if k.startswith("change_from_")]
+    change: dict[str, Any] = changes[0] if changes else {}
     right = []
     for figure in DIRECTED if change else ():
         low, high = change[figure]["ci95"]

@@ -138,7 +138,9 @@ class PointQATask(PointTask):
         styles = list(self.run_cfg.get("answer_styles", []))
         if not styles:
             return
-        given = {r["question_id"]: r.get("ranked", r["prediction"]) for r in records}
+        given: dict[Any, Any] = {
+            r["question_id"]: r.get("ranked", r["prediction"]) for r in records
+        }
         java = bool(self.run_cfg.get("java_metrics", False))
         published = published_scores(given, answers, styles, java_metrics=java)
         result.metrics |= published.metrics

@@ -6,8 +6,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lavis.common.checkpoint import save_checkpoint, trainable_state
+from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import CheckpointError, ConfigError, DataError
+from lavis.common.model_state import trainable_state
 from lavis.models.point_llm_contrastive_models import aligned_llm
 from lavis.models.point_llm_contrastive_models.aligned_llm import AlignedLanguageModel
 from lavis.models.point_llm_contrastive_models.checkpoints import load_projector

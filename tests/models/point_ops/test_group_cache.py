@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from lavis.common.errors import DataError, ShapeError
-from lavis.models.point_encoders.config import PointBertConfig
-from lavis.models.point_encoders.point_bert import PointBert
+from lavis.models.point_encoders.point_bert import PointBert, PointBertConfig
 from lavis.models.point_ops import GroupCache, group_indices
 
 IDS = ["a", "b", "c"]
