@@ -131,9 +131,10 @@ def test_a_bank_as_large_as_the_data_is_refused(task, monkeypatch):
     task.run_cfg.evaluate = False
     bank = {"loss_type": "contrastive", "negatives": "bank", "memory_bank_size": 8}
     with pytest.raises(ConfigError, match="memory_bank_size"):
-        task.build_datasets(SimpleNamespace(model_cfg=bank))
+        task.build_datasets(SimpleNamespace(model_cfg=bank, run_cfg=task.run_cfg))
     for fine in ({"memory_bank_size": 7}, {"negatives": "batch"}, {"loss_type": "generative"}):
-        assert task.build_datasets(SimpleNamespace(model_cfg=bank | fine)) is built
+        cfg = SimpleNamespace(model_cfg=bank | fine, run_cfg=task.run_cfg)
+        assert task.build_datasets(cfg) is built
 
 
 def test_members_stand_side_by_side(folders):
