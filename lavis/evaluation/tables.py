@@ -32,8 +32,8 @@ _PERCENT = (
 )
 _COUNT = ("distinct_captions", "median_rank")
 _NOTE = (
-    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they "
-    f"are. {ABSENT} means that the baseline does not apply. Lower is better for ranks and distances."
+    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they are. "
+    f"{ABSENT} means that the baseline does not apply. Lower is better for ranks and distances."
 )
 # What the README shows of a task; the result files hold everything. Tasks not named show all.
 _HEADLINES = {
@@ -73,7 +73,7 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def headline_tables(records: Sequence[Mapping[str, Any]]) -> str:
-    """One table a task, with the metrics that papers quote, and one line that explains the scale."""
+    """One table a task, with the metrics that papers quote, and a line that explains the scale."""
     tables: list[str] = []
     for task in dict.fromkeys(record["task"] for record in records):
         chosen = [_headlines(record) for record in records if record["task"] == task]
@@ -84,7 +84,7 @@ def headline_tables(records: Sequence[Mapping[str, Any]]) -> str:
 def _headlines(record: Mapping[str, Any]) -> dict[str, Any]:
     names = _HEADLINES.get(record["task"])
     kept = {k: v for k, v in record["metrics"].items() if names is None or k.startswith(names)}
-    return {**record, "metrics": kept}
+    return {**record, "metrics": kept or record["metrics"]}
 
 
 def _table_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
