@@ -32,8 +32,9 @@ _PERCENT = (
 )
 _COUNT = ("distinct_captions", "median_rank")
 _NOTE = (
-    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they are. "
-    f"{ABSENT} means that the baseline does not apply. Lower is better for ranks and distances."
+    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they "
+    f"are. {ABSENT} means that the baseline does not apply. Lower is better for ranks and "
+    "distances."
 )
 # What the README shows of a task; the result files hold everything. Tasks not named show all.
 _HEADLINES = {
