@@ -166,7 +166,7 @@ def _train_on_clouds(folder: Path, clouds: Path, allowed: float) -> None:
     report: dict[str, Any] = {"error": None}
     try:
         dataset = PointTextDataset(
-            torch.from_numpy,
+            lambda cloud: torch.from_numpy(cloud),  # a built-in function tells no signature
             str,
             FilePointStore(clouds),
             [clouds / "ann.json"],
