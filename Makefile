@@ -1,12 +1,13 @@
-# make setup | demo | full | test | lint | readme | clean
+# make setup | demo | full | study | test | lint | readme | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
 BRICKS := lavis/projects/bricks
+STUDY  := lavis/projects/point_llm_contrastive
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo full test lint readme clean
+.PHONY: setup demo full study test lint readme clean
 
 setup: $(VENV)/.installed
 
@@ -37,6 +38,20 @@ full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
 	$(call run_all,pretrain_,,output/bricks)
+
+# Generative against contrastive alignment: both trainings, the three projectors, captions, answers.
+study: setup
+	$(PY) train.py --cfg-path $(STUDY)/train/stage1_generative.yaml
+	$(PY) train.py --cfg-path $(STUDY)/train/stage1_contrastive.yaml
+	$(PY) evaluate.py --cfg-path $(STUDY)/eval/alignment.yaml
+	for loss in generative contrastive; do \
+	  $(PY) evaluate.py --cfg-path $(STUDY)/eval/alignment.yaml --options run.job_id=$$loss \
+	    model.finetuned=output/point_llm_contrastive/stage1/smollm2-135m_$$loss/checkpoint_last.pth || exit 1; \
+	done
+	$(PY) evaluate.py --cfg-path $(STUDY)/eval/captioning.yaml
+	$(PY) evaluate.py --cfg-path $(STUDY)/eval/qa.yaml
+	$(PY) -m lavis.tasks.alignment_compare --out output/point_llm_contrastive/study \
+	  $(foreach name,initial generative contrastive,$(name)=output/point_llm_contrastive/$(name))
 
 test: setup
 	$(PY) -m pytest

@@ -3,9 +3,12 @@
     python train.py --cfg-path lavis/projects/bricks/train/demo_stage1.yaml
     python -m torch.distributed.run --nproc_per_node=8 train.py --cfg-path lavis/projects/….yaml
     python train.py --cfg-path ….yaml --options run.max_epoch=2 run.batch_size_train=8
+    python train.py --cfg-path ….yaml --dry-run        # the plan: parameters, memory, steps
+    python train.py --cfg-path ….yaml --resume auto    # go on where the last checkpoint stands
     CPU-sized: add --options run.max_steps=4 datasets.bricks_caption.build_info.limit.train=64
 
 One process or many, CPU (gloo) or CUDA (nccl). Results and checkpoints go to <output_dir>/<job_id>.
+SIGTERM and SIGINT save at the next step and exit with 143 and 130. docs/training.md tells the rest.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from typing import Any
 
 # The built-in models are read from installed packages, and a run that asks for a hub model says so.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,7 +29,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--options", nargs="+", action="extend", default=[], help="key=value overrides of the yaml"
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--resume", metavar="auto|FILE", help="short for run.resume_ckpt_path")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    args = parser.parse_args(argv)
+    if args.resume:
+        args.options.append(f"run.resume_ckpt_path={args.resume}")
+    return args
 
 
 def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
@@ -34,31 +43,48 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
     if evaluate_only:
         args.options = [*args.options, "run.evaluate=true"]
 
-    from lavis.common.dist_utils import broadcast_object, init_distributed_mode, leave
-    from lavis.common.errors import PointLanguageError
-    from lavis.common.launch import prepare_process
+    from lavis.common.dist_utils import init_distributed_mode, leave
+    from lavis.common.errors import PointLanguageError, Preempted
     from lavis.common.run_config import RunConfig
-    from lavis.common.utils import now
-    from lavis.tasks import setup_task
 
     try:
         cfg = RunConfig(args)
         init_distributed_mode(cfg.run_cfg)
-        prepare_process(cfg.run_cfg)
-        from lavis.common.registry import registry
-
-        job_id = broadcast_object(cfg.run_cfg.get("job_id") or now())
-        cfg.pretty_print()
-        task = setup_task(cfg)
-        datasets = task.build_datasets(cfg)
-        model = task.build_model(cfg)
-        runner_cls = registry.get_runner_class(cfg.run_cfg.get("runner", "runner_point"))
-        runner = runner_cls(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
-        runner.evaluate(skip_reload=True) if evaluate_only else runner.train()
+        run(cfg, evaluate_only, args.dry_run)
+    except Preempted as stopped:
+        logging.warning("%s", stopped)
+        leave(stopped.exit_code, in_order=stopped.agreed)
     except PointLanguageError as error:
         logging.error("%s: %s", type(error).__name__, error)
         leave(2)
     leave()
+
+
+def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
+    """Build what a checked configuration describes, and run it."""
+    from lavis.common.registry import registry
+
+    from lavis.common.file_check import check_files
+    from lavis.common.launch import prepare_process, resolve_job
+    from lavis.tasks import setup_task
+
+    prepare_process(cfg.run_cfg)
+    check_files(cfg.to_dict(), cfg.cfg_path)
+    job_id = resolve_job(cfg.run_cfg)
+    cfg.pretty_print()
+    task = setup_task(cfg)
+    datasets = task.build_datasets(cfg)
+    model = task.build_model(cfg)
+    runner_cls = registry.get_runner_class(cfg.run_cfg.get("runner", "runner_point"))
+    runner = runner_cls(
+        cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id, dry_run=dry_run
+    )
+    if dry_run:
+        runner.print_plan()
+    elif evaluate_only:
+        runner.evaluate(skip_reload=True)
+    else:
+        runner.train()
 
 
 if __name__ == "__main__":

@@ -3,57 +3,82 @@
 A checkpoint `x.pth` has a manifest `x.pth.json` beside it with the hashes that are valid. Saving
 first lists the old and the new hash, then replaces the file, then lists the new one alone: whenever
 the process is killed, the file in place is whole and its hash is in the manifest.
-
-Model states hold the trainable parameters and all buffers (running statistics of batch
-normalisation included). Frozen parameters are left out: they come from the recipe.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lavis.common.errors import CheckpointError, explain, nearest
 
 FORMAT = 1
 
 
-def save_checkpoint(payload: Mapping[str, Any], path: str | Path) -> None:
+def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | None = None) -> None:
     """Write `payload` to `path` so that a reader sees the old file or the new one, never a part.
 
     Args:
         payload: plain Python values and tensors.
         path: the checkpoint; its folder exists.
+        step: optimiser step, noted in the manifest so that retention need not read the file.
 
     Raises:
-        CheckpointError: the disk is full or not writable; the previous file is untouched.
+        CheckpointError: the disk is full or not writable; the previous file is untouched and
+            nothing of the attempt is left.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
+    needed = payload_bytes(payload)
     try:
+        if needed > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with open(partial, "wb") as file:
             torch.save(dict(payload), file)
             file.flush()
             os.fsync(file.fileno())
         digest = file_hash(partial)
-        _write_manifest(path, [*_valid_hashes(path), digest])
+        write_manifest(path, [*valid_hashes(path), digest], manifest_step(path))
         os.replace(partial, path)
-        _write_manifest(path, [digest])
-        _sync_folder(path.parent)
+        write_manifest(path, [digest], step)
+        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write (disk full) as RuntimeError.
         partial.unlink(missing_ok=True)
-        fix = f"free space below {path.parent} or point run.output_dir elsewhere"
-        message = explain("a checkpoint could not be written", where=str(path), got=error, fix=fix)
-        raise CheckpointError(message) from error
+        manifest_path(path).with_name(f".{path.name}.json.partial").unlink(missing_ok=True)
+        raise CheckpointError(write_failed(path, needed, error)) from error
+
+
+def payload_bytes(payload: Any) -> int:
+    """Return the bytes of all tensors in nested mappings and lists: about what a file takes."""
+    if isinstance(payload, torch.Tensor):
+        return payload.nbytes
+    if isinstance(payload, Mapping):
+        return sum(payload_bytes(value) for value in payload.values())
+    if isinstance(payload, (list, tuple)):
+        return sum(payload_bytes(value) for value in payload)
+    return 0
+
+
+def write_failed(path: Path, needed: int, error: Exception) -> str:
+    """Compose the message of a save that failed."""
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    return explain(
+        "a checkpoint could not be written; the previous one is untouched",
+        where=str(path),
+        got=f"{error} ({free:,} bytes free)",
+        expected=f"at least {needed:,} bytes",
+        fix=f"free space below {path.parent} or point run.output_dir elsewhere",
+    )
 
 
 def load_checkpoint_file(
@@ -121,61 +146,6 @@ def _load_safetensors(path: Path, key: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state dict without frozen parameters; buffers stay."""
-    frozen = frozen_names(model)
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
-
-
-def frozen_names(model: nn.Module) -> set[str]:
-    """Return the names (every alias of tied ones too) of parameters that are not trained."""
-    named = model.named_parameters(remove_duplicate=False)
-    return {name for name, parameter in named if not parameter.requires_grad}
-
-
-def load_trainable_state(model: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
-    """Load what `trainable_state` returned: strict, except that frozen parameters may be absent.
-
-    Raises:
-        CheckpointError: any other name is missing, unknown or of another shape; the message lists
-            them by module, with shapes.
-    """
-    own = model.state_dict()
-    missing = [name for name in own if name not in state and name not in frozen_names(model)]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if missing or unexpected or shapes:
-        raise CheckpointError(
-            explain(
-                "a checkpoint does not fit the model",
-                where=where,
-                got=model_report(missing, unexpected, shapes),
-                expected="the model section the checkpoint was trained with",
-                fix="compare with the config.yaml beside the checkpoint",
-            )
-        )
-    model.load_state_dict(dict(state), strict=False)
-
-
-def model_report(
-    missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[str] = ()
-) -> str:
-    """Summarise names that did not match, counted per module: one line each."""
-    lines = []
-    for title, names in (("missing", missing), ("unexpected", unexpected), ("shape", shapes)):
-        by_module: dict[str, list[str]] = {}
-        for name in names:
-            by_module.setdefault(name.split(".")[0], []).append(name)
-        for module, members in by_module.items():
-            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-            lines.append(f"{title}: {module} ({members[0]}{more})")
-    return "; ".join(lines) or "every name matched"
-
-
 def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
@@ -184,43 +154,52 @@ def file_hash(path: str | Path) -> str:
 
 def is_valid(path: str | Path) -> bool:
     """Tell whether a checkpoint is there and its hash is in its manifest."""
-    return Path(path).is_file() and file_hash(path) in _valid_hashes(Path(path))
+    return Path(path).is_file() and file_hash(path) in valid_hashes(Path(path))
 
 
-def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | None:
-    """Return the newest whole `checkpoint_last.pth` below `output_dir` (of one job when given)."""
-    pattern = f"{job_id or '*'}/checkpoint_last.pth"
-    # `latest` is a link to one of the others.
-    found = [p for p in Path(output_dir).glob(pattern) if not p.parent.is_symlink()]
-    for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
-        if is_valid(path):
-            return path
-    return None
-
-
-def _manifest(path: Path) -> Path:
+def manifest_path(path: Path) -> Path:
+    """Return where the manifest of a checkpoint is."""
     return path.with_name(path.name + ".json")
 
 
-def _valid_hashes(path: Path) -> list[str]:
-    """Return the hashes of a checkpoint's manifest, [] when it has none."""
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint, {} when there is none that can be read."""
     try:
-        return list(json.loads(_manifest(path).read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        content = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _write_manifest(path: Path, hashes: list[str]) -> None:
+def valid_hashes(path: Path) -> list[str]:
+    """Return the hashes of a checkpoint's manifest, [] when it has none."""
+    hashes = read_manifest(path).get("sha256")
+    return list(hashes) if isinstance(hashes, list) else []
+
+
+def manifest_step(path: Path) -> int | None:
+    """Return the optimiser step that the manifest notes, None when it does not."""
+    step = read_manifest(path).get("step")
+    return step if isinstance(step, int) else None
+
+
+def write_manifest(path: Path, hashes: list[str], step: int | None = None) -> None:
     """Replace the manifest of `path` in one step."""
-    partial = path.with_name(f".{path.name}.json.partial")
+    content = {"format": FORMAT, "file": path.name, "sha256": hashes, "step": step}
+    write_text_atomic(manifest_path(path), json.dumps(content))
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Replace a text file in one step, on the disk when this returns."""
+    partial = path.with_name(f".{path.name}.partial")
     with open(partial, "w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, "file": path.name, "sha256": hashes}, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, _manifest(path))
+    os.replace(partial, path)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make renames in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -231,9 +210,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _verify(path: Path, key: str) -> None:
     """Refuse a file whose hash is not in its manifest; a file without manifest passes."""
-    if not _manifest(path).is_file():
+    if not manifest_path(path).is_file():
         return
-    valid, found = _valid_hashes(path), file_hash(path)
+    valid, found = valid_hashes(path), file_hash(path)
     if found not in valid:
         fix = "use another checkpoint: this one changed or was damaged after it was saved"
         raise CheckpointError(

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lavis.common.errors import ConfigError, explain, nearest
 
+MAX_ALIASES = 40
 SECTIONS = ("run", "model", "datasets")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*(\.[\w-]+|\[[^\]=]+\])*$")
 
@@ -43,6 +44,7 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
             )
         )
     try:
+        _limit_aliases(path)
         config = OmegaConf.load(path)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -55,6 +57,17 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
         kind = type(config).__name__
         raise ConfigError(explain("the root of a recipe is a mapping", where=str(path), got=kind))
     return config
+
+
+def _limit_aliases(path: Path) -> None:
+    """Refuse yaml whose aliases of aliases would fill the memory when they are expanded."""
+    events = yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    aliases = sum(isinstance(event, yaml.AliasEvent) for event in events)
+    if aliases > MAX_ALIASES:
+        expected = f"at most {MAX_ALIASES} aliases (*name)"
+        raise ConfigError(
+            explain("too many yaml aliases", where=str(path), got=aliases, expected=expected)
+        )
 
 
 def as_plain(config: Any, resolve: bool = True) -> dict[str, Any]:

@@ -141,8 +141,12 @@ def destroy() -> None:
         dist.destroy_process_group()
 
 
-def leave(code: int = 0) -> None:
+def leave(code: int = 0, in_order: bool | None = None) -> None:
     """End this process with `code`; as a member of a process group, in order and for good.
+
+    Args:
+        code: exit status.
+        in_order: every rank gets here, so wait for all of them; None: when `code` is 0.
 
     Gloo's threads are joined by C++ destructors that run in no fixed order at interpreter exit: now
     and then a rank aborts after all work is done ("terminate called without an active exception").
@@ -154,7 +158,7 @@ def leave(code: int = 0) -> None:
             sys.exit(code)
         return
     gc.collect()
-    if code == 0:
+    if in_order if in_order is not None else code == 0:
         destroy()
     logging.shutdown()
     sys.stdout.flush()

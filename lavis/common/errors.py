@@ -42,6 +42,19 @@ class NonFiniteLossError(PointLanguageError):
     """The loss or a gradient became NaN or infinite."""
 
 
+class Preempted(PointLanguageError):
+    """The run was asked to stop (SIGTERM, SIGINT) and did, after saving where it stands.
+
+    Attributes:
+        exit_code: 128 + signal number, as shells and schedulers expect (143, 130).
+        agreed: every rank stops at the same step, so the process group can be left in order.
+    """
+
+    def __init__(self, signum: int, agreed: bool = True) -> None:
+        super().__init__(f"stopped by signal {signum}; the run is saved and can be resumed")
+        self.exit_code, self.agreed = 128 + signum, agreed
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean X?' for the known name closest to `name`, or '' when none is close."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.run_schema import coerce
+from lavis.common.value_ranges import check_range
 
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str"}
 
@@ -37,7 +38,7 @@ def check_keys(
         `section` with numbers that were written as text turned into numbers.
 
     Raises:
-        ConfigError: unknown key or wrong type.
+        ConfigError: unknown key, wrong type or value out of range.
     """
     checked: dict[str, Any] = {}
     for key, value in section.items():
@@ -45,6 +46,7 @@ def check_keys(
         dotted = f"{name}.{key}"
         if key in default:
             checked[key] = _check_value(value, default[key], dotted, where, default_path)
+            check_range(key, checked[key], f"{where}: {dotted}")
         elif key in extra:
             checked[key] = value
         else:

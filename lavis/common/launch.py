@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import random
 import sys
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.dist_utils import get_rank, is_main_process
+from lavis.common.dist_utils import broadcast_object, get_rank, is_main_process
+from lavis.common.utils import get_abs_path, now
 
 # mallopt parameters of glibc (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -54,3 +56,25 @@ def prepare_process(run_cfg: Any) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def is_restarted() -> bool:
+    """Tell whether the launcher (torch.distributed.run, Slurm) started this run again."""
+    counts = (os.environ.get(n, "0") for n in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(count.isdigit() and int(count) > 0 for count in counts)
+
+
+def resolve_job(run_cfg: Any) -> str:
+    """Return the job's folder name, the same on every rank and in every restart of a run.
+
+    run.job_id; else, when the launcher restarted the run, the folder that `latest` points to; else
+    the time. A restarted run resumes from its own newest checkpoint.
+    """
+    restarted = is_restarted()
+    if restarted:
+        run_cfg.resume_ckpt_path = "auto"
+    job_id = run_cfg.get("job_id")
+    latest = os.path.join(get_abs_path(run_cfg.output_dir), "latest")
+    if not job_id and restarted and os.path.islink(latest):
+        job_id = os.path.basename(os.readlink(latest))
+    return broadcast_object(job_id or now())

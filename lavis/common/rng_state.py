@@ -32,3 +32,14 @@ def restore(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def reseed(seed: int, step: int, rank: int) -> None:
+    """Set every global generator to a function of (seed, step, rank).
+
+    For a run that goes on with another number of processes, whose states no checkpoint has.
+    """
+    words = np.random.SeedSequence([seed, step, rank]).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    torch.manual_seed(int(words[2]))

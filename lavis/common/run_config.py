@@ -91,11 +91,14 @@ class RunConfig(Config):
         """Return {"run": ...}, completed with defaults."""
         # Imported here: the schedules are the runner's, and configs are read without a runner too.
         from lavis.runners.lr_schedules import SCHEDULES
+        from lavis.runners.trackers import TRACKERS
 
         run = validate_run(recipe["run"], self.cfg_path)
         self._known("run.task", run["task"], registry.list_tasks())
         self._known("run.runner", run["runner"], registry.list_runners())
         self._known("run.lr_sched", run["lr_sched"], SCHEDULES)
+        for name in run["trackers"]:
+            self._known("run.trackers", name, TRACKERS)
         return {"run": run}
 
     def _build_model(self, section: Mapping[str, Any]) -> DictConfig:
@@ -116,8 +119,18 @@ class RunConfig(Config):
             default_path=self._relative(path),
             extra=MODEL_KEYS,
         )
+        self._check_encoder(checked)
         default.model = without_replaced(keys, checked)
         return merge(default, {"model": checked})
+
+    def _check_encoder(self, section: Mapping[str, Any]) -> None:
+        """Check that the point encoder which a recipe names is registered."""
+        # Imported here: configs are read without models, too.
+        from lavis.models.point_encoders import registry as encoders
+
+        encoder = section.get("point_encoder")
+        if isinstance(encoder, Mapping) and "name" in encoder:
+            self._known("model.point_encoder.name", encoder["name"], encoders.point_encoder_names())
 
     def _build_datasets(self, section: Mapping[str, Any]) -> DictConfig:
         """Return every named builder's default yaml with the recipe's keys merged in."""

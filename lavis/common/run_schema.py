@@ -13,6 +13,10 @@ from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
 
+# Spelt out, so that reading a recipe imports no metric; tests hold them equal to the modules.
+TOKENIZERS = ("simple-ptb", "stanford-ptb-3.4.1")
+QA_MODES = ("generate", "rank", "choice")
+
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
 
@@ -68,7 +72,17 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("grad_clip", "float", None, "largest gradient norm; null: no clipping", low=1e-12),
     Field("amp", "bool", False, "mixed precision; on a CPU only where bf16 is native"),
     Field("amp_dtype", "str", "auto", "precision of amp", choices=("auto", "bf16", "fp16")),
+    Field(
+        "layer_decay", "float", None, "factor per layer below the last of a stack", low=0, high=1
+    ),
+    Field("ema_decay", "float", None, "average of the weights, scored beside them", low=0, high=1),
+    Field("on_nonfinite", "str", "stop", "a NaN or infinite step", choices=("stop", "skip")),
+    Field("max_skipped_steps", "int", 10, "steps in a row that may be skipped", low=1),
+    Field("activation_checkpointing", "bool", False, "recompute blocks: less memory, slower"),
+    Field("compile", "bool", False, "torch.compile the model"),
+    Field("compile_backend", "str", "inductor", "back end of torch.compile"),
     # data
+    Field("length_buckets", "int", 0, "steps sorted by text length together; 0: none", low=0),
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
     Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
     Field("train_dataset_repeats", "factors", {}, "{data set: passes through it in one epoch}"),
@@ -80,6 +94,9 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("output_dir", "str", None, "folder of all jobs, relative to the root", required=True),
     Field("job_id", "str", None, "name of this job's folder; null: the start time"),
     Field("resume_ckpt_path", "str", None, "checkpoint to continue from, or auto"),
+    Field("keep_checkpoints", "int", 2, "newest checkpoints to keep, beside the best", low=1),
+    Field("on_save_error", "str", "stop", "when a save fails", choices=("stop", "continue")),
+    Field("trackers", "strings", ["tensorboard"], "tensorboard, wandb, trackio; []: none"),
     Field("log_freq", "int", 50, "optimiser steps between log lines", low=1),
     Field("save_freq", "int", 0, "optimiser steps between saves; 0: at epoch ends only", low=0),
     Field("eval_freq", "int", 1, "epochs between validations; the last epoch always", low=1),
@@ -94,6 +111,8 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("dist_url", "str", "env://", "rendezvous of the process group"),
     Field("dist_backend", "str", None, "null: by device", choices=("nccl", "gloo")),
     Field("find_unused_parameters", "bool", False, "for DDP models with idle parameters"),
+    Field("strategy", "str", "ddp", "model on each rank, or sharded", choices=("ddp", "fsdp")),
+    Field("stall_timeout", "float", 1800.0, "seconds without a step that end a run; 0: off", low=0),
     Field("num_threads", "int", None, "CPU threads of torch; null: its own choice", low=1),
     # read by tasks, each with a default of its own
     Field("max_len", "int", UNSET, "most tokens to generate", low=1),
@@ -103,6 +122,19 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("temperature", "float", UNSET, "temperature of sampling", low=0),
     Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
     Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
+    # evaluation (docs/evaluation.md)
+    Field("corruptions", "strings", UNSET, "test splits also corrupted: jitter:3, … or all"),
+    Field("caption_tokenizer", "str", UNSET, "words of captions", choices=TOKENIZERS),
+    Field("java_metrics", "bool", UNSET, "METEOR and SPICE, where Java and their files are"),
+    Field("extra_directions", "strings", UNSET, "object_to_object, image_to_object"),
+    Field("qa_mode", "str", UNSET, "how questions are answered", choices=QA_MODES),
+    Field("qa_candidates", "int", UNSET, "answers to rank, choices to choose from", low=2),
+    Field("answer_styles", "strings", UNSET, "published protocols: scanqa, leo"),
+    Field("prompt_templates", "str", UNSET, "name, short, ensemble, or a file of templates"),
+    Field("linear_probe", "bool", UNSET, "also train a linear classifier on the embeddings"),
+    Field("few_shot", "strings", UNSET, "also classify by so many objects per class: ['5']"),
+    Field("sentence_encoder", "str", UNSET, "minilm, or a folder (folder@pooling)"),
+    Field("prompt_index", "int", UNSET, "which of PointLLM's prompts", low=0, high=2),
 )
 
 # Keys that describe the machine of one launch, so they are left out of a saved config.

@@ -1,14 +1,24 @@
 """Metrics as pure functions, trivial baselines and the schema of result files.
 
     captioning      BLEU, ROUGE-L, CIDEr-D, distinct-n from {id: caption} and {id: references}
+                    (ngrams, rouge, tokenization; java_metrics: METEOR, SPICE, Stanford tokenizer)
     retrieval       recall@k, ranks and mAP with several positives, streamed over query tokens
+    search          best k of a large gallery: blocked exact, or int8 codes with exact rescoring
     qa              answer normalisation, exact match and refined exact match per question family
+    qa_protocols    ScanQA and LEO scores in their own answer_styles; multiple choice by likelihood
     classification  top-k, class-mean accuracy, per-class table, confusion counts
+                    (prompt_sets, probes, confusion_picture, closed_set: words to classes)
+    corruptions     jitter, dropout, rotation, single view, noise, fewer points, five severities
+    pointllm        PointLLM's prompts, files and sentence_metrics; sentence_encoders
+    judge           a language model as judge through any OpenAI-compatible endpoint, cached
+    alignment       distances, cosines and nearest texts of two sets of embeddings, paired changes
     intervals       seeded bootstrap intervals and the paired comparison of two runs
     baselines       what a model has to beat: chance, most frequent, nearest neighbour, random text
+    blind           a question answerer that never sees the object
     records         metrics.json: schema and id checks; provenance: atomic strict JSON, hashes
     tables          the README's results table, generated from docs/results/*.json
 
-Nothing here imports torch, transformers or LAVIS: anyone can score a predictions file with it.
+Only sentence_encoders needs torch and transformers, and nothing needs LAVIS: anyone can score a
+predictions file. docs/evaluation.md says for every number what it is and whose definition.
 Scores between 0 and 1 are stored as fractions; only `tables` shows them times 100.
 """

@@ -3,7 +3,8 @@
     scores = caption_scores({"3001": "a red brick"}, {"3001": ["brick 2 x 4", "a brick"]})
     scores.values["cider"]; scores.per_item["cider"]; scores.metrics()
 
-Definitions are in ngrams.py. METEOR and SPICE need Java: they are reported as None with the reason.
+Definitions are in ngrams.py and rouge.py. METEOR and SPICE need Java (java_metrics.py): they are
+computed when asked for and possible, and None with the reason otherwise.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import DependencyError, EvaluationError, explain
+from lavis.evaluation import java_metrics as java_metrics_module
 from lavis.evaluation import ngrams
 from lavis.evaluation.intervals import N_RESAMPLES, bootstrap_ci, mean_ci
 from lavis.evaluation.records import check_same_ids, first_few
+from lavis.evaluation.rouge import rouge_l_per_item
 from lavis.evaluation.tokenization import TOKENIZER_NAME, tokenize_caption
 
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
-UNAVAILABLE = {
-    "meteor": "needs Java (pycocoevalcap's meteor-1.5.jar), which is not a dependency",
-    "spice": "needs Java (pycocoevalcap's SPICE and Stanford CoreNLP), which is not a dependency",
-}
+JAVA_METRICS = ("meteor", "spice")
+NOT_ASKED = "needs Java, and was not asked for (run.java_metrics, or java_metrics=True)"
+TOKENIZERS = (TOKENIZER_NAME, java_metrics_module.PTB_NAME)
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class CaptionScores:
     Attributes:
         ids: the N scored ids; arrays in `per_item` follow this order.
         values: corpus scores: bleu_1..4, rouge_l (0..1), cider (0..10), distinct_captions (count),
-            distinct_1, distinct_2 (0..1), mean_length (words), meteor and spice (None).
-        per_item: [N] float64 for bleu_1..4 (sentence level), rouge_l, cider, length.
+            distinct_1, distinct_2 (0..1), mean_length (words), meteor and spice (0..1 or None).
+        per_item: [N] float64 for bleu_1..4 (sentence level), rouge_l, cider, length, and meteor
+            and spice when computed.
         n_empty: predictions without a word; each scores 0.
         tokenizer: name of the tokenizer; scores of different tokenizers do not compare.
         unavailable: reason for every None in `values`.
@@ -61,9 +64,11 @@ class CaptionScores:
         ci95: dict[str, list[float]] = {}
         for name in ("rouge_l", "cider"):
             ci95[name] = list(mean_ci(self.per_item[name], n_resamples=n_resamples, seed=seed))
-        ci95["mean_length"] = list(
-            mean_ci(self.per_item["length"], n_resamples=n_resamples, seed=seed)
-        )
+        means = {"mean_length": self.per_item["length"]}
+        # METEOR's corpus score is no mean over items, so it has no interval here.
+        means |= {"spice": self.per_item["spice"]} if "spice" in self.per_item else {}
+        for name, items in means.items():
+            ci95[name] = list(mean_ci(items, n_resamples=n_resamples, seed=seed))
         bounds = bootstrap_ci(
             self.bleu_statistics,
             lambda draws: ngrams.bleu_from_statistics(draws.sum(axis=1)),
@@ -82,6 +87,7 @@ def caption_scores(
     *,
     tokenize: Callable[[str], list[str]] = tokenize_caption,
     tokenizer_name: str = TOKENIZER_NAME,
+    java_metrics: bool = False,
 ) -> CaptionScores:
     """Score one caption per item against one or more references.
 
@@ -89,63 +95,77 @@ def caption_scores(
         predictions: {id: caption}; an empty caption scores 0 and is counted in `n_empty`.
         references: {id: captions}, the same ids.
         tokenize: pass `str.split` for text that is tokenised already, with its name.
-        tokenizer_name: recorded with the scores.
+        tokenizer_name: recorded with the scores. The name of the Stanford tokenizer
+            (`java_metrics.PTB_NAME`) runs that one instead of `tokenize`.
+        java_metrics: also METEOR and SPICE, where Java and their files are there.
 
     Raises:
         EvaluationError: ids differ, a caption is not a string, a reference is missing or empty.
+        DependencyError: the Stanford tokenizer is asked for and cannot run.
     """
     check_same_ids(references, predictions, what="captions")
     ids = list(references)
-    hypotheses = [_tokenize(i, predictions[i], tokenize) for i in ids]
-    tokenized = _tokenize_references(ids, references, tokenize)
-    corpus = ngrams.build_corpus(hypotheses, tokenized)
+    _check_texts(ids, predictions, references)
+    if tokenizer_name == java_metrics_module.PTB_NAME:
+        predictions, references = _stanford_words(ids, predictions, references)
+        tokenize = str.split
+    corpus = ngrams.build_corpus(
+        (tokenize(predictions[i]) for i in ids),
+        ((tokenize(text) for text in references[i]) for i in ids),
+    )
+    _check_references(ids, corpus)
     rows = ngrams.bleu_statistics(corpus)
-    pairs = zip(hypotheses, tokenized, strict=True)
     per_item = {
         **dict(zip(BLEU_NAMES, ngrams.bleu_from_statistics(rows).T, strict=True)),
-        "rouge_l": np.array([ngrams.rouge_l(words, group) for words, group in pairs]),
+        "rouge_l": rouge_l_per_item(corpus),
         "cider": ngrams.cider_per_item(corpus),
         "length": rows[:, -2],
     }
     corpus_bleu = ngrams.bleu_from_statistics(rows.sum(axis=0))
     values: dict[str, float | None] = dict(zip(BLEU_NAMES, corpus_bleu.tolist(), strict=True))
     values |= {name: float(per_item[name].mean()) for name in ("rouge_l", "cider")}
-    values |= dict.fromkeys(UNAVAILABLE)
-    values |= diversity(hypotheses)
-    n_empty = sum(not words for words in hypotheses)
-    return CaptionScores(ids, values, per_item, n_empty, tokenizer_name, dict(UNAVAILABLE), rows)
+    values |= dict.fromkeys(JAVA_METRICS)
+    unavailable = dict.fromkeys(JAVA_METRICS, NOT_ASKED)
+    if java_metrics:
+        words = [tokenize(predictions[i]) for i in ids]
+        groups = [[tokenize(text) for text in references[i]] for i in ids]
+        unavailable = _add_java_metrics(words, groups, values, per_item)
+    values |= ngrams.diversity(corpus)
+    n_empty = int((corpus.length[: len(ids)] == 0).sum())
+    return CaptionScores(ids, values, per_item, n_empty, tokenizer_name, unavailable, rows)
 
 
-def diversity(hypotheses: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Distinct captions, distinct-1/2 (unique over all n-grams) and the mean length in words.
-
-    References: Li et al. 2016 (arXiv 1510.03055) for distinct-n.
-    """
-    result: dict[str, float] = {"distinct_captions": len({tuple(words) for words in hypotheses})}
-    for order in (1, 2):
-        grams = [
-            tuple(words[k : k + order])
-            for words in hypotheses
-            for k in range(len(words) - order + 1)
-        ]
-        result[f"distinct_{order}"] = len(set(grams)) / len(grams) if grams else 0.0
-    result["mean_length"] = sum(map(len, hypotheses)) / len(hypotheses)
-    return result
-
-
-def _tokenize(item_id: object, text: object, tokenize: Callable[[str], list[str]]) -> list[str]:
-    if not isinstance(text, str):
-        raise EvaluationError(
-            explain("a caption is not text", where=f"id {item_id!r}", got=type(text).__name__)
-        )
-    return tokenize(text)
+def _add_java_metrics(
+    hypotheses: list[list[str]],
+    references: list[list[list[str]]],
+    values: dict[str, float | None],
+    per_item: dict[str, np.ndarray],
+) -> dict[str, str]:
+    """Fill in METEOR and SPICE; returns why one of them is missing."""
+    reasons = {}
+    for name, score in (
+        ("meteor", java_metrics_module.meteor),
+        ("spice", java_metrics_module.spice),
+    ):
+        try:
+            values[name], per_item[name] = score(hypotheses, references)
+        except DependencyError as error:
+            reasons[name] = " ".join(str(error).split())
+    return reasons
 
 
-def _tokenize_references(
-    ids: Sequence[Any],
-    references: Mapping[Any, Sequence[str]],
-    tokenize: Callable[[str], list[str]],
-) -> list[list[list[str]]]:
+def _stanford_words(
+    ids: Sequence[Any], predictions: Mapping[Any, str], references: Mapping[Any, Sequence[str]]
+) -> tuple[dict[Any, str], dict[Any, list[str]]]:
+    """Tokenise everything in one run of Java, words parted by spaces."""
+    texts = [predictions[i] for i in ids] + [text for i in ids for text in references[i]]
+    words = iter([" ".join(row) for row in java_metrics_module.ptb_tokenize(texts)])
+    return {i: next(words) for i in ids}, {i: [next(words) for _ in references[i]] for i in ids}
+
+
+def _check_texts(
+    ids: Sequence[Any], predictions: Mapping[Any, str], references: Mapping[Any, Sequence[str]]
+) -> None:
     single = [i for i in ids if isinstance(references[i], str)]
     if single:
         raise EvaluationError(
@@ -156,14 +176,24 @@ def _tokenize_references(
                 expected='["caption", ...]',
             )
         )
-    tokenized = [[_tokenize(i, text, tokenize) for text in references[i]] for i in ids]
-    empty = [i for i, group in zip(ids, tokenized, strict=True) if not group or not all(group)]
-    if empty:
+    odd = [i for i in ids if not all(isinstance(t, str) for t in (predictions[i], *references[i]))]
+    if odd:
+        got = type(predictions[odd[0]]).__name__
+        raise EvaluationError(
+            explain("a caption is not text", where=f"ids {first_few(odd)}", got=got)
+        )
+
+
+def _check_references(ids: Sequence[Any], corpus: ngrams.Corpus) -> None:
+    """Every item has a reference, and every reference a word."""
+    item, length = corpus.item[len(ids) :], corpus.length[len(ids) :]
+    bad = np.bincount(item, minlength=len(ids)) == 0
+    bad[item[length == 0]] = True
+    if bad.any():
         raise EvaluationError(
             explain(
-                f"{len(empty)} items have no reference or one without a word",
-                where=f"ids {first_few(empty)}",
+                f"{bad.sum()} items have no reference or one without a word",
+                where=f"ids {first_few(ids[k] for k in np.flatnonzero(bad).tolist())}",
                 fix="remove these items from the reference file or give them a caption",
             )
         )
-    return tokenized

@@ -1,4 +1,4 @@
-"""BLEU, CIDEr-D and ROUGE-L over a whole corpus from n-gram tables that are counted once.
+"""BLEU and CIDEr-D over a whole corpus from n-gram tables that are counted once.
 
 pycocoevalcap rebuilds dictionaries of tuples for every caption and metric. Here words become
 integers, n-grams of order n become dense codes (the code of order n-1 paired with the next word)
@@ -8,19 +8,18 @@ of pycocoevalcap, quirks included, and the tests hold both equal to 1e-6:
 - BLEU [Papineni et al. 2002]: corpus counts, the closest reference length, 1e-15 / 1e-9 smoothing.
 - CIDEr-D [arXiv 1411.5726]: clipped tf-idf cosine, Gaussian length penalty with sigma 6 where the
   length is the number of bigrams; idf from the references of the scored corpus; scale 0 to 10.
-- ROUGE-L [Lin 2004]: beta 1.2, the best precision and the best recall over the references.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 MAX_ORDER = 4
 SIGMA = 6.0
-BETA = 1.2
 BLEU_COLUMNS = 2 * MAX_ORDER + 2  # correct[4], guess[4], hypothesis length, reference length
 
 Tokens = Sequence[str]
@@ -41,37 +40,54 @@ class NgramTable:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Hypotheses and references as one list of captions with their n-gram tables.
+    """Hypotheses and references as one list of captions, words as numbers.
 
     Attributes:
-        n_items: number N of scored items.
+        n_items: number N of scored items; captions 0..N-1 are the hypotheses, the rest references.
         item: [captions] the item of each caption.
         length: [captions] number of words.
-        tables: one table per order 1..4.
+        words: [total words] word numbers, caption after caption.
     """
 
     n_items: int
     item: np.ndarray
     length: np.ndarray
-    tables: tuple[NgramTable, ...]
+    words: np.ndarray
+
+    @cached_property
+    def tables(self) -> tuple[NgramTable, ...]:
+        """One table per order 1..4, counted at the first use."""
+        n_words = int(self.words.max(initial=-1)) + 1
+        return _count_orders(self.words, self.length, n_words)
 
 
-def build_corpus(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Corpus:
-    """Count every n-gram of every caption once.
+def build_corpus(hypotheses: Iterable[Tokens], references: Iterable[Iterable[Tokens]]) -> Corpus:
+    """Number every word of every caption.
+
+    Captions may come from generators: each is turned into numbers and let go, because a hundred
+    thousand living lists of words make Python's garbage collector the slowest part of the scoring.
 
     Args:
         hypotheses: N lists of words, possibly empty.
-        references: N lists of at least one reference each.
+        references: N groups of at least one reference each.
     """
-    captions = [*hypotheses, *(reference for group in references for reference in group)]
-    n_references = np.array([len(group) for group in references], dtype=np.int64)
-    items = np.arange(len(hypotheses), dtype=np.int64)
     vocabulary: dict[str, int] = {}
-    words = [vocabulary.setdefault(word, len(vocabulary)) for text in captions for word in text]
-    length = np.array([len(text) for text in captions], dtype=np.int64)
-    tables = _count_orders(np.array(words, dtype=np.int64), length, len(vocabulary))
-    item = np.concatenate([items, np.repeat(items, n_references)])
-    return Corpus(len(hypotheses), item, length, tables)
+    flat: list[int] = []
+    length: list[int] = []
+
+    def take(words: Tokens) -> None:
+        flat.extend([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+        length.append(len(words))
+
+    for words in hypotheses:
+        take(words)
+    n_items = len(length)
+    item = list(range(n_items))
+    for number, group in enumerate(references):
+        for words in group:
+            take(words)
+            item.append(number)
+    return Corpus(n_items, *(np.array(row, dtype=np.int64) for row in (item, length, flat)))
 
 
 def _count_orders(words: np.ndarray, length: np.ndarray, n_words: int) -> tuple[NgramTable, ...]:
@@ -182,29 +198,19 @@ def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
     return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
 
 
-def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
-    """Length of the longest common subsequence, bit-parallel in one Python integer.
+def diversity(corpus: Corpus) -> dict[str, float]:
+    """Distinct captions, distinct-1/2 (unique over all n-grams) and mean length of the hypotheses.
 
-    References: H. Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
+    References: Li et al. 2016 (arXiv 1510.03055) for distinct-n.
     """
-    where: dict[str, int] = {}
-    for position, word in enumerate(first):
-        where[word] = where.get(word, 0) | (1 << position)
-    full = (1 << len(first)) - 1
-    unmatched = full
-    for word in second:
-        hit = unmatched & where.get(word, 0)
-        unmatched = ((unmatched + hit) | (unmatched - hit)) & full
-    return len(first) - unmatched.bit_count()
-
-
-def rouge_l(hypothesis: Tokens, references: Sequence[Tokens]) -> float:
-    """ROUGE-L of one item, 0..1; an empty hypothesis scores 0."""
-    if not hypothesis:
-        return 0.0
-    common = [longest_common_subsequence(hypothesis, reference) for reference in references]
-    precision = max(common) / len(hypothesis)
-    recall = max(c / len(reference) for c, reference in zip(common, references, strict=True))
-    if precision == 0 or recall == 0:
-        return 0.0
-    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+    n, end = corpus.n_items, np.cumsum(corpus.length)
+    spans = zip((end - corpus.length)[:n].tolist(), end[:n].tolist())
+    result: dict[str, float] = {
+        "distinct_captions": len({corpus.words[begin:stop].tobytes() for begin, stop in spans})
+    }
+    for order, table in enumerate(corpus.tables[:2], start=1):
+        own = table.caption < n
+        total = int(table.count[own].sum())
+        result[f"distinct_{order}"] = len(np.unique(table.code[own])) / total if total else 0.0
+    result["mean_length"] = float(corpus.length[:n].mean())
+    return result

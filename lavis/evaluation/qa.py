@@ -62,14 +62,19 @@ class QAScores:
     @property
     def per_family(self) -> dict[str, dict[str, float]]:
         """{family: {"n", "exact_match", "refined_exact_match"}} in alphabetical order."""
-        names = np.array(self.families)
+        return self.per_group(dict(zip(self.ids, self.families)))
+
+    def per_group(self, groups: Mapping[Any, str]) -> dict[str, dict[str, float]]:
+        """As `per_family`, for any grouping {question id: group}, e.g. question types."""
+        check_same_ids(self.ids, groups, what="groups of questions")
+        names = np.array([groups[i] for i in self.ids])
         return {
-            family: {
-                "n": int((names == family).sum()),
-                "exact_match": float(self.exact_match[names == family].mean()),
-                "refined_exact_match": float(self.refined_exact_match[names == family].mean()),
+            group: {
+                "n": int((names == group).sum()),
+                "exact_match": float(self.exact_match[names == group].mean()),
+                "refined_exact_match": float(self.refined_exact_match[names == group].mean()),
             }
-            for family in sorted(set(self.families))
+            for group in sorted(set(names.tolist()))
         }
 
     @property

@@ -5,7 +5,8 @@ with the same score as a positive comes before it, so a collapsed model that sco
 same gets the worst rank, not the best. Other positives never push a positive back.
 
 `streamed_retrieval_scores` gives the same result from embeddings, block by block, with the PTC
-score max over the Q query tokens; galleries may be memory-mapped.
+score max over the Q query tokens; galleries may be memory-mapped. To list the best items of a large
+gallery without any ranks, use search.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.intervals import N_RESAMPLES, bootstrap_ci, mean_ci, median_statistic
 from lavis.evaluation.records import first_few
+from lavis.evaluation.search import max_similarity
 
 RECALL_AT = (1, 5, 10)
 
@@ -103,6 +105,7 @@ def streamed_retrieval_scores(
     *,
     query_ids: Sequence[Any] | None = None,
     top_k: int = 0,
+    own_index: Sequence[int] | None = None,
     query_block: int = 256,
     gallery_block: int = 1024,
 ) -> RetrievalScores:
@@ -118,6 +121,8 @@ def streamed_retrieval_scores(
         positives: as in `retrieval_scores`.
         query_ids: names used in error messages.
         top_k: how many best gallery indices to return per query.
+        own_index: for queries that stand in the gallery themselves (object to object) their gallery
+            indices; nobody finds itself, and it counts neither as right nor as wrong.
         query_block: queries per block.
         gallery_block: gallery items per block.
 
@@ -127,25 +132,7 @@ def streamed_retrieval_scores(
     _check_embeddings(query_embeds, gallery_embeds)
     n_queries, n_gallery = len(query_embeds), len(gallery_embeds)
     blocks = _similarity_blocks(query_embeds, gallery_embeds, query_block, gallery_block)
-    return _score_blocks(blocks, positives, n_queries, n_gallery, query_ids, top_k)
-
-
-def max_similarity(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> np.ndarray:
-    """PTC score max_q z_q . t between [Nq,E] | [Nq,Q,E] and [Ng,E] | [Ng,Q,E] -> [Nq,Ng].
-
-    Half precision (a compact memory map) is multiplied in float32.
-    """
-    queries, gallery = _at_least_float32(query_embeds), _at_least_float32(gallery_embeds)
-    width = queries.shape[-1]
-    scores = queries.reshape(-1, width) @ gallery.reshape(-1, width).T  # [Nq*Q,Ng*Q]
-    return scores.reshape(len(queries), _tokens(queries), len(gallery), _tokens(gallery)).max(
-        axis=(1, 3)
-    )
-
-
-def _at_least_float32(embeds: np.ndarray) -> np.ndarray:
-    embeds = np.asarray(embeds)
-    return embeds.astype(np.result_type(embeds.dtype, np.float32), copy=False)
+    return _score_blocks(blocks, positives, n_queries, n_gallery, query_ids, top_k, own_index)
 
 
 def _tokens(embeds: np.ndarray) -> int:
@@ -191,9 +178,11 @@ def _score_blocks(
     n_gallery: int,
     query_ids: Sequence[Any] | None,
     top_k: int,
+    own_index: Sequence[int] | None = None,
 ) -> RetrievalScores:
     names = list(range(n_queries)) if query_ids is None else list(query_ids)
     right = _checked_positives(positives, n_queries, n_gallery, names)
+    _check_own(own_index, right, names)
     ranks = np.zeros(n_queries, dtype=np.int64)
     precision = np.zeros(n_queries)
     top = np.zeros((n_queries, min(top_k, n_gallery)), dtype=np.int64)
@@ -201,13 +190,15 @@ def _score_blocks(
     for block in blocks:
         rows = slice(begin, begin + len(block))
         _check_finite(block, names[rows])
+        if own_index is not None:
+            block[np.arange(len(block)), np.asarray(own_index)[rows]] = -np.inf
         for query, scores in enumerate(block, start=begin):
             ranks[query], precision[query] = _rank_one(scores, right[query])
         if top_k:
             # A stable sort of the negated scores: equal scores keep the gallery's order.
             top[rows] = np.argsort(-block, axis=1, kind="stable")[:, :top_k]
         begin = rows.stop
-    return RetrievalScores(ranks, precision, n_gallery, top)
+    return RetrievalScores(ranks, precision, n_gallery - (own_index is not None), top)
 
 
 def _rank_one(scores: np.ndarray, positives: np.ndarray) -> tuple[int, float]:
@@ -231,6 +222,22 @@ def _check_finite(block: np.ndarray, names: Sequence[Any]) -> None:
                 f"{len(bad)} queries have a NaN or infinite similarity",
                 where=f"queries {first_few(names[k] for k in bad.tolist())}",
                 fix="check the embeddings of these items",
+            )
+        )
+
+
+def _check_own(
+    own_index: Sequence[int] | None, right: list[np.ndarray], names: Sequence[Any]
+) -> None:
+    if own_index is None:
+        return
+    own = zip(names, own_index, right, strict=True)
+    wrong = [name for name, index, positives in own if index in positives]
+    if wrong:
+        raise EvaluationError(
+            explain(
+                f"{len(wrong)} queries count themselves among their positives",
+                where=f"queries {first_few(wrong)}",
             )
         )
 

@@ -24,8 +24,28 @@ END = "<!-- results:end -->"
 ABSENT = "–"
 
 # Shown times 100, as papers do; CIDEr too although its maximum is 1000 then.
-_PERCENT = ("recall", "top", "bleu", "rouge", "cider", "exact", "refined", "class", "mean_average")
+_PERCENT = (
+    *("recall", "top", "bleu", "rouge", "cider", "exact", "refined", "class", "mean_average"),
+    *("meteor", "spice", "em_at", "choice", "generative_", "named", "similarity"),
+    "nearest_text",
+    *("caption_score", "open_accuracy", "close_accuracy", "readable"),
+)
 _COUNT = ("distinct_captions", "median_rank")
+_NOTE = (
+    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they "
+    f"are. {ABSENT} means that the baseline does not apply. Lower is better for ranks and "
+    "distances."
+)
+# What the README shows of a task; the result files hold everything. Tasks not named show all.
+_HEADLINES = {
+    "point_retrieval": (
+        *("object_to_text/recall_at_", "object_to_text/median_rank"),
+        *("text_to_object/recall_at_", "text_to_object/median_rank"),
+    ),
+    "point_captioning": ("bleu_1", "bleu_4", "rouge_l", "cider", "distinct_captions"),
+    "point_classification": ("top_", "class_mean_accuracy"),
+    "point_qa": ("exact_match",),
+}
 _REQUIRED = ("task", "split", "metrics", "baselines", "n_expected", "n_scored")
 
 
@@ -50,6 +70,25 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         A Markdown table with a line that explains the scale; metrics without a value are left out.
     """
+    return "\n".join([*_table_lines(records), "", _NOTE])
+
+
+def headline_tables(records: Sequence[Mapping[str, Any]]) -> str:
+    """One table a task, with the metrics that papers quote, and a line that explains the scale."""
+    tables: list[str] = []
+    for task in dict.fromkeys(record["task"] for record in records):
+        chosen = [_headlines(record) for record in records if record["task"] == task]
+        tables += [*_table_lines(chosen), ""]
+    return "\n".join([*tables, _NOTE])
+
+
+def _headlines(record: Mapping[str, Any]) -> dict[str, Any]:
+    names = _HEADLINES.get(record["task"])
+    kept = {k: v for k, v in record["metrics"].items() if names is None or k.startswith(names)}
+    return {**record, "metrics": kept or record["metrics"]}
+
+
+def _table_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     baselines = list(dict.fromkeys(name for record in records for name in record["baselines"]))
     header = ["Run", "Task", "Split", "n", "Metric", "Score [95% CI]"]
     header += [name.replace("_", " ") for name in baselines]
@@ -60,12 +99,7 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> str:
         if entry["value"] is not None
     ]
     rule = ["---"] * 3 + ["---:", "---", "---:"] + ["---:"] * len(baselines)
-    lines = ["| " + " | ".join(row) + " |" for row in [header, rule, *rows]]
-    note = (
-        "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other rows as they "
-        f"are. {ABSENT} means that the baseline does not apply. Lower is better for ranks only."
-    )
-    return "\n".join([*lines, "", note])
+    return ["| " + " | ".join(row) + " |" for row in [header, rule, *rows]]
 
 
 def _row(
@@ -149,7 +183,7 @@ def update_readme(readme_path: str | Path, results_dir: str | Path, *, check: bo
     """
     path = Path(readme_path)
     records = load_records(results_dir)
-    table = results_table(records) if records else "No published results yet."
+    table = headline_tables(records) if records else "No published results yet."
     text = path.read_text(encoding="utf-8")
     wanted = render_readme(text, table, str(path))
     if wanted != text and not check:

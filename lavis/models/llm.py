@@ -6,6 +6,9 @@ Qwen) read prefix, prompt and target in one sequence; encoder-decoder models (T5
 in the decoder.
 
 Sequences are packed without a loop over samples: real tokens are moved together by one stable sort.
+Training keeps no key/value cache, and only states before target tokens meet the vocabulary.
+Generation runs objects with prompts of similar length together, and the beams of one object share
+the cache of its prefix (`beam_search.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain
+from lavis.models.beam_search import BeamOptions, beam_search
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 
 
@@ -124,18 +128,83 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits.float(), ids[chosen])
 
     @torch.no_grad()
+    def log_likelihood(
+        self, prefix: Tensor, prompts: Sequence[str], targets: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of each target after its prefix and prompt, the end token included.
+
+        Args:
+            prefix: llm_prefix [B,Q,D_llm].
+            prompts, targets: as in `loss`.
+
+        Returns:
+            Sums over the target's tokens float32 [B], and their numbers int64 [B].
+        """
+        prompt_ids, prompt_mask = self.tokenize(prompts)
+        ids, mask = self.tokenize(targets, add_end=True)
+        is_target = mask
+        if self.is_encoder_decoder:
+            embeds, full_mask = self._prefixed(prefix, prompt_ids, prompt_mask)
+            labels = ids.masked_fill(~mask.bool(), -100)
+            output = self.model(inputs_embeds=embeds, attention_mask=full_mask, labels=labels)
+            logits = output.logits[mask.bool()]  # [M,V]
+        else:
+            is_target = F.pad(mask, (prompt_ids.shape[1], 0))
+            ids, mask = torch.cat([prompt_ids, ids], 1), torch.cat([prompt_mask, mask], 1)
+            ids, mask, is_target = pack(mask, ids, mask, is_target)
+            states = self._decoder_states(*self._prefixed(prefix, ids, mask))
+            chosen = states[:, prefix.shape[1] - 1 : -1][is_target.bool()]  # [M,D]
+            logits = self.model.get_output_embeddings()(chosen)
+        tokens = ids[is_target.bool()][:, None]  # [M,1]
+        scores = logits.float().log_softmax(-1).gather(1, tokens)[:, 0]
+        rows = is_target.nonzero()[:, 0]  # [M] the item of each token
+        return scores.new_zeros(len(ids)).index_add(0, rows, scores), is_target.sum(1)
+
+    @torch.no_grad()
     def generate(
-        self, prefix: Tensor, prompts: Sequence[str], max_new_tokens: int = 30, **options: Any
+        self,
+        prefix: Tensor,
+        prompts: Sequence[str],
+        max_new_tokens: int = 30,
+        batch_size: int | None = None,
+        **options: Any,
     ) -> list[str]:
-        """Write a text after prefix [B,Q,D_llm] and prompts; options go to `generate`."""
+        """Write a text after each prefix and prompt.
+
+        Args:
+            prefix: [B,Q,D_llm].
+            prompts: B texts.
+            max_new_tokens: longest text.
+            batch_size: objects that run together, sorted by the length of their prompts, so that
+                little padding is computed; None is all B. The order of the result is the prompts'.
+            options: of transformers' `generate` (num_beams, min_new_tokens, do_sample, top_p …).
+        """
         ids, mask = self.tokenize(prompts)
-        if not self.is_encoder_decoder:
+        order = mask.sum(1).argsort(stable=True) if batch_size else torch.arange(len(ids))
+        texts = [""] * len(ids)
+        for rows in order.split(batch_size or len(ids)):
+            length = int(mask[rows].sum(1).max())
+            written = self._generate_ids(
+                prefix[rows], ids[rows, :length], mask[rows, :length], max_new_tokens, options
+            )
+            decoded = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+            for row, text in zip(rows.tolist(), decoded):
+                texts[row] = text.strip()
+        return texts
+
+    def _generate_ids(
+        self, prefix: Tensor, ids: Tensor, mask: Tensor, max_new_tokens: int, options: dict
+    ) -> Tensor:
+        if self.is_encoder_decoder:
+            embeds, full_mask = self._prefixed(prefix, ids, mask)
+        else:
             # Decoding appends on the right, so the padding of shorter prompts goes to the front.
             ids, mask = pack(1 - mask, ids, mask)
             embeds, full_mask = self._prefixed_left(prefix, ids, mask)
-        else:
-            embeds, full_mask = self._prefixed(prefix, ids, mask)
-        written = self.model.generate(
+            beams = _shared_beam_options(options)
+            if beams is not None and not getattr(self.model.config, "sliding_window", None):
+                return self._generate_with_beams(embeds, full_mask, max_new_tokens, *beams)
+        return self.model.generate(
             inputs_embeds=embeds,
             attention_mask=full_mask,
             max_new_tokens=max_new_tokens,
@@ -143,8 +212,47 @@ class LanguageModel(nn.Module):
             eos_token_id=self.end_id,
             **options,
         )
-        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+
+    def _generate_with_beams(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        max_new_tokens: int,
+        num_beams: int,
+        min_new_tokens: int,
+        length_penalty: float,
+    ) -> Tensor:
+        """Beam search whose beams share the cache of embeds [B,T,D]; returns ids [B,L]."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        model = self.model
+        output = model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache, prefix_mask = output.past_key_values, mask.bool()[:, None]  # [B,1,T]
+        lowest = torch.finfo(model.dtype).min
+
+        def step(tokens: Tensor, ancestry: Tensor, index: int) -> Tensor:
+            seen = torch.cat([prefix_mask.expand(-1, tokens.shape[1], -1), ancestry], 2)
+            bias = torch.zeros(seen.shape, dtype=model.dtype, device=seen.device)
+            step_output = model(
+                inputs_embeds=self.embed(tokens),
+                attention_mask=bias.masked_fill(~seen, lowest)[:, None],  # [B,1,K,T+n*K]
+                position_ids=(positions[:, -1:] + 1 + index).expand_as(tokens),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            return step_output.logits  # [B,K,V]
+
+        options = BeamOptions(
+            *(num_beams, max_new_tokens, self.end_id, self.tokenizer.pad_token_id),
+            min_new_tokens=min_new_tokens,
+            length_penalty=length_penalty,
+        )
+        return beam_search(output.logits[:, -1], step, options)
 
     def tokenize(self, texts: Sequence[str], add_end: bool = False) -> tuple[Tensor, Tensor]:
         """Turn texts into ids and mask [B,T], padded on the right; `add_end` adds the end token."""
@@ -173,7 +281,8 @@ class LanguageModel(nn.Module):
     def _decoder_states(self, embeds: Tensor, mask: Tensor) -> Tensor:
         """Run the decoder without its vocabulary projection: [B,T,D]."""
         body = self.model.get_base_model() if self.has_lora else self.model
-        return body.base_model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+        output = body.base_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
+        return output.last_hidden_state
 
 
 def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -189,6 +298,23 @@ def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         index = order if tensor.ndim == 2 else order[..., None].expand_as(tensor)
         moved.append(tensor.gather(1, index))
     return tuple(moved)
+
+
+def _shared_beam_options(options: dict[str, Any]) -> tuple[int, int, float] | None:
+    """Return (num_beams, min_new_tokens, length_penalty) where our beam search serves, or None.
+
+    It knows no sampling and no further option; those go to transformers.
+    """
+    known = {"num_beams", "min_new_tokens", "length_penalty", "do_sample"}
+    others = [name for name, value in options.items() if name not in known and value is not None]
+    if options.get("num_beams", 1) < 2 or options.get("do_sample") or others:
+        return None
+    penalty = options.get("length_penalty")
+    return (
+        options["num_beams"],
+        options.get("min_new_tokens") or 0,
+        1.0 if penalty is None else penalty,
+    )
 
 
 def _load_tokenizer(folder: str) -> Any:

@@ -1,6 +1,7 @@
 """PTC, PTM and PTG: BLIP-2's ITC, ITM and ITG with point clouds for images, as pure functions.
 
-Rank and world size are arguments: everything runs in one process as well.
+Everything that depends on other ranks is an argument (`all_…`, rank, world size), so the functions
+run in one process as well. What a batch larger than memory needs is in `large_batch.py`.
 
 References: BLIP-2 (arXiv 2301.12597), section 3.1; ALBEF (arXiv 2107.07651) for soft targets.
 """
@@ -28,6 +29,9 @@ def gather(tensor: Tensor) -> Tensor:
 def query_text_similarity(point_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """Score each cloud with each text: the best of its queries.
 
+    Runs in float32 under autocast, too: half precision rounds a cosine by 1e-3, and a temperature
+    of 0.07 makes that 0.015 of a logit.
+
     Args:
         point_embeds: unit query embeddings [Bp,Q,E].
         text_embeds: unit text embeddings [Bt,E].
@@ -35,8 +39,31 @@ def query_text_similarity(point_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     Returns:
         [Bp,Bt] cosine of the best query, in [-1,1].
     """
-    similarity = torch.einsum("pqe,te->pqt", point_embeds, text_embeds)
-    return similarity.amax(1)  # [Bp,Bt]
+    with torch.autocast(point_embeds.device.type, enabled=False):
+        return (point_embeds.float() @ text_embeds.float().T).amax(1)  # [Bp,Q,Bt] -> [Bp,Bt]
+
+
+def contrast_logits(
+    point_embeds: Tensor,
+    text_embeds: Tensor,
+    all_points: Tensor,
+    all_texts: Tensor,
+    temperature: Tensor | float,
+) -> tuple[Tensor, Tensor]:
+    """Scale the similarities of this rank's items with everyone's.
+
+    Args:
+        point_embeds, text_embeds: unit embeddings of this rank [B,Q,E] and [B,E].
+        all_points, all_texts: of all ranks [world*B,Q,E] and [world*B,E]. LAVIS passes them
+            detached, so each loss trains one tower; with gradient, both train both.
+        temperature: what cosines are divided by.
+
+    Returns:
+        (point->text, text->point), each [B,world*B].
+    """
+    point_to_text = query_text_similarity(point_embeds, all_texts) / temperature
+    text_to_point = query_text_similarity(all_points, text_embeds).T / temperature
+    return point_to_text, text_to_point
 
 
 def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1) -> Tensor:
@@ -53,6 +80,11 @@ def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1)
     positive = (own_keys[:, None] == all_keys[None, :]).float()
     positive = positive / positive.sum(1, keepdim=True)
     return (1 - smoothing) * positive + smoothing / all_keys.shape[0]
+
+
+def pair_keys(batch_size: int, rank: int = 0, device: torch.device | None = None) -> Tensor:
+    """Return keys that differ for every item of every rank [B]: one positive each, as published."""
+    return torch.arange(rank * batch_size, (rank + 1) * batch_size, device=device)
 
 
 def log_text_counts(all_keys: Tensor) -> Tensor:
@@ -101,7 +133,7 @@ def sample_hard_negatives(
     # The floor keeps every allowed column drawable when the softmax underflows.
     weights = (weights + 1e-8).masked_fill(forbidden, 0.0)
     valid = ~forbidden.all(1)
-    weights[~valid, 0] = 1.0
+    weights[:, 0] += (~valid).float()
     return torch.multinomial(weights, 1).squeeze(1), valid
 
 

@@ -9,218 +9,32 @@ Four passes, each a named method:
 
 Parameter names are those of BLIP-2's `Qformer` (LAVIS), so released BLIP-2 and BERT weights load.
 What differs, at equal results: scaled_dot_product_attention; a cloud's cross-attention keys/values
-are projected once (`project_cloud`) and shared by every pass and by positives and negatives; in
-the last layer only the positions that are read are computed; the vocabulary is projected only
-where a label is.
+are projected once (`project_cloud`) and shared, uncopied, by every pass and every text beside the
+cloud; padding is never computed; in the last layer only the positions that are read are computed;
+the vocabulary is projected only where a label is. The blocks are in `qformer_layers.py`.
 
-References: BLIP-2 (arXiv 2301.12597), section 3.1; BERT (arXiv 1810.04805).
+References: BLIP-2 (arXiv 2301.12597), section 3.1.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B,heads,T,C/heads]
+from lavis.models.qformer_layers import (
+    Embeddings,
+    Encoder,
+    KeyValue,
+    Layout,
+    Predictions,
+    QFormerConfig,
+)
 
-
-@dataclass
-class QFormerConfig:
-    """Sizes of a Q-Former; the BERT part follows the checkpoint it starts from."""
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    vocab_size: int = 30523  # bert-uncased plus [DEC]
-    max_position_embeddings: int = 512
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    initializer_range: float = 0.02
-    num_query_token: int = 32
-    cross_attention_freq: int = 2  # cross-attention in every 2nd layer, from the first
-    encoder_width: int = 1408  # width of the cloud tokens that cross-attention reads
-    with_text: bool = True  # False: no word embeddings, text feed-forward or LM head (stage 2)
-
-
-class SelfAttention(nn.Module):
-    """Projections and attention of one BERT block; `key`/`value` may read another width."""
-
-    def __init__(self, config: QFormerConfig, context_width: int | None = None) -> None:
-        super().__init__()
-        self.num_heads = config.num_attention_heads
-        self.dropout = config.attention_probs_dropout_prob
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(context_width or config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(context_width or config.hidden_size, config.hidden_size)
-
-    def split_heads(self, hidden: Tensor) -> Tensor:
-        """Reshape [B,T,C] to [B,heads,T,C/heads]."""
-        return hidden.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-    def keys_values(self, context: Tensor) -> KeyValue:
-        """Project a context [B,T,width] to keys and values."""
-        return self.split_heads(self.key(context)), self.split_heads(self.value(context))
-
-    def forward(self, hidden: Tensor, key_value: KeyValue, mask: Tensor | None = None) -> Tensor:
-        """Attend from `hidden` [B,T,C]; `mask` is boolean, True where attention is allowed."""
-        attended = F.scaled_dot_product_attention(
-            self.split_heads(self.query(hidden)),
-            *key_value,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return attended.transpose(1, 2).flatten(2)  # [B,T,C]
-
-
-class ResidualOutput(nn.Module):
-    """Linear, dropout, residual, LayerNorm: how BERT closes attention and feed-forward."""
-
-    def __init__(self, config: QFormerConfig, width: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
-
-
-class Attention(nn.Module):
-    """Attention with its output block, under BERT's names `self` and `output`."""
-
-    def __init__(self, config: QFormerConfig, context_width: int | None = None) -> None:
-        super().__init__()
-        self.self = SelfAttention(config, context_width)
-        self.output = ResidualOutput(config, config.hidden_size)
-
-    def forward(self, hidden: Tensor, key_value: KeyValue, mask: Tensor | None = None) -> Tensor:
-        return self.output(self.self(hidden, key_value, mask), hidden)
-
-
-class Intermediate(nn.Module):
-    """First half of the feed-forward block."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.gelu(self.dense(hidden))
-
-
-class QFormerLayer(nn.Module):
-    """Shared self-attention, cross-attention for queries, a feed-forward for each kind."""
-
-    def __init__(self, config: QFormerConfig, layer_index: int) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.has_cross_attention = layer_index % config.cross_attention_freq == 0
-        if self.has_cross_attention:
-            self.crossattention = Attention(config, config.encoder_width)
-        if config.with_text:
-            self.intermediate = Intermediate(config)
-            self.output = ResidualOutput(config, config.intermediate_size)
-        self.intermediate_query = Intermediate(config)
-        self.output_query = ResidualOutput(config, config.intermediate_size)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        num_queries: int,
-        mask: Tensor | None,
-        cloud: KeyValue | None,
-        past: KeyValue | None = None,
-        num_rows: int | None = None,
-    ) -> tuple[Tensor, KeyValue]:
-        """Run the layer.
-
-        Args:
-            hidden: [B,T,C]; the first `num_queries` positions are queries, the rest is text.
-            mask: boolean, broadcastable to [B,heads,T,past+T], True where attention is allowed.
-            cloud: this layer's cross-attention keys/values of the cloud, or None.
-            past: cached keys/values that come before this input (the queries, in decoding).
-            num_rows: compute only so many leading positions (the last layer's unread rest).
-
-        Returns:
-            Hidden states [B,rows,C] and this layer's keys/values including the past.
-        """
-        keys, values = self.attention.self.keys_values(hidden)
-        if past is not None:
-            keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
-        if num_rows is not None:
-            hidden = hidden[:, :num_rows]
-            mask = mask[:, :, :num_rows] if mask is not None and mask.shape[2] > 1 else mask
-        hidden = self.attention(hidden, (keys, values), mask)
-        parts = []
-        if num_queries:
-            queries = hidden[:, :num_queries]
-            if self.has_cross_attention and cloud is not None:
-                queries = self.crossattention(queries, cloud)
-            parts.append(self.output_query(self.intermediate_query(queries), queries))
-        if hidden.shape[1] > num_queries:
-            text = hidden[:, num_queries:]
-            parts.append(self.output(self.intermediate(text), text))
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)), (keys, values)
-
-
-class Encoder(nn.Module):
-    """The stack of layers, under BERT's name `encoder.layer`."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        self.layer = nn.ModuleList(QFormerLayer(config, i) for i in range(config.num_hidden_layers))
-
-
-class Embeddings(nn.Module):
-    """Word and position embeddings of the text; queries enter beside them before one LayerNorm."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        if config.with_text:
-            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-            self.position_embeddings = nn.Embedding(
-                config.max_position_embeddings, config.hidden_size
-            )
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(
-        self, queries: Tensor | None = None, text_ids: Tensor | None = None, start: int = 0
-    ) -> Tensor:
-        """Embed queries [B,Q,C] and/or ids [B,T], whose first position is `start`."""
-        parts = [queries] if queries is not None else []
-        if text_ids is not None:
-            positions = torch.arange(start, start + text_ids.shape[1], device=text_ids.device)
-            parts.append(self.word_embeddings(text_ids) + self.position_embeddings(positions))
-        return self.dropout(self.LayerNorm(torch.cat(parts, 1)))
-
-
-class PredictionTransform(nn.Module):
-    """Dense, GELU, LayerNorm before the vocabulary."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-
-class Predictions(nn.Module):
-    """BERT's LM head; its decoder matrix is the word embedding (tied, never stored twice)."""
-
-    def __init__(self, config: QFormerConfig) -> None:
-        super().__init__()
-        self.transform = PredictionTransform(config)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
-        hidden = self.transform.LayerNorm(F.gelu(self.transform.dense(hidden)))
-        return F.linear(hidden, word_embeddings, self.bias)
+Cloud = list[KeyValue | None]  # each layer's cross-attention keys/values, None where it has none
 
 
 class BertBody(nn.Module):
@@ -276,57 +90,71 @@ class QFormer(nn.Module):
                 std = max(self.config.initializer_range, scaled_std(parameter.shape[1]))
                 nn.init.normal_(parameter, std=std)
 
-    def project_cloud(self, cloud_tokens: Tensor) -> list[KeyValue | None]:
-        """Compute every layer's cross-attention keys/values of cloud tokens [B,G,width], once."""
+    def project_cloud(self, cloud_tokens: Tensor, lift: Tensor | None = None) -> Cloud:
+        """Compute every layer's cross-attention keys/values of clouds, once for all passes.
+
+        Args:
+            cloud_tokens: [B,G,encoder_width]; with a lift [B,G,D].
+            lift: [D,encoder_width], PointBLIP's `pc_projection`, applied to the tokens on the way.
+        """
         return [
-            layer.crossattention.self.keys_values(cloud_tokens)
-            if layer.has_cross_attention
-            else None
+            layer.project_cloud(cloud_tokens, lift) if layer.has_cross_attention else None
             for layer in self.bert.encoder.layer
         ]
 
-    def query_pass(self, cloud: list[KeyValue | None]) -> tuple[Tensor, list[KeyValue]]:
+    def query_pass(self, cloud: Cloud) -> tuple[Tensor, list[KeyValue]]:
         """Read clouds with the learned queries.
 
         Args:
-            cloud: the output of `project_cloud`.
+            cloud: the output of `project_cloud`, B clouds.
 
         Returns:
             Query states [B,Q,C] and each layer's self-attention cache for `causal_pass`.
         """
-        batch_size = next(pair[0].shape[0] for pair in cloud if pair is not None)
-        hidden = self.bert.embeddings(queries=self.query_tokens.expand(batch_size, -1, -1))
-        return self._run(hidden, hidden.shape[1], None, cloud)
+        num_queries = self.query_tokens.shape[1]
+        layout = Layout((cloud_rows(cloud), num_queries), num_queries)
+        hidden = self.bert.embeddings.queries(self.query_tokens, layout.shape[0])
+        hidden, cache = self._run(hidden, layout, None, cloud)
+        return layout.pad(hidden), cache
 
     def text_pass(self, text_ids: Tensor, text_mask: Tensor, pooling: str = "cls") -> Tensor:
         """Encode text alone.
 
         Args:
-            text_ids, text_mask: [B,T].
+            text_ids, text_mask: [B,T]; every text has a token.
             pooling: `cls`, the first token's state as in BLIP-2; `mean` over the tokens, as the
                 sentence encoders that a Q-Former may start from were trained.
 
         Returns:
             One state per text [B,C].
         """
-        hidden = self.bert.embeddings(text_ids=text_ids)
-        mask = text_mask.bool()[:, None, None, :]  # [B,1,1,T]
-        num_rows = 1 if pooling == "cls" else text_ids.shape[1]
-        states = self._run(hidden, 0, mask, None, num_rows=num_rows)[0]
+        real = text_mask.bool()
+        layout = Layout.of_text(real)
+        hidden = self.bert.embeddings.words(text_ids, real)
+        num_read = 1 if pooling == "cls" else None
+        states, _ = self._run(hidden, layout, real[:, None, None, :], None, num_read=num_read)
         if pooling == "cls":
-            return states[:, 0]
-        weights = text_mask.to(states.dtype)[..., None]  # [B,T,1]
-        return (states * weights).sum(1) / weights.sum(1)
+            return states
+        weights = real.to(states.dtype)[..., None]  # [B,T,1]
+        return (layout.pad(states) * weights).sum(1) / weights.sum(1)
 
-    def joint_pass(
-        self, cloud: list[KeyValue | None], text_ids: Tensor, text_mask: Tensor
-    ) -> Tensor:
-        """Let queries and text [B,T] see each other; returns the query states [B,Q,C]."""
-        queries = self.query_tokens.expand(text_ids.shape[0], -1, -1)
-        hidden = self.bert.embeddings(queries=queries, text_ids=text_ids)
-        mask = F.pad(text_mask.bool(), (queries.shape[1], 0), value=True)[:, None, None, :]
-        num_queries = queries.shape[1]
-        return self._run(hidden, num_queries, mask, cloud, num_rows=num_queries)[0]
+    def joint_pass(self, cloud: Cloud, text_ids: Tensor, text_mask: Tensor) -> Tensor:
+        """Let queries and text see each other while the queries read the cloud.
+
+        Args:
+            cloud: the output of `project_cloud`, B clouds.
+            text_ids, text_mask: [roles*B,T]: each cloud's first text, then each cloud's second …
+
+        Returns:
+            The query states [roles*B,Q,C].
+        """
+        real, num_queries = text_mask.bool(), self.query_tokens.shape[1]
+        layout = Layout.of_text(real, num_queries)
+        queries = self.bert.embeddings.queries(self.query_tokens, len(text_ids))
+        hidden = torch.cat([queries, self.bert.embeddings.words(text_ids, real)])
+        mask = F.pad(real, (num_queries, 0), value=True)[:, None, None, :]  # [M,1,1,Q+T]
+        states, _ = self._run(hidden, layout, mask, cloud, num_read=num_queries)
+        return states.unflatten(0, (len(text_ids), num_queries))
 
     def causal_pass(
         self, text_ids: Tensor, text_mask: Tensor, past: list[KeyValue], start: int = 0
@@ -339,57 +167,95 @@ class QFormer(nn.Module):
             past: cache from `query_pass`, or from an earlier `causal_pass`.
 
         Returns:
-            States [B,T,C] and the grown cache.
+            States [B,T,C], of no meaning where the mask is 0, and the grown cache.
         """
-        num_new = text_ids.shape[1]
+        rows, length = text_ids.shape
         num_queries = past[0][0].shape[2] - start
-        hidden = self.bert.embeddings(text_ids=text_ids, start=start)
-        rows = torch.arange(start, start + num_new, device=text_ids.device)
-        columns = torch.arange(start + num_new, device=text_ids.device)
-        causal = columns[None, :] <= rows[:, None]  # [T,start+T]
-        mask = causal[None, None] & text_mask.bool()[:, None, None, :]  # [B,1,T,start+T]
-        mask = F.pad(mask, (num_queries, 0), value=True)
-        return self._run(hidden, 0, mask, None, past)
+        new = text_mask[:, start:].bool()
+        # A single new token is a decoding step: nothing is padded, and no index is needed.
+        layout = Layout((rows, 1)) if length == 1 else Layout.of_text(new)
+        real = new if length > 1 else torch.ones_like(new)
+        hidden = self.bert.embeddings.words(text_ids, real, start)
+        mask = self._causal_mask(text_mask.bool(), start, num_queries)
+        hidden, cache = self._run(hidden, layout, mask, None, past)
+        return layout.pad(hidden), cache
 
-    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+    def branch_pass(
+        self, text_ids: Tensor, ancestry: Tensor, past: list[KeyValue], position: int
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Decode one token for each of K texts that branch off the same row.
+
+        Args:
+            text_ids: [B,K], all at text position `position`.
+            ancestry: boolean [B,K,n*K]: which of the n*K branched tokens in the row's cache, these
+                included, each text consists of. What came before the branching is seen by all.
+            past: cache of B rows.
+            position: text position of the new tokens.
+
+        Returns:
+            States [B,K,C] and the cache, longer by K.
+        """
+        everywhere = torch.ones_like(text_ids, dtype=torch.bool).flatten()[:, None]
+        hidden = self.bert.embeddings.words(text_ids.flatten()[:, None], everywhere, position)
+        layout = Layout((text_ids.shape[0], text_ids.shape[1]))
+        prefix = past[0][0].shape[2] + text_ids.shape[1] - ancestry.shape[2]
+        mask = F.pad(ancestry[:, None], (prefix, 0), value=True)  # [B,1,K,prefix+n*K]
+        hidden, cache = self._run(hidden, layout, mask, None, past)
+        return layout.pad(hidden), cache
+
+    @staticmethod
+    def _causal_mask(text_mask: Tensor, start: int, num_queries: int) -> Tensor:
+        """Allow every query and each text position's own past: [B,1,T,Q+start+T]."""
+        positions = torch.arange(text_mask.shape[1], device=text_mask.device)
+        causal = positions[None, :] <= positions[start:, None]  # [T,start+T]
+        mask = causal[None, None] & text_mask[:, None, None, :]
+        return F.pad(mask, (num_queries, 0), value=True)
+
+    def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Project states [...,C] to the vocabulary [...,V]."""
-        return self.cls.predictions(hidden, self.bert.embeddings.word_embeddings.weight)
+        return self.cls.predictions(states, self.bert.embeddings.word_embeddings.weight)
 
     def _run(
         self,
         hidden: Tensor,
-        num_queries: int,
+        layout: Layout,
         mask: Tensor | None,
-        cloud: list[KeyValue | None] | None,
+        cloud: Cloud | None,
         past: list[KeyValue] | None = None,
-        num_rows: int | None = None,
+        num_read: int | None = None,
     ) -> tuple[Tensor, list[KeyValue]]:
+        """Run every layer; only the last computes no more than what is read."""
         cache = []
         layers = self.bert.encoder.layer
+        recompute = self.config.checkpoint_layers and self.training and torch.is_grad_enabled()
         for index, layer in enumerate(layers):
-            hidden, key_value = layer(
+            inputs = (
                 hidden,
-                num_queries,
+                layout,
                 mask,
                 cloud[index] if cloud is not None else None,
                 past[index] if past is not None else None,
-                num_rows if index == len(layers) - 1 else None,
+                num_read if index == len(layers) - 1 else None,
             )
+            if recompute:
+                hidden, key_value = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                hidden, key_value = layer(*inputs)
             cache.append(key_value)
         return hidden, cache
 
 
-def select_cloud(cloud: list[KeyValue | None], index: Tensor) -> list[KeyValue | None]:
+def cloud_rows(cloud: Cloud) -> int:
+    """Return the number B of projected clouds."""
+    return next(pair[0].shape[0] for pair in cloud if pair is not None)
+
+
+def select_cloud(cloud: Cloud, index: Tensor) -> Cloud:
     """Pick rows of projected clouds, e.g. the hard negatives; index [M]."""
-    return [None if pair is None else (pair[0][index], pair[1][index]) for pair in cloud]
-
-
-def concat_clouds(*clouds: list[KeyValue | None]) -> list[KeyValue | None]:
-    """Join projected clouds along the batch."""
     return [
-        None if pairs[0] is None else tuple(torch.cat(part) for part in zip(*pairs))
-        for pairs in zip(*clouds)
-    ]  # type: ignore[misc]
+        None if pair is None else (pair[0].index_select(0, index), pair[1].index_select(0, index))
+        for pair in cloud
+    ]
 
 
 def scaled_std(width: int) -> float:

@@ -1,16 +1,17 @@
-"""Start a Q-Former from a BERT checkpoint or a BLIP-2 one, and say what was taken.
+"""Start a Q-Former from a BERT checkpoint, and say what was taken; keep one as safetensors.
 
-- BERT (MiniLM, bert-base-uncased, any folder with config.json and weights): text embeddings, shared
-  self-attention and text feed-forward are copied; each query feed-forward starts as a copy of the
-  text one, as in BLIP-2; cross-attention and, where the checkpoint has no LM head, the head start
-  fresh.
-- BLIP-2 (LAVIS `.pth` or safetensors): keys below `Qformer.` and `query_tokens`.
+From a BERT (MiniLM, bert-base-uncased, any folder with config.json and weights) text embeddings,
+shared self-attention and text feed-forward are copied; each query feed-forward starts as a copy of
+the text one, as in BLIP-2; cross-attention and, where the checkpoint has no LM head, the head start
+fresh. BLIP-2's own checkpoints are read by `released_weights.py`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
-from lavis.models.qformer import QFormer, QFormerConfig
+from lavis.models.qformer import QFormer
+from lavis.models.qformer_layers import QFormerConfig
 
 BERT_KEY = "model.qformer_bert"
 _BERT_SIZE_KEYS = (
@@ -132,15 +134,36 @@ def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:
     return found
 
 
-def blip2_qformer_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename BLIP-2's `Qformer.*` and `query_tokens` to ours; drop the tied decoder matrix."""
-    renamed = {}
-    for name, tensor in state.items():
-        if name == "query_tokens":
-            renamed[name] = tensor
-        elif name.startswith("Qformer."):
-            short = name.removeprefix("Qformer.")
-            if short.startswith("cls.predictions.decoder.") or short.endswith("position_ids"):
-                continue
-            renamed[short] = tensor
-    return renamed
+def save_qformer(qformer: QFormer, path: str | Path) -> None:
+    """Write a Q-Former to one .safetensors file; its sizes are in the file's metadata."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().contiguous() for name, tensor in qformer.state_dict().items()}
+    partial = Path(path).with_name(f".{Path(path).name}.partial")
+    save_file(tensors, partial, metadata={"config": json.dumps(asdict(qformer.config))})
+    os.replace(partial, path)
+
+
+def load_qformer(path: str | Path) -> QFormer:
+    """Build the Q-Former that `save_qformer` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or was not written by `save_qformer`.
+    """
+    from safetensors import safe_open
+
+    state = load_checkpoint_file(path, key="Q-Former")["model"]
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    if "config" not in metadata:
+        raise CheckpointError(
+            explain(
+                "the file does not say the sizes of its Q-Former",
+                where=str(path),
+                expected="a .safetensors file of save_qformer",
+                fix="build the Q-Former yourself and load the state with released_state",
+            )
+        )
+    qformer = QFormer(QFormerConfig(**json.loads(metadata["config"])))
+    qformer.load_state_dict(state)
+    return qformer

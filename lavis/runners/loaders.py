@@ -10,6 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import default_collate
 
+from lavis.common.errors import ConfigError, explain
+from lavis.common.preemption import ignore_stop_signals
 from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch_steps
 
 
@@ -34,6 +36,29 @@ class MixedDataset(Dataset):
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    @property
+    def bad_samples(self) -> list[Any]:
+        """What the members left out as unusable, with the reasons."""
+        return [bad for member in self.members for bad in getattr(member, "bad_samples", ())]
+
+    def text_lengths(self) -> np.ndarray:
+        """Return the words of every sample's text, by global index.
+
+        Raises:
+            ConfigError: a member has no annotation with texts.
+        """
+        lengths: list[int] = []
+        for member in self.members:
+            annotation = getattr(member, "annotation", None)
+            if annotation is None:
+                message = "a data set without annotation cannot be sorted by text length"
+                raise ConfigError(explain(message, where="run.length_buckets", got=type(member)))
+            lengths += [
+                len(str(entry.get("caption") or entry.get("question") or "").split())
+                for entry in annotation
+            ]
+        return np.asarray(lengths)
 
     def locate(self, index: int) -> tuple[int, int]:
         """Return (member, index within it) of a global index."""
@@ -80,6 +105,7 @@ class TrainLoader:
         num_workers: loader processes.
         pin_memory: page-locked batches, for CUDA.
         repeats: how often an epoch passes through each data set; None is once.
+        bucket_steps: so many steps are sorted by text length together; below 2: none.
     """
 
     def __init__(
@@ -92,16 +118,26 @@ class TrainLoader:
         num_workers: int = 0,
         pin_memory: bool = False,
         repeats: Sequence[int] | None = None,
+        bucket_steps: int = 0,
     ) -> None:
         self.dataset = MixedDataset(datasets)
-        self.repeats = repeats
+        self.repeats, self.bucket_steps = repeats, bucket_steps
+        self.lengths = self.dataset.text_lengths() if bucket_steps > 1 else None
         self.geometry, self.rank, self.seed = geometry, rank, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.steps_per_epoch = len(self._steps(0))
 
     def _steps(self, epoch: int) -> list[np.ndarray]:
         """Return the samples of every optimiser step of an epoch."""
-        return epoch_steps(self.dataset.sizes, self.geometry, self.seed, epoch, self.repeats)
+        return epoch_steps(
+            self.dataset.sizes,
+            self.geometry,
+            self.seed,
+            epoch,
+            self.repeats,
+            self.lengths,
+            self.bucket_steps,
+        )
 
     def epoch(self, epoch: int, start_step: int = 0) -> tuple[DataLoader, list[int]]:
         """Return (loader, batches per step) of one epoch from optimiser step `start_step` on."""
@@ -117,6 +153,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             generator=torch.Generator().manual_seed(int(worker_seed)),
+            worker_init_fn=ignore_stop_signals,
         )
         return loader, batches.accum_counts
 
@@ -139,4 +176,5 @@ def eval_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator().manual_seed(0),
+        worker_init_fn=ignore_stop_signals,
     )

@@ -10,6 +10,11 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 
 
+def job_path(output_dir: str, job_id: str) -> Path:
+    """Return `<output_dir>/<job_id>` (relative: below the root)."""
+    return Path(registry.get_path("library_root") or ".", Path(output_dir).expanduser()) / job_id
+
+
 def job_folder(output_dir: str, job_id: str) -> Path:
     """Create `<output_dir>/<job_id>/result` (relative: below the root) and return the job's folder.
 
@@ -18,12 +23,11 @@ def job_folder(output_dir: str, job_id: str) -> Path:
     Raises:
         ConfigError: the folder cannot be created.
     """
-    base = Path(registry.get_path("library_root") or ".", Path(output_dir).expanduser())
-    folder = base / job_id
+    folder = job_path(output_dir, job_id)
     if is_main_process():
         try:
             (folder / "result").mkdir(parents=True, exist_ok=True)
-            point_latest(base, job_id)
+            point_latest(folder.parent, job_id)
         except OSError as error:
             raise ConfigError(
                 explain("the output folder cannot be made", where="run.output_dir", got=error)

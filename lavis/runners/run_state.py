@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ class RunState:
         global_step: optimiser steps done in all.
         best_metric, best_epoch: of the validation that saved `checkpoint_best.pth`.
         finished: the last epoch of the plan was validated and saved.
+        skipped_steps: updates left out because a value was not finite.
+        skipped_in_row: those since the last update.
     """
 
     epoch: int = 0
@@ -27,6 +30,8 @@ class RunState:
     best_metric: float | None = None
     best_epoch: int | None = None
     finished: bool = False
+    skipped_steps: int = 0
+    skipped_in_row: int = 0
 
     def is_better(self, metric: float, mode: str = "max") -> bool:
         """Tell whether `metric` beats the best so far; the first always does, NaN never again."""
@@ -65,8 +70,31 @@ def check_resumable(payload: dict[str, Any], path: Any) -> None:
         )
 
 
+def check_frozen(payload: dict[str, Any], frozen: str, path: Any) -> None:
+    """Refuse to go on with other frozen weights than those the trained part grew up with.
+
+    Raises:
+        CheckpointError: the hashes differ.
+    """
+    stored = payload.get("frozen", frozen)
+    if stored != frozen:
+        raise CheckpointError(
+            explain(
+                "the frozen part of the model is not the one of the checkpoint",
+                where=f"run.resume_ckpt_path: {path}",
+                got=f"sha256 {frozen[:12]}…",
+                expected=f"sha256 {stored[:12]}…",
+                fix="name the same weight files and precision as the config.yaml beside it",
+            )
+        )
+
+
 def state_for_geometry(
-    payload: dict[str, Any], global_batch: int, steps_per_epoch: int, path: Any
+    payload: dict[str, Any],
+    global_batch: int,
+    steps_per_epoch: int,
+    sizes: Sequence[int],
+    path: Any,
 ) -> RunState:
     """Return the stored state, checked against the new run's batches.
 
@@ -74,14 +102,16 @@ def state_for_geometry(
         CheckpointError: the checkpoint lies inside an epoch that the new run would cut differently.
     """
     state = RunState(**payload["state"])
-    stored = (payload["global_batch"], payload["steps_per_epoch"])
-    if state.step_in_epoch and stored != (global_batch, steps_per_epoch):
+    stored = (payload["global_batch"], payload["steps_per_epoch"], payload.get("sizes", sizes))
+    now = (global_batch, steps_per_epoch, sizes)
+    if state.step_in_epoch and tuple(map(str, stored)) != tuple(map(str, now)):
+        shape = "{} samples per step, {} steps per epoch, data sets of {} samples"
         raise CheckpointError(
             explain(
                 "a checkpoint inside an epoch needs the same batches to continue",
                 where=f"run.resume_ckpt_path: {path}",
-                got=f"{global_batch} samples per step, {steps_per_epoch} steps per epoch",
-                expected=f"{stored[0]} samples per step, {stored[1]} steps per epoch",
+                got=shape.format(*now),
+                expected=shape.format(*stored),
                 fix="keep run.batch_size_train x processes x run.accum_grad_iters and the data",
             )
         )

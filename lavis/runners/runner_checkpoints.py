@@ -9,12 +9,13 @@ from typing import Any
 from torch import nn
 
 from lavis.common import rng_state
-from lavis.common.checkpoint import (
+from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
+from lavis.common.checkpoint_folder import (
+    BEST,
     find_newest,
-    load_checkpoint_file,
-    load_trainable_state,
-    save_checkpoint,
-    trainable_state,
+    forget_after,
+    remove_old_shards,
+    save_newest,
 )
 from lavis.common.dist_utils import (
     all_gather_object_list,
@@ -24,37 +25,96 @@ from lavis.common.dist_utils import (
     get_world_size,
     is_main_process,
 )
-from lavis.runners.run_state import check_resumable, state_for_geometry
+from lavis.common.errors import CheckpointError
+from lavis.common.model_state import load_trainable_state, trainable_state
+from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
 from lavis.runners.runner_parts import RunnerParts
-from lavis.runners.train_log import write_row
+from lavis.runners.shard_files import (
+    load_optimizer,
+    load_tensors,
+    read_shards,
+    shard_path,
+    to_local,
+)
+from lavis.runners.sharding import is_sharded
 
-LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
+SHARDED = ("model", "optimizer", "ema")
 
 
 class CheckpointedRunner(RunnerParts):
-    """Adds `checkpoint_last.pth` (where the run stands) and `checkpoint_best.pth`."""
+    """Adds `checkpoint_last.pth` (where the run stands), its predecessors, and the best."""
 
-    def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> None:
+    def _payload(self, random_states: list[Any]) -> dict[str, Any]:
+        """Return everything that a resumed run needs."""
+        return {
+            "model": trainable_state(self.unwrapped_model),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "ema": self.ema.state_dict() if self.ema else None,
+            "state": self.state.to_dict(),
+            "rng": random_states,
+            "frozen": self.frozen,
+            "sizes": list(self.train_loader.dataset.sizes),
+            "global_batch": self.geometry.global_batch,
+            "steps_per_epoch": self.train_loader.steps_per_epoch,
+            "config": self.config.to_dict(),
+        }
+
+    def _write_shard(self, payload: dict[str, Any]) -> str | None:
+        """Move what is sharded into this rank's own file; return what went wrong on any rank."""
+        if not is_sharded(self.unwrapped_model):
+            return None
+        step, problem = self.state.global_step, None
+        try:
+            path = shard_path(self.output_dir, step, get_rank(), get_world_size())
+            save_checkpoint({key: to_local(payload.pop(key)) for key in SHARDED}, path, step)
+            payload |= {key: {} for key in SHARDED} | {"shards": get_world_size()}
+        except CheckpointError as error:
+            problem = str(error)
+        found = [text for text in all_gather_object_list(problem) if text]
+        return found[0] if found else None
+
+    def _write_main(self, payload: dict[str, Any], is_best: bool) -> str | None:
+        """Write the checkpoint's file on rank 0; return what went wrong."""
+        step = self.state.global_step
+        try:
+            if is_best:
+                save_checkpoint(payload, self.output_dir / BEST, step)
+            else:
+                save_newest(payload, self.output_dir, step, self.run_cfg.keep_checkpoints)
+            remove_old_shards(self.output_dir)
+        except CheckpointError as error:
+            return str(error)
+        return None
+
+    def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> bool:
         """Save the run at a step edge (every rank must call; rank 0 writes).
 
         Args:
             cur_epoch: ignored, the state knows (stock signature).
             is_best: write the best checkpoint rather than the last.
+
+        Returns:
+            Whether it was saved.
+
+        Raises:
+            CheckpointError: on every rank, when the save failed and run.on_save_error is stop.
         """
-        random_states = all_gather_object_list(rng_state.capture())
+        payload = self._payload(all_gather_object_list(rng_state.capture()))
+        problem = self._write_shard(payload)
+        if problem is None and is_main_process():
+            problem = self._write_main(payload, is_best)
+        problem = broadcast_object(problem)  # also: nobody goes on before the file is there
+        if problem is None:
+            return True
+        if self.run_cfg.on_save_error == "stop":
+            raise CheckpointError(problem)
+        self.write_row("save_failed", {"step": self.state.global_step, "problem": problem})
         if is_main_process():
-            payload = {
-                "model": trainable_state(self.unwrapped_model),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict() if self.scaler else None,
-                "state": self.state.to_dict(),
-                "rng": random_states,
-                "global_batch": self.geometry.global_batch,
-                "steps_per_epoch": self.train_loader.steps_per_epoch,
-                "config": self.config.to_dict(),
-            }
-            save_checkpoint(payload, self.output_dir / (BEST if is_best else LAST))
-        barrier()
+            logging.error(
+                "training goes on without this checkpoint (run.on_save_error): %s", problem
+            )
+        return False
 
     def resume(self) -> None:
         """Continue from run.resume_ckpt_path (a file, or auto); nothing when that is null.
@@ -67,16 +127,48 @@ class CheckpointedRunner(RunnerParts):
             return
         payload = load_checkpoint_file(path)
         check_resumable(payload, path)
+        check_frozen(payload, self.frozen, path)
         steps = self.train_loader.steps_per_epoch
-        self.state = state_for_geometry(payload, self.geometry.global_batch, steps, path)
-        load_trainable_state(self.unwrapped_model, payload["model"], str(path))
-        self.optimizer.load_state_dict(payload["optimizer"])
+        self.state = state_for_geometry(
+            payload, self.geometry.global_batch, steps, self.train_loader.dataset.sizes, path
+        )
+        self._load_model_and_average(payload, path)
+        self._load_optimizer(payload)
         if self.scaler and payload["scaler"]:
             self.scaler.load_state_dict(payload["scaler"])
         self._keep_best(path)
+        if is_main_process() and path.parent.resolve() == self.output_dir.resolve():
+            forget_after(self.output_dir, self.state.global_step)
         self._restore_random_states(payload["rng"])
-        write_row(self.log_path, "resume", {"path": path, **self.state.to_dict()})
+        self.write_row("resume", {"path": path, **self.state.to_dict()})
         logging.info("Resumed from %s at step %d", path, self.state.global_step)
+
+    def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
+        """Load weights and their average; an average that begins now begins at those weights."""
+        model = self.unwrapped_model
+        self._add_shards(payload, path)
+        if is_sharded(model):
+            load_tensors(model.state_dict(), payload["model"])
+        else:
+            load_trainable_state(model, payload["model"], str(path))
+        if self.ema is not None and payload.get("ema"):
+            load_tensors(self.ema.state_dict(), payload["ema"])
+        elif self.ema is not None:
+            logging.warning("the checkpoint has no average of the weights: it begins here")
+            del self.ema
+
+    def _add_shards(self, payload: dict[str, Any], path: Path) -> None:
+        """Put what lies in shard files beside the checkpoint at `path` into its payload."""
+        if payload.get("shards"):
+            whole = not is_sharded(self.unwrapped_model)
+            step, stored = payload["state"]["global_step"], payload["shards"]
+            payload |= read_shards(path.parent, step, stored, get_rank(), get_world_size(), whole)
+
+    def _load_optimizer(self, payload: dict[str, Any]) -> None:
+        if is_sharded(self.unwrapped_model):
+            load_optimizer(self.optimizer, payload["optimizer"])
+        else:
+            self.optimizer.load_state_dict(payload["optimizer"])
 
     def resume_path(self) -> Path | None:
         """Return the checkpoint that run.resume_ckpt_path names, the same on every rank."""
@@ -96,6 +188,7 @@ class CheckpointedRunner(RunnerParts):
     def load_weights(self, path: Path) -> None:
         """Load the weights alone, for an evaluation that names a checkpoint."""
         payload = load_checkpoint_file(path)
+        self._add_shards(payload, path)
         model = self.unwrapped_model
         load_trainable_state(model, payload.get("model", payload), str(path))
         self.evaluated_checkpoint = path
@@ -105,7 +198,7 @@ class CheckpointedRunner(RunnerParts):
         barrier()
         path = self.output_dir / BEST
         payload = load_checkpoint_file(path, key="the best checkpoint")
-        load_trainable_state(model, payload["model"], str(path))
+        self._load_model_and_average(payload, path)
         self.evaluated_checkpoint = path
         return model
 
@@ -116,7 +209,8 @@ class CheckpointedRunner(RunnerParts):
             return
         if best.is_file():
             if is_main_process():
-                save_checkpoint(load_checkpoint_file(best), self.output_dir / BEST)
+                payload = load_checkpoint_file(best)
+                save_checkpoint(payload, self.output_dir / BEST, payload["state"]["global_step"])
         else:
             logging.warning("%s is gone: the next validation selects a new best", best)
             self.state.best_metric = self.state.best_epoch = None
@@ -126,5 +220,6 @@ class CheckpointedRunner(RunnerParts):
         """Give this rank its random state back."""
         if len(states) != get_world_size():
             logging.info("resumed with another number of processes: new random states")
+            rng_state.reseed(self.run_cfg.seed, self.state.global_step, get_rank())
             return
         rng_state.restore(states[get_rank()])

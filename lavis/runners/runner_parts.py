@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lavis.common.dist_utils import (
+    broadcast_object,
     get_rank,
     get_world_size,
     is_dist_avail_and_initialized,
@@ -25,15 +26,21 @@ from lavis.common.dist_utils import (
     resolve_device,
 )
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.model_state import frozen_hash
 from lavis.common.precision import fast_bf16
+from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import LrPlan
+from lavis.runners.memory_savers import checkpoint_activations
 from lavis.runners.optimizer import build_optimizer
-from lavis.runners.outputs import job_folder, register_paths
+from lavis.runners.outputs import job_folder, job_path, register_paths
 from lavis.runners.run_state import RunState
 from lavis.runners.runner_base import RunnerBase
 from lavis.runners.samplers import BatchGeometry
+from lavis.runners.sharding import shard, unwrap
 from lavis.runners.stepper import Precision
+from lavis.runners.trackers import Trackers
+from lavis.runners.train_log import write_row
 
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -48,8 +55,10 @@ class RunnerParts(RunnerBase):
         model: nn.Module,
         datasets: Mapping[str, Mapping[str, Any]],
         job_id: str,
+        dry_run: bool = False,
     ) -> None:
         self._model: nn.Module
+        self.dry_run = dry_run
         super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
         self.run_cfg = cfg.run_cfg
         self.state = RunState()
@@ -57,7 +66,10 @@ class RunnerParts(RunnerBase):
         self.evaluated_checkpoint: Path | None = None
 
     def setup_output_dir(self) -> None:
-        """Create the job's folder and save the resolved configuration in it."""
+        """Create the job's folder and save the resolved configuration in it (not in a dry run)."""
+        if self.dry_run:
+            self.output_dir = job_path(self.config.run_cfg.output_dir, self.job_id)
+            return
         self.output_dir = job_folder(self.config.run_cfg.output_dir, self.job_id)
         self.result_dir = self.output_dir / "result"
         self.log_path = self.output_dir / "log.jsonl"
@@ -79,15 +91,23 @@ class RunnerParts(RunnerBase):
     def model(self) -> nn.Module:
         """The model on its device; wrapped in DDP when several processes train it."""
         self._model = self._model.to(self.device)
+        if self.evaluate_only:
+            if self.use_distributed:
+                # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
+                for tensor in self._model.state_dict().values():
+                    shared = tensor.contiguous()
+                    dist.broadcast(shared, src=0)
+                    tensor.copy_(shared)
+            return self._model
+        if self.run_cfg.activation_checkpointing:
+            logging.info("recomputing %d blocks", checkpoint_activations(self._model))
+        if self.run_cfg.compile:
+            self._model.compile(backend=self.run_cfg.compile_backend)
         if not self.use_distributed:
             return self._model
-        if self.evaluate_only:
-            # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
-            for tensor in self._model.state_dict().values():
-                shared = tensor.contiguous()
-                dist.broadcast(shared, src=0)
-                tensor.copy_(shared)
-            return self._model
+        if self.run_cfg.strategy == "fsdp":
+            _ = self.frozen  # hashed while it is whole
+            return shard(self._model, self.device.type)
         return DistributedDataParallel(
             self._model,
             device_ids=[self.device.index] if self.cuda_enabled else None,
@@ -96,7 +116,7 @@ class RunnerParts(RunnerBase):
 
     def unwrap_dist_model(self, model: nn.Module) -> nn.Module:
         """Return the model inside DDP."""
-        return model.module if isinstance(model, DistributedDataParallel) else model
+        return unwrap(model)
 
     @property
     def unwrapped_model(self) -> nn.Module:
@@ -107,6 +127,28 @@ class RunnerParts(RunnerBase):
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters."""
         return build_optimizer(self.unwrapped_model, self.run_cfg)
+
+    @cached_property
+    def frozen(self) -> str:
+        """Hash of the frozen parameters, which checkpoints leave out."""
+        digest = frozen_hash(self._model) if is_main_process() else ""
+        return broadcast_object(digest)
+
+    @cached_property
+    def ema(self) -> Ema | None:
+        """The average of the trained weights when run.ema_decay asks for it."""
+        decay = self.run_cfg.ema_decay
+        return None if decay is None else Ema(self.unwrapped_model, decay)
+
+    @cached_property
+    def trackers(self) -> Trackers:
+        """Who gets the log's numbers beside `log.jsonl`."""
+        return Trackers(self.run_cfg.trackers, self.output_dir, self.config.to_dict())
+
+    def write_row(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one row to `log.jsonl` and hand its numbers to the trackers (rank 0)."""
+        write_row(self.log_path, kind, values)
+        self.trackers.log(kind, self.state.global_step, values)
 
     @cached_property
     def precision(self) -> Precision:
@@ -149,6 +191,7 @@ class RunnerParts(RunnerBase):
             num_workers=self.run_cfg.num_workers,
             pin_memory=self.cuda_enabled,
             repeats=self._repeats([name for name, _ in found]),
+            bucket_steps=self.run_cfg.length_buckets,
         )
 
     def _repeats(self, names: Sequence[str]) -> list[int]:

@@ -44,6 +44,8 @@ def epoch_steps(
     seed: int,
     epoch: int,
     repeats: Sequence[int] | None = None,
+    lengths: np.ndarray | None = None,
+    bucket_steps: int = 0,
 ) -> list[np.ndarray]:
     """Return the samples of every optimiser step of one epoch.
 
@@ -52,6 +54,8 @@ def epoch_steps(
         geometry: how many samples a step takes.
         seed, epoch: the order is a function of these.
         repeats: how often an epoch passes through each data set; None is once.
+        lengths: of every sample's text, by global index; None: batches of any length.
+        bucket_steps: so many steps are sorted by length together, then cut and shuffled.
 
     Returns:
         One array of global indices per step, each from a single data set (data sets may have
@@ -72,11 +76,36 @@ def epoch_steps(
         starts = range(0, usable, geometry.global_batch)
         for _ in range(passes):
             order = rng.permutation(size) + offset
+            if lengths is not None and bucket_steps > 1:
+                order = sort_in_buckets(order, lengths, geometry, bucket_steps, rng)
             steps += [order[s : min(s + geometry.global_batch, usable)] for s in starts]
         offset += size
     if len(sizes) > 1:
         steps = [steps[index] for index in rng.permutation(len(steps))]
     return steps
+
+
+def sort_in_buckets(
+    order: np.ndarray,
+    lengths: np.ndarray,
+    geometry: BatchGeometry,
+    bucket_steps: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return `order` with samples of similar length in the same step.
+
+    Windows of `bucket_steps` steps are sorted (ties keep their random order) and their steps
+    shuffled, so that padding shrinks while the order of lengths stays random.
+    """
+    batch = geometry.global_batch
+    window = batch * bucket_steps
+    sorted_order = order.copy()
+    for start in range(0, len(order) - window + 1, window):
+        part = order[start : start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        steps = part.reshape(bucket_steps, batch)[rng.permutation(bucket_steps)]
+        sorted_order[start : start + window] = steps.ravel()
+    return sorted_order
 
 
 def _too_small(size: int, geometry: BatchGeometry) -> ConfigError:

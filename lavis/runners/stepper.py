@@ -1,25 +1,25 @@
 """One optimiser step: accumulate batches, guard, clip, update.
 
-Correct for one process and DDP, CPU and CUDA, float32, bf16 and fp16. A loss or gradient that is
-not finite is agreed on by all ranks before the update, so that no rank updates alone.
+Correct for one process, DDP and FSDP2, CPU and CUDA, float32, bf16 and fp16. A loss or gradient
+that is not finite is agreed on by all ranks before the update (`guard`), so that no rank updates
+alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 
-from lavis.common.dist_utils import all_gather_object_list, is_dist_avail_and_initialized
-from lavis.common.errors import NonFiniteLossError, explain
 from lavis.datasets.data_utils import move_to_device
+from lavis.runners.guard import Guard
+from lavis.runners.sharding import gradient_sync
 
 LOGGED = ("temperature", "temp")
 
@@ -53,23 +53,29 @@ class StepResult:
         values: means over the accumulated batches (tensors on the device) and the gradient norm.
         objects: samples of this rank.
         wait: seconds spent waiting for data.
+        signum: signal that some rank received, upon which all save and leave; 0: none.
+        skipped: why the update was left out, rank by rank; [] when it was made.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     objects: int = 0
     wait: float = 0.0
+    signum: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Stepper:
     """Runs optimiser steps of `task.train_step` on `model`.
 
     Args:
-        model: the model, wrapped in DDP or not, on its device.
+        model: the model, wrapped or not, on its device.
         task: has `train_step(model, samples)` -> loss tensor, or mapping with "loss".
         optimizer: over the trainable parameters.
         precision: autocast and scaling.
         device: where batches go.
         grad_clip: largest gradient norm; None: no clipping.
+        guard: agrees with the other ranks before the update; None: stop at what is not finite.
+        on_phase: told "data" before waiting for a batch and "step" before computing.
     """
 
     def __init__(
@@ -80,9 +86,12 @@ class Stepper:
         precision: Precision,
         device: torch.device,
         grad_clip: float | None = None,
+        guard: Guard | None = None,
+        on_phase: Callable[[str], None] = lambda phase: None,
     ) -> None:
         self.model, self.task, self.optimizer = model, task, optimizer
         self.precision, self.device, self.grad_clip = precision, device, grad_clip
+        self.guard, self.on_phase = guard or Guard(), on_phase
 
     def step(
         self, batches: Iterator[Any], count: int, context: Mapping[str, Any], where: str
@@ -96,13 +105,17 @@ class Stepper:
             where: epoch and step, for messages.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is NaN or infinite on any rank. Weights are those
-                before this step; the message names the samples of every affected rank.
+            NonFiniteLossError: a loss or gradient is NaN or infinite on any rank and the guard does
+                not skip. Weights are those before this step; the message names the samples of
+                every affected rank.
         """
+        self.guard.before_step(self.model)
         result, losses, instances = StepResult(), [], []
         for index in range(count):
             started = time.perf_counter()
+            self.on_phase("data")
             samples = next(batches)
+            self.on_phase("step")
             result.wait += time.perf_counter() - started
             instances += _instance_ids(samples)
             samples = move_to_device(samples, self.device)
@@ -113,13 +126,12 @@ class Stepper:
             result.objects += _batch_size(samples)
             for name, value in values.items():
                 result.values[name] = result.values.get(name, 0.0) + value / count
-        result.values["grad_norm"] = self._update(torch.stack(losses), instances, where)
+        self._update(result, torch.stack(losses), instances, where)
         return result
 
     def _backward(self, samples: Any, count: int, last: bool) -> dict[str, Any]:
         """Run one batch forward and backward; ranks exchange gradients at the last one only."""
-        wrapped = self.model if isinstance(self.model, DistributedDataParallel) else None
-        with nullcontext() if last or wrapped is None else wrapped.no_sync():
+        with gradient_sync(self.model, wanted=last):
             with self.precision.autocast():
                 output = self.task.train_step(model=self.model, samples=samples)
             output = output if isinstance(output, Mapping) else {"loss": output}
@@ -132,20 +144,36 @@ class Stepper:
             if value is not None and (name.startswith("loss") or name in LOGGED)
         }
 
-    def _update(self, losses: torch.Tensor, instances: list[str], where: str) -> torch.Tensor:
-        """Guard, clip and update; return the gradient norm before clipping."""
+    def _update(
+        self, result: StepResult, losses: torch.Tensor, instances: list[str], where: str
+    ) -> None:
+        """Guard, clip and update; note the gradient norm before clipping."""
         scaler = self.precision.scaler
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         parameters = [p for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = total_norm(parameters)
         finite = torch.isfinite(losses).all()
-        if (
-            scaler is None
-        ):  # in fp16 an overflow is expected now and then: the scaler skips the step
+        if scaler is None:
+            # in fp16 an overflow is expected now and then: the scaler skips the step
             finite = finite & torch.isfinite(norm).to(finite.device)
-        self._agree_finite(finite, losses, norm, instances, where)
+        verdict = self.guard.agree(finite)
+        result.signum = verdict.signum
+        if verdict.sound:
+            self.guard.skipped_in_row = 0
+            result.values["grad_norm"] = norm
+            self._apply(parameters, norm)
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
+            if scaler is not None:
+                scaler.update()
+            result.skipped = self.guard.refuse(losses, norm, instances, where)
+            result.values = {}  # a mean with a NaN in it would hide the others
+
+    def _apply(self, parameters: list[nn.Parameter], norm: torch.Tensor) -> None:
+        """Clip and update."""
+        scaler = self.precision.scaler
         if self.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
         if scaler is not None:
@@ -154,37 +182,12 @@ class Stepper:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
 
-    def _agree_finite(
-        self,
-        finite: torch.Tensor,
-        losses: torch.Tensor,
-        norm: torch.Tensor,
-        instances: list[str],
-        where: str,
-    ) -> None:
-        """Raise on every rank when any rank found a value that is not finite."""
-        flag = (~finite).to(torch.int32)
-        if is_dist_avail_and_initialized():
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        if not flag.item():
-            return
-        found = {"loss": losses.tolist(), "instance_ids": instances}
-        bad_here = not bool(torch.isfinite(losses).all())
-        reports = [
-            report for report in all_gather_object_list(found if bad_here else None) if report
-        ]
-        got = reports or f"finite losses, gradient norm {norm.item()}; samples here: {instances}"
-        self.optimizer.zero_grad(set_to_none=True)
-        raise NonFiniteLossError(
-            explain(
-                "the loss or a gradient is not finite; the weights were not updated",
-                where=where,
-                got=got,
-                fix="look at these samples, lower run.init_lr, or set run.grad_clip",
-            )
-        )
+
+def total_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
+    """Return the 2-norm of all gradients, over all shards when they are sharded."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _instance_ids(samples: Any) -> list[str]:

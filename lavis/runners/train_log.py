@@ -1,14 +1,16 @@
-"""What a run reports: a progress bar with ETA on rank 0 and one JSON line per event.
+"""What a run reports: a progress bar with ETA on rank 0, one JSON line per event, trackers.
 
-`log.jsonl` rows have `kind`: start, train, eval, resume or end. A `train` row holds the means since
-the previous one: losses (over all ranks), temperature, gradient norm, learning rate, objects/s and
-the share of time spent waiting for data.
+`log.jsonl` rows have `kind`: start, train, eval, resume, skipped_step, save_failed, preempted or
+end. A `train` row holds the means since the previous one: losses (over all ranks), temperature,
+gradient norm, learning rate, objects/s, the share of time spent waiting for data, and the peak of
+memory.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import all_gather_object_list, is_main_process
+from lavis.runners.trackers import Trackers
 
 
 def plain(value: Any) -> Any:
@@ -42,6 +45,14 @@ def write_row(path: Path, kind: str, values: Mapping[str, Any]) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def peak_memory_gb() -> float:
+    """Return the most memory this process has used: of the GPU if it has one, or resident."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+
+
 def mean_over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     """Return the mean of each entry over the ranks that have it (every rank must call)."""
     gathered = all_gather_object_list(dict(values))
@@ -61,10 +72,18 @@ class TrainLog:
         total_steps: optimiser steps of the run, for the bar.
         first_step: optimiser steps already done (resume).
         log_freq: optimiser steps between `train` rows.
+        trackers: get the numbers of every row, too; None: nobody else.
     """
 
-    def __init__(self, path: Path, total_steps: int, first_step: int, log_freq: int) -> None:
-        self.path, self.log_freq = path, log_freq
+    def __init__(
+        self,
+        path: Path,
+        total_steps: int,
+        first_step: int,
+        log_freq: int,
+        trackers: Trackers | None = None,
+    ) -> None:
+        self.path, self.log_freq, self.trackers = path, log_freq, trackers
         self._interactive = sys.stderr.isatty()
         self._bar = tqdm(
             total=total_steps,
@@ -109,9 +128,11 @@ class TrainLog:
             **mean_over_ranks(means),
             "lr": learning_rate,
             "objects_per_s": self._objects / seconds,
+            "memory_gb": peak_memory_gb(),
         }
         self.write("train", row)
-        shown = {"epoch": epoch, "loss": f"{row['loss']:.4f}", "lr": f"{learning_rate:.2e}"}
+        loss = f"{row['loss']:.4f}" if "loss" in row else "skipped"
+        shown = {"epoch": epoch, "loss": loss, "lr": f"{learning_rate:.2e}"}
         self._bar.set_postfix(shown, refresh=False)
         if not self._interactive:
             speed = f"{row['objects_per_s']:.1f} objects/s"
@@ -125,8 +146,10 @@ class TrainLog:
         return self._steps > 0
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one row on rank 0."""
+        """Append one row on rank 0 and hand its numbers to the trackers."""
         write_row(self.path, kind, values)
+        if self.trackers is not None and "step" in values:
+            self.trackers.log(kind, int(values["step"]), values)
 
     def close(self) -> None:
         """Finish the progress bar."""

@@ -17,8 +17,11 @@ def setup_task(cfg):
 
 
 from lavis.tasks import (  # noqa: E402, F401
+    alignment_study,
     point_captioning,
     point_classification,
+    point_generative_classification,
+    point_llm_protocol,
     point_qa,
     point_retrieval,
     point_text_pretrain,

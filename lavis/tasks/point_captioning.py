@@ -9,21 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from lavis.common.dist_utils import (
-    all_gather_object_list,
-    get_rank,
-    get_world_size,
-    is_main_process,
-)
 from lavis.common.registry import registry
-from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import nearest_neighbour_captions, random_captions
-from lavis.evaluation.captioning import caption_scores
-from lavis.tasks.point_task import PointTask, Scores
+from lavis.evaluation.captioning import CaptionScores, caption_scores
+from lavis.evaluation.tokenization import TOKENIZER_NAME
+from lavis.tasks.embedding import embed_objects
+from lavis.tasks.point_task import PointTask, Scores, by_id
 
 
 @registry.register_task("point_captioning")
@@ -71,7 +63,7 @@ class PointCaptioningTask(PointTask):
         """BLEU, ROUGE-L, CIDEr and diversity, beside two captioners that cannot write."""
         references = {record["image_id"]: [record["2d_caption"]] for record in records}
         embeds = np.stack([record.pop("embedding") for record in records])
-        scores = caption_scores({r["image_id"]: r["caption"] for r in records}, references)
+        scores = self.scored({r["image_id"]: r["caption"] for r in records}, references)
         baselines = self.baseline_scores(records, references, embeds) if self.train_captions else {}
         return Scores(
             metrics=scores.metrics(),
@@ -84,6 +76,18 @@ class PointCaptioningTask(PointTask):
                 "unavailable": scores.unavailable,
                 "n_empty": scores.n_empty,
             },
+            per_item=by_id(scores.ids, scores.per_item),
+        )
+
+    def scored(
+        self, captions: dict[str, str], references: dict[str, list[str]], java: bool | None = None
+    ) -> CaptionScores:
+        """Score captions with the run's tokenizer; METEOR and SPICE when asked for."""
+        return caption_scores(
+            captions,
+            references,
+            tokenizer_name=self.run_cfg.get("caption_tokenizer", TOKENIZER_NAME),
+            java_metrics=bool(self.run_cfg.get("java_metrics", False)) if java is None else java,
         )
 
     def baseline_scores(
@@ -97,25 +101,8 @@ class PointCaptioningTask(PointTask):
         copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
         drawn = random_captions(self.train_captions, len(ids), seed=int(self.run_cfg.seed))
         return {
-            "nearest_neighbour": caption_scores(dict(zip(ids, copied)), references).values,
-            "random_training_caption": caption_scores(dict(zip(ids, drawn)), references).values,
+            "nearest_neighbour": self.scored(dict(zip(ids, copied)), references).values,
+            "random_training_caption": self.scored(
+                dict(zip(ids, drawn)), references, java=False
+            ).values,
         }
-
-
-@torch.no_grad()
-def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray:
-    """Embed every object of a data set, in its order, on every rank: [N,Q,E]."""
-    rank, world_size = get_rank(), get_world_size()
-    own = range(rank, len(dataset), world_size)
-    loader = DataLoader(Subset(dataset, own), batch_size, collate_fn=dataset.collater)
-    parts = []
-    for samples in tqdm(loader, desc="embed training objects", disable=not is_main_process()):
-        samples = move_to_device(samples, model.device)
-        parts.append(model.object_embeddings(samples["point_cloud"]).float().cpu().numpy())
-    shards = all_gather_object_list(np.concatenate(parts) if parts else None)
-    first = next(shard for shard in shards if shard is not None)
-    embeds = np.empty((len(dataset), *first.shape[1:]), dtype=np.float32)
-    for shard_rank, shard in enumerate(shards):
-        if shard is not None:
-            embeds[shard_rank::world_size] = shard
-    return embeds

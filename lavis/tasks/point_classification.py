@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.classification import (
     chance_accuracy,
     classification_scores,
     most_frequent_accuracy,
 )
-from lavis.tasks.point_task import PointTask, Scores
-
-# Our own prompts; a class is the mean of its prompts' embeddings.
-DEFAULT_TEMPLATES = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
+from lavis.evaluation.confusion_picture import confusion_svg
+from lavis.evaluation.probes import probe_metrics
+from lavis.evaluation.prompt_sets import load_templates
+from lavis.tasks.embedding import embed_objects
+from lavis.tasks.point_task import PointTask, Scores, by_id
 
 
 @registry.register_task("point_classification")
@@ -26,16 +28,36 @@ class PointClassificationTask(PointTask):
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed the class names once."""
-        self.templates = list(dataset.class_templates or DEFAULT_TEMPLATES)
+        asked = self.run_cfg.get("prompt_templates")
+        own = None if asked else dataset.class_templates
+        self.templates = list(own or load_templates(str(asked or "short")))
         self.class_embeds = model.class_embeddings(dataset.class_names, self.templates)
+        self.train_embeds: np.ndarray | None = None
+        if self.run_cfg.get("linear_probe") or self.run_cfg.get("few_shot"):
+            if not hasattr(model, "object_embeddings"):
+                raise ConfigError(
+                    explain(
+                        f"{type(model).__name__} has no embeddings to probe",
+                        where="run.linear_probe, run.few_shot",
+                        expected="a model with object_embeddings()",
+                    )
+                )
+            reference = dataset.reference_dataset()
+            self.train_labels = [reference.label_field(e)["label"] for e in reference.annotation]
+            self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Score a batch against every class."""
         scores = model.predict_class(samples, self.class_embeds).float().cpu().numpy()
-        return [
+        records = [
             {"instance_id": str(i), "label": int(label), "scores": row}
             for i, label, row in zip(samples["instance_id"], samples["label"], scores, strict=True)
         ]
+        if self.train_embeds is not None:
+            embeds = model.object_embeddings(samples["point_cloud"]).float().cpu().numpy()
+            for record, embed in zip(records, embeds, strict=True):
+                record["embedding"] = embed
+        return records
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Top-1/3/5 and class mean, beside chance and the most frequent training class."""
@@ -45,8 +67,10 @@ class PointClassificationTask(PointTask):
             np.stack([record["scores"] for record in records]), labels, names
         )
         frequent = most_frequent_accuracy(dataset.train_labels(), labels)
+        ids = [record["instance_id"] for record in records]
+        top = {f"top_{k}": (scores.ranks <= k).astype(float) for k in (1, 3, 5)}
         return Scores(
-            metrics=scores.metrics(),
+            metrics=scores.metrics() | self.probes(records, labels),
             baselines={"chance": chance_accuracy(len(names)), "most_frequent_class": frequent},
             agg_metrics=scores.values["top_1"],
             extra={
@@ -56,6 +80,22 @@ class PointClassificationTask(PointTask):
                 "confusion": scores.confusion.tolist(),
             },
             predictions=[named_prediction(record, names) for record in records],
+            per_item=by_id(ids, top),
+            files={"confusion.svg": confusion_svg(scores.confusion, names, self.name)},
+        )
+
+    def probes(self, records: list[dict[str, Any]], labels: list[int]) -> dict[str, dict[str, Any]]:
+        """Linear probe and few-shot scores of the frozen embeddings, when asked for."""
+        if self.train_embeds is None:
+            return {}
+        return probe_metrics(
+            self.train_embeds,
+            self.train_labels,
+            np.stack([record["embedding"] for record in records]),
+            labels,
+            shots=[int(k) for k in self.run_cfg.get("few_shot", [])],
+            linear=bool(self.run_cfg.get("linear_probe", False)),
+            seed=int(self.run_cfg.get("seed", 42)),
         )
 
 

@@ -1,12 +1,27 @@
-"""Question answering: exact match per family, beside the most frequent training answer."""
+"""Question answering: exact match per family, beside what can be answered without the object.
+
+Three ways to answer, by `run.qa_mode`: `generate` (the language model writes), `rank` (the
+likeliest of the family's frequent training answers; also the Q-Former), `choice` (multiple choice:
+the likeliest of a few; choices of the annotation, or drawn from the family's training answers).
+
+Baselines: the most frequent training answer of the family, and a text-only "blind" answerer.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from typing import Any
 
+import numpy as np
+
+from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
-from lavis.evaluation.qa import exact_match, most_frequent_answers, qa_scores
-from lavis.tasks.point_task import PointTask, Scores
+from lavis.evaluation.blind import BlindAnswerer
+from lavis.evaluation.qa import exact_match, most_frequent_answers, normalize_answer, qa_scores
+from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
+from lavis.tasks.point_task import PointTask, Scores, by_id
+
+Records = list[dict[str, Any]]
 
 
 @registry.register_task("point_qa")
@@ -20,30 +35,176 @@ class PointQATask(PointTask):
         """Ids of the split's questions."""
         return [str(entry["question_id"]) for entry in dataset.annotation]
 
-    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
-        """Answer a batch of questions."""
-        answers = model.predict_answers(
-            samples,
-            num_beams=int(self.run_cfg.get("num_beams", 1)),
-            max_len=int(self.run_cfg.get("max_len", 12)),
-        )
-        keys = ("question_id", "object_id", "question", "answer", "family")
-        rows = zip(*(samples[key] for key in keys), answers, strict=True)
-        return [dict(zip((*keys, "prediction"), map(str, row), strict=True)) for row in rows]
+    @property
+    def mode(self) -> str:
+        return str(self.run_cfg.get("qa_mode", "generate"))
 
-    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """Exact and refined match, overall and per family."""
-        answers = {r["question_id"]: r["answer"] for r in records}
-        families = {r["question_id"]: r["family"] for r in records}
-        predictions = {r["question_id"]: r["prediction"] for r in records}
+    def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
+        """Lay out the candidate answers of every question, where there are candidates."""
+        needed = "predict_answers" if self.mode == "generate" else "score_answers"
+        if not hasattr(model, needed):
+            raise ConfigError(
+                explain(
+                    f"{type(model).__name__} cannot answer questions this way",
+                    where="run.qa_mode",
+                    got=self.mode,
+                    expected="rank or choice" if self.mode == "generate" else "generate",
+                )
+            )
+        self.candidates: dict[str, list[str]] = {}
+        if self.mode != "generate":
+            count = int(self.run_cfg.get("qa_candidates", 32 if self.mode == "rank" else 4))
+            frequent = answers_by_family(dataset.train_annotation())
+            for entry in dataset.annotation:
+                known = frequent.get(entry.get("family", ""), [])
+                self.candidates[str(entry["question_id"])] = (
+                    known[:count]
+                    if self.mode == "rank"
+                    else choices_of(entry, known, count, int(self.run_cfg.get("seed", 42)))
+                )
+
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> Records:
+        """Answer a batch of questions."""
+        keys = ("question_id", "object_id", "question", "answer", "family", "question_type")
+        columns = [samples[key] for key in keys if key in samples]
+        names = [key for key in keys if key in samples]
+        rows = [dict(zip(names, map(str, row))) for row in zip(*columns, strict=True)]
+        for row, found in zip(rows, self.answers(model, samples, rows), strict=True):
+            row.update(found)
+        return rows
+
+    def answers(self, model: Any, samples: dict[str, Any], rows: Records) -> Records:
+        """The prediction of each question, with the likelihoods of its candidates."""
+        if self.mode == "generate":
+            texts = model.predict_answers(
+                samples,
+                num_beams=int(self.run_cfg.get("num_beams", 1)),
+                max_len=int(self.run_cfg.get("max_len", 12)),
+            )
+            return [{"prediction": str(text)} for text in texts]
+        candidates = [self.candidates[row["question_id"]] for row in rows]
+        found = []
+        for texts, scores in zip(candidates, model.score_answers(samples, candidates), strict=True):
+            sums, counts = scores[:, 0].tolist(), scores[:, 1].tolist()
+            means = scores[:, 0] / scores[:, 1]
+            order = means.argsort(descending=True, stable=True).tolist()
+            found.append(
+                {
+                    "prediction": texts[order[0]] if texts else "",
+                    "ranked": [texts[k] for k in order[:10]],
+                    "candidates": texts,
+                    "log_likelihoods": sums,
+                    "n_tokens": [int(count) for count in counts],
+                }
+            )
+        return found
+
+    def score(self, records: Records, dataset: Any, model: Any) -> Scores:
+        """Exact and refined match, overall, per family and per question type."""
+        answers, families = column(records, "answer"), column(records, "family")
+        predictions = column(records, "prediction")
         scores = qa_scores(predictions, answers, families)
-        frequent = most_frequent_answers(dataset.train_annotation())
-        guesses = {i: frequent.get(family, "") for i, family in families.items()}
         for record in records:
             record["correct"] = exact_match(record["prediction"], [record["answer"]])
-        return Scores(
+        train = dataset.train_annotation()
+        frequent = most_frequent_answers(train)
+        guesses = {
+            "most_frequent_answer": {i: frequent.get(f, "") for i, f in families.items()},
+            "blind_text_only": blind_answers(train, records),
+        }
+        per_item = {
+            "exact_match": scores.exact_match,
+            "refined_exact_match": scores.refined_exact_match,
+        }
+        result = Scores(
             metrics=scores.metrics(),
-            baselines={"most_frequent_answer": qa_scores(guesses, answers, families).values},
+            baselines={
+                name: qa_scores(given, answers, families).values
+                for name, given in guesses.items()
+                if given
+            },
             agg_metrics=scores.values["exact_match"],
-            extra={"per_family": scores.per_family, "most_frequent": frequent},
+            extra={"per_family": scores.per_family, "most_frequent": frequent, "mode": self.mode},
+            per_item=by_id(scores.ids, per_item),
         )
+        if all(record.get("question_type") for record in records):
+            kinds = column(records, "question_type")
+            result.extra["per_question_type"] = scores.per_group(kinds)
+        self._add_published(result, records, answers)
+        self._add_choices(result, records)
+        return result
+
+    def _add_published(self, result: Scores, records: Records, answers: dict[str, str]) -> None:
+        styles = list(self.run_cfg.get("answer_styles", []))
+        if not styles:
+            return
+        given: dict[Any, Any] = {
+            r["question_id"]: r.get("ranked", r["prediction"]) for r in records
+        }
+        java = bool(self.run_cfg.get("java_metrics", False))
+        published = published_scores(given, answers, styles, java_metrics=java)
+        result.metrics |= published.metrics
+        result.per_item |= by_id(list(answers), published.per_item)
+        result.extra["unavailable"] = published.unavailable
+
+    def _add_choices(self, result: Scores, records: Records) -> None:
+        """Multiple-choice accuracy and its chance."""
+        if self.mode != "choice":
+            return
+        right = {r["question_id"]: r["candidates"].index(r["answer"]) for r in records}
+        metrics = multiple_choice_metrics(
+            column(records, "log_likelihoods"), column(records, "n_tokens"), right
+        )
+        chance = float(np.mean([1 / len(record["candidates"]) for record in records]))
+        result.metrics |= metrics
+        result.baselines["chance"] = dict.fromkeys(metrics, chance)
+
+
+def column(records: Records, key: str) -> dict[str, Any]:
+    """One field of every question, {question id: value}."""
+    return {record["question_id"]: record[key] for record in records}
+
+
+def blind_answers(train: list[dict[str, Any]], records: Records) -> dict[str, str]:
+    """Answers from the questions' words alone; none where training questions have no words."""
+    if not train or any("question" not in entry for entry in train):
+        return {}
+    answer = BlindAnswerer(train)
+    return {record["question_id"]: answer(record["question"]) for record in records}
+
+
+def answers_by_family(train: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Training answers of each family, the most frequent first, then by the alphabet."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry in train:
+        counts[entry.get("family", "")][str(entry["answer"])] += 1
+    return {
+        family: sorted(counter, key=lambda answer: (-counter[answer], answer))
+        for family, counter in counts.items()
+    }
+
+
+def choices_of(entry: dict[str, Any], known: list[str], count: int, seed: int) -> list[str]:
+    """Choices of a question: the annotation's, or the answer among drawn wrong answers, shuffled.
+
+    Raises:
+        ConfigError: the annotation's choices lack the answer, or there is no wrong answer to draw.
+    """
+    answer, given = str(entry["answer"]), entry.get("choices")
+    choices = [str(choice) for choice in given] if given else []
+    if not choices:
+        wrong = [text for text in known if normalize_answer(text) != normalize_answer(answer)]
+        rng = np.random.default_rng([seed, *str(entry["question_id"]).encode()])
+        drawn = rng.permutation(len(wrong))[: count - 1].tolist()
+        choices = [answer, *(wrong[k] for k in drawn)]
+        choices = [choices[k] for k in rng.permutation(len(choices)).tolist()]
+    if answer not in choices or len(choices) < 2:
+        raise ConfigError(
+            explain(
+                "a question has no choices with its answer among them",
+                where=f"question {entry['question_id']}",
+                got=choices,
+                expected=f"two or more, one of them {answer!r}",
+            )
+        )
+    return choices

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
+from lavis.common.dist_utils import all_gather_object_list
+from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
+from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
-from lavis.evaluation.retrieval import RetrievalScores, retrieval_scores
+from lavis.evaluation.retrieval import (
+    RetrievalScores,
+    retrieval_scores,
+    streamed_retrieval_scores,
+)
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
 from lavis.tasks.point_task import PointTask, Scores
 
 TOP_SHOWN = 10
+EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 
 
 @registry.register_task("point_retrieval")
@@ -29,6 +38,9 @@ class PointRetrievalTask(PointTask):
         """Score all pairs; every rank holds the same matrices, so one rank reports each item."""
         k_test = int(self.run_cfg.get("k_test", 128))
         self.matrices: SimilarityMatrices = model.compute_sim_matrix(data_loader, k_test)
+        if "image_to_object" in self.run_cfg.get("extra_directions", []):
+            found = embed_images(model, data_loader)
+            self.image_embeds = np.stack([found[i] for i in self.matrices.instance_ids])
         own_ids = {str(i) for i in data_loader_ids(data_loader)}
         return [
             {"instance_id": i, "caption": caption}
@@ -61,6 +73,14 @@ class PointRetrievalTask(PointTask):
         baselines = {
             "chance": {f"{name}/{metric}": v for name in results for metric, v in chance.items()}
         }
+        per_item = {
+            f"{name}/recall_at_{k}": dict(
+                zip(matrices.instance_ids, (result.ranks <= k).astype(float).tolist())
+            )
+            for name, result in results.items()
+            for k in (1, 5, 10)
+        }
+        self.add_directions(metrics, baselines, dataset)
         recalls = [
             metrics[f"{name}/recall_at_{k}"]["value"]
             for name in ("object_to_text", "text_to_object")
@@ -72,7 +92,33 @@ class PointRetrievalTask(PointTask):
             agg_metrics=sum(recalls) / len(recalls),
             extra={"k_test": int(self.run_cfg.get("k_test", 128)), "gallery": len(positives)},
             predictions=ranked_predictions(matrices, results),
+            per_item=per_item,
         )
+
+    def add_directions(
+        self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
+    ) -> None:
+        """Object to object (the same category is right) and image to object, when asked for."""
+        asked = list(self.run_cfg.get("extra_directions", []))
+        unknown = sorted(set(asked) - set(EXTRA_DIRECTIONS))
+        if unknown:
+            raise ConfigError(
+                explain(
+                    f"unknown direction.{nearest(unknown[0], EXTRA_DIRECTIONS)}",
+                    where="run.extra_directions",
+                    got=unknown,
+                    expected=list(EXTRA_DIRECTIONS),
+                )
+            )
+        embeds = self.matrices.object_embeds.numpy()
+        if "object_to_object" in asked:
+            category = {str(e["instance_id"]): e.get("category") for e in dataset.annotation}
+            labels = [category[i] for i in self.matrices.instance_ids]
+            add_direction(metrics, baselines, *object_to_object(embeds, labels))
+        if "image_to_object" in asked:
+            own = [[row] for row in range(len(embeds))]
+            scores = streamed_retrieval_scores(self.image_embeds, embeds, own)
+            add_direction(metrics, baselines, "image_to_object", scores, own)
 
 
 def data_loader_ids(data_loader: Any) -> list[str]:
@@ -105,3 +151,64 @@ def ranked_predictions(
         }
         for row, instance_id in enumerate(matrices.instance_ids)
     ]
+
+
+def object_to_object(
+    embeds: np.ndarray, labels: list[Any]
+) -> tuple[str, RetrievalScores, list[list[int]]]:
+    """Objects [N,Q,E] find the others of their label; objects alone in theirs do not ask."""
+    members: dict[Any, list[int]] = {}
+    for row, label in enumerate(labels):
+        members.setdefault(label, []).append(row)
+    rows = [k for k, label in enumerate(labels) if label is not None and len(members[label]) > 1]
+    positives = [[other for other in members[labels[row]] if other != row] for row in rows]
+    if not rows:
+        raise ConfigError(
+            explain(
+                "no two objects share a category",
+                where="run.extra_directions: object_to_object",
+                fix="evaluate a split whose annotations have `category`",
+            )
+        )
+    scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)
+    return "object_to_object", scores, positives
+
+
+def add_direction(
+    metrics: dict[str, Any],
+    baselines: dict[str, dict[str, Any]],
+    name: str,
+    scores: RetrievalScores,
+    positives: list[list[int]],
+) -> None:
+    """Add a direction's metrics and its chance under its name."""
+    chance = chance_retrieval([len(own) for own in positives], scores.n_gallery)
+    metrics |= {f"{name}/{metric}": entry for metric, entry in scores.metrics().items()}
+    baselines["chance"] |= {f"{name}/{metric}": value for metric, value in chance.items()}
+
+
+@torch.no_grad()
+def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
+    """Embed every object's image [E] in the space of the objects, on every rank.
+
+    Batches bring `image_embeds` [B,E] (prepared), or `image` for a model with `embed_images`.
+    """
+    own: dict[str, np.ndarray] = {}
+    for samples in data_loader:
+        samples = move_to_device(samples, model.device)
+        if "image_embeds" in samples:
+            embeds = samples["image_embeds"]
+        elif "image" in samples and hasattr(model, "embed_images"):
+            embeds = model.embed_images(samples)
+        else:
+            raise ConfigError(
+                explain(
+                    "there are no images to search with",
+                    where="run.extra_directions: image_to_object",
+                    got=sorted(samples),
+                    expected="image_embeds, or image and a model with embed_images()",
+                )
+            )
+        rows = torch.as_tensor(embeds).float().cpu().numpy()
+        own.update(zip(map(str, samples["instance_id"]), rows, strict=True))
+    return {i: row for part in all_gather_object_list(own) for i, row in part.items()}

@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is_main_process
-from lavis.common.errors import EvaluationError
+from lavis.common.errors import ConfigError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
+from lavis.evaluation.corruptions import add_corrupted_splits
 from lavis.evaluation.records import (
     build_metrics_record,
     config_hash,
@@ -41,6 +43,9 @@ class Scores:
         agg_metrics: the number that selects the best checkpoint, larger is better.
         extra: anything else for the metrics file (tables, decoding settings).
         predictions: what is written as the predictions file; None writes the records.
+        per_item: {metric: {id: value}} of metrics that are means over items; written beside the
+            metrics, so that two runs can be compared item by item.
+        files: {suffix: text} of further files, e.g. {"confusion.svg": …}.
     """
 
     metrics: dict[str, Any]
@@ -48,6 +53,16 @@ class Scores:
     agg_metrics: float
     extra: dict[str, Any] = field(default_factory=dict)
     predictions: Any = None
+    per_item: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def by_id(ids: Sequence[Any], values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Lay out per-item arrays {metric: [N]} as `Scores.per_item` wants them."""
+    names = [str(i) for i in ids]
+    return {
+        metric: dict(zip(names, map(float, items), strict=True)) for metric, items in values.items()
+    }
 
 
 class PointTask(BaseTask):
@@ -69,6 +84,32 @@ class PointTask(BaseTask):
     def setup_task(cls, cfg: Any, **kwargs: Any) -> PointTask:
         """Build from the whole config."""
         return cls(cfg.run_cfg)
+
+    def build_datasets(self, cfg: Any) -> dict[str, Any]:
+        """Build the data sets and the corrupted splits that `run.corruptions` asks for."""
+        datasets = super().build_datasets(cfg)
+        self.add_corruptions(datasets, cfg.run_cfg)
+        return datasets
+
+    def add_corruptions(self, datasets: dict[str, Any], run: Any) -> None:
+        """Put corrupted copies of the test splits beside them, and into `run.test_splits`.
+
+        Raises:
+            ConfigError: corruptions while training, or an unknown one.
+        """
+        if not run.get("corruptions"):
+            return
+        if not run.evaluate:
+            raise ConfigError(
+                explain(
+                    "corruptions belong to an evaluation",
+                    where="run.corruptions",
+                    fix="use evaluate.py, or remove the key",
+                )
+            )
+        splits, names = list(run.test_splits), list(run.corruptions)
+        added = add_corrupted_splits(datasets, splits, names, int(run.seed))
+        run.test_splits = [*splits, *added]
 
     def train_step(self, model: Any, samples: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the model's losses; the runner reads `loss` and logs the rest."""
@@ -139,12 +180,8 @@ class PointTask(BaseTask):
         scores = self.score(records, dataset, model)
         stem = split_name if runner.evaluate_only else f"{split_name}_epoch{epoch}"
         predictions = records if scores.predictions is None else scores.predictions
-        paths = write_results(
-            Path(runner.result_dir),
-            stem,
-            predictions,
-            self.metrics_record(scores, split_name, len(expected_ids), len(records), runner),
-        )
+        record = self.metrics_record(scores, split_name, len(expected_ids), len(records), runner)
+        paths = write_results(Path(runner.result_dir), stem, predictions, record, scores)
         for path in paths:
             print(f"result written to {path}", flush=True)
         values = {name: entry["value"] for name, entry in scores.metrics.items()}
@@ -177,10 +214,16 @@ class PointTask(BaseTask):
 
 
 def write_results(
-    folder: Path, stem: str, predictions: Any, metrics: dict[str, Any]
-) -> tuple[Path, Path]:
-    """Write predictions and metrics beside each other; returns their paths."""
-    return (
+    folder: Path, stem: str, predictions: Any, metrics: dict[str, Any], scores: Scores
+) -> list[Path]:
+    """Write predictions, metrics, per-item values and further files; returns their paths."""
+    paths = [
         write_json_atomic(folder / f"{stem}.json", predictions),
         write_json_atomic(folder / f"{stem}_metrics.json", metrics),
-    )
+    ]
+    if scores.per_item:
+        paths.append(write_json_atomic(folder / f"{stem}_items.json", scores.per_item))
+    for suffix, text in scores.files.items():
+        paths.append(folder / f"{stem}_{suffix}")
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths

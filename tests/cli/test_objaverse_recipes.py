@@ -207,7 +207,10 @@ def test_fine_tuning_starts_from_both_stages(
     [
         (
             STAGE1,
-            ["datasets.objaverse_caption.build_info.annotations.train.storage=nowhere.json"],
+            [
+                "model.pretrained=null",
+                "datasets.objaverse_caption.build_info.annotations.train.storage=nowhere.json",
+            ],
             ["DataError", "build_info.annotations.train.storage", "nowhere.json", "Cap3D"],
         ),
         (
@@ -222,7 +225,7 @@ def test_fine_tuning_starts_from_both_stages(
         ),
         (
             STAGE2,
-            ["model.llm=some/where"],
+            ["model.pretrained=null", "model.llm=some/where"],
             ["CheckpointError", "model.llm", "some/where", "folder"],
         ),
     ],

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lavis.common import checkpoint, rng_state
+from lavis.common import checkpoint, checkpoint_folder, model_state, rng_state
 from lavis.common.errors import CheckpointError
 
 
@@ -126,21 +126,21 @@ def model():
 def test_the_trainable_state_keeps_buffers_and_loads_over_frozen_parts():
     source, target = model(), model()
     source[1].running_mean.fill_(3.0)
-    state = checkpoint.trainable_state(source)
+    state = model_state.trainable_state(source)
     assert {"0.weight", "0.bias"}.isdisjoint(state)
     frozen = target[0].weight.clone()
-    checkpoint.load_trainable_state(target, state, "x")
+    model_state.load_trainable_state(target, state, "x")
     assert torch.equal(target[2].weight, source[2].weight)
     assert target[1].running_mean.tolist() == [3.0, 3.0]
     assert torch.equal(target[0].weight, frozen)
 
 
 def test_states_that_do_not_fit_are_refused_by_name():
-    state = checkpoint.trainable_state(model())
+    state = model_state.trainable_state(model())
     state["9.weight"] = state.pop("2.weight")
     state["2.bias"] = torch.zeros(5)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load_trainable_state(model(), state, "x")
+        model_state.load_trainable_state(model(), state, "x")
     for part in ("missing: 2 (2.weight)", "unexpected: 9 (9.weight)", "2.bias (5,) for (2,)"):
         assert part in str(caught.value)
 
@@ -149,7 +149,7 @@ def test_tied_frozen_parameters_are_left_out_under_every_name():
     tied = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
     tied["b"].weight = tied["a"].weight
     tied.requires_grad_(False)
-    assert checkpoint.trainable_state(tied) == {}
+    assert model_state.trainable_state(tied) == {}
 
 
 def test_newest_valid_checkpoint_is_found(tmp_path):
@@ -160,11 +160,11 @@ def test_newest_valid_checkpoint_is_found(tmp_path):
         stamp = path.stat().st_mtime - age
         os.utime(path, (stamp, stamp))
     (tmp_path / "latest").symlink_to("new")
-    assert checkpoint.find_newest(tmp_path).parent.name == "new"
+    assert checkpoint_folder.find_newest(tmp_path).parent.name == "new"
     (tmp_path / "new/checkpoint_last.pth").write_bytes(b"damaged")
-    assert checkpoint.find_newest(tmp_path).parent.name == "mid"
-    assert checkpoint.find_newest(tmp_path, "old").parent.name == "old"
-    assert checkpoint.find_newest(tmp_path, "none") is None
+    assert checkpoint_folder.find_newest(tmp_path).parent.name == "mid"
+    assert checkpoint_folder.find_newest(tmp_path, "old").parent.name == "old"
+    assert checkpoint_folder.find_newest(tmp_path, "none") is None
 
 
 def test_random_states_survive_a_checkpoint(tmp_path):

@@ -52,7 +52,7 @@ def test_every_recipe_that_a_command_names_loads(readme, repo_root):
     from lavis.common.run_config import RunConfig
 
     commands = ""
-    for target in ("demo", "full"):
+    for target in ("demo", "full", "study"):
         planned = ["make", "-n", target]
         commands += subprocess.run(planned, cwd=repo_root, capture_output=True, text=True).stdout
     recipes = set(re.findall(r"--cfg-path (\S+\.yaml)", readme + commands))

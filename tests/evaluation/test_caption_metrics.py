@@ -1,14 +1,22 @@
 """Caption metrics: equality with pycocoevalcap, invariances, bad input."""
 
+import os
 import random
+import shutil
+import sys
 
 import numpy as np
 import pytest
 
-from lavis.common.errors import EvaluationError
-from lavis.evaluation.captioning import BLEU_NAMES, caption_scores, diversity
-from lavis.evaluation.ngrams import longest_common_subsequence
+from lavis.common.errors import DependencyError, EvaluationError
+from lavis.evaluation.captioning import BLEU_NAMES, caption_scores
+from lavis.evaluation.java_metrics import PTB_NAME, meteor, ptb_tokenize
+from lavis.evaluation.ngrams import build_corpus, diversity
+from lavis.evaluation.rouge import longest_common_subsequence
 from lavis.evaluation.tokenization import tokenize_caption
+
+METEOR_CORPUS = 0.20222820392502888
+METEOR_ITEMS = [0.4155676773125241, 0.0, 0.11483253588516747]
 
 
 def random_corpus(seed, n_items=120, n_words=40, shortest=1):
@@ -110,7 +118,8 @@ def test_metrics_have_intervals_and_name_what_is_unavailable():
 
 
 def test_diversity_counts_distinct_captions_and_ngrams():
-    result = diversity([["a", "b", "a"], ["a", "b", "a"], ["c"], []])
+    words = [["a", "b", "a"], ["a", "b", "a"], ["c"], []]
+    result = diversity(build_corpus(words, [[["x", "y"]]] * 4))
     assert result["distinct_captions"] == 3
     assert result["distinct_1"] == pytest.approx(3 / 7)
     assert result["distinct_2"] == pytest.approx(2 / 4)
@@ -158,3 +167,68 @@ def test_bit_parallel_subsequence_equals_dynamic_programming():
                 longer = max(table[i - 1][j], table[i][j - 1])
                 table[i][j] = table[i - 1][j - 1] + 1 if a == b else longer
         assert longest_common_subsequence(first, second) == table[-1][-1]
+
+
+def test_long_captions_leave_the_machine_word():
+    words = [f"w{k % 40}" for k in range(150)]
+    shuffled = words[:60] + words[90:] + words[60:90]
+    rouge = pytest.importorskip("pycocoevalcap.rouge.rouge")
+    for length in (62, 63, 64, 65, 150):
+        hypothesis, reference = " ".join(shuffled[:length]), " ".join(words[:length])
+        scores = score_words({0: hypothesis}, {0: [reference, "w1 w2"]})
+        expected, _ = rouge.Rouge().compute_score({0: [reference, "w1 w2"]}, {0: [hypothesis]})
+        assert scores.values["rouge_l"] == pytest.approx(expected, abs=1e-9)
+
+
+PREDICTIONS = {1: "A 3d brick (2 x 4), it's red!", 2: "", 3: "a cat's plate\n with holes"}
+REFERENCES = {i: ["A red brick, 2 x 4", "the hole-y plate"] for i in PREDICTIONS}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+def test_stanford_tokens_equal_pycocoevalcap():
+    tokenizer = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer")
+    entries = {i: [{"caption": text}] for i, text in PREDICTIONS.items()}
+    expected = tokenizer.PTBTokenizer().tokenize(entries)
+    assert ptb_tokenize(list(PREDICTIONS.values())) == [expected[i][0].split() for i in PREDICTIONS]
+
+
+@pytest.mark.skipif("TEST_METEOR" not in os.environ, reason="Java takes a minute; TEST_METEOR=1")
+def test_meteor_equals_pycocoevalcap():
+    """Expected values were computed once by pycocoevalcap 1.2."""
+    scores = caption_scores(PREDICTIONS, REFERENCES, tokenizer_name=PTB_NAME, java_metrics=True)
+    assert scores.values["meteor"] == pytest.approx(METEOR_CORPUS, abs=1e-9)
+    np.testing.assert_allclose(scores.per_item["meteor"], METEOR_ITEMS, atol=1e-9)
+    assert scores.tokenizer == PTB_NAME
+    assert "meteor" not in scores.unavailable
+
+
+FAKE_JAVA = """#!{python}
+import sys
+for line in sys.stdin:
+    kind, *parts = line.strip().split(" ||| ")
+    if kind == "SCORE":
+        print(len(parts[-1].split()), flush=True)
+    else:
+        print("\\n".join(part + "e-1" for part in parts), "0.5", sep="\\n", flush=True)
+"""
+
+
+def test_meteor_is_asked_once_per_caption_and_scored_as_a_corpus(monkeypatch, tmp_path):
+    pytest.importorskip("pycocoevalcap")
+    java = tmp_path / "java"
+    java.write_text(FAKE_JAVA.format(python=sys.executable))
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    corpus, items = meteor([["a", "|||b"], ["c"]], [[["a"]], [["b"], ["c", "d"]]])
+    assert corpus == 0.5
+    assert items.tolist() == pytest.approx([0.2, 0.1])
+
+
+def test_without_java_the_reason_is_recorded(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scores = caption_scores({1: "a"}, {1: ["a"]}, java_metrics=True)
+    assert scores.values["meteor"] is None
+    assert "Java is not installed" in scores.unavailable["spice"]
+    with pytest.raises(DependencyError, match="Java"):
+        caption_scores({1: "a"}, {1: ["a"]}, tokenizer_name=PTB_NAME)

@@ -7,11 +7,8 @@ import pytest
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.baselines import chance_recall, chance_retrieval
-from lavis.evaluation.retrieval import (
-    max_similarity,
-    retrieval_scores,
-    streamed_retrieval_scores,
-)
+from lavis.evaluation.retrieval import retrieval_scores, streamed_retrieval_scores
+from lavis.evaluation.search import max_similarity
 
 
 def slow_rank_and_precision(scores, positives):
@@ -152,3 +149,23 @@ def test_embeddings_that_disagree_are_refused():
         streamed_retrieval_scores(np.zeros((3, 8)), np.zeros((2, 4, 9)), [[0]] * 3)
     with pytest.raises(EvaluationError, match="chance needs"):
         chance_recall([0], 5, 1)
+
+
+def test_an_object_never_finds_itself():
+    generator = np.random.default_rng(3)
+    embeds = generator.standard_normal((9, 3, 6))
+    positives = [[(k + 3) % 9, (k + 6) % 9] for k in range(9)]
+    scores = streamed_retrieval_scores(
+        embeds, embeds, positives, own_index=range(9), top_k=8, query_block=4
+    )
+    full = np.einsum("nqe,mpe->nmqp", embeds, embeds).max(axis=(2, 3))
+    for query in range(9):
+        others = np.delete(full[query], query)
+        moved = [p - (p > query) for p in positives[query]]
+        alone = retrieval_scores(others[None], [moved])
+        assert scores.ranks[query] == alone.ranks[0]
+        assert scores.average_precision[query] == pytest.approx(alone.average_precision[0])
+        assert query not in scores.top_indices[query]
+    assert scores.n_gallery == 8
+    with pytest.raises(EvaluationError, match="themselves"):
+        streamed_retrieval_scores(embeds, embeds, [[k] for k in range(9)], own_index=range(9))

@@ -6,7 +6,15 @@ import pytest
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
-from lavis.evaluation.tables import BEGIN, END, format_value, main, results_table, update_readme
+from lavis.evaluation.tables import (
+    BEGIN,
+    END,
+    format_value,
+    headline_tables,
+    main,
+    results_table,
+    update_readme,
+)
 
 
 def record(task, metrics, baselines, **extra):
@@ -104,3 +112,23 @@ def test_a_metric_with_a_direction_keeps_its_scale():
     assert format_value("object_to_text_ptc/mean_average_precision", 0.25) == "25.0"
     assert format_value("exact_match/color", 0.5) == "50.0"
     assert format_value("text_to_object/mean_rank", 8.865) == "8.87"
+
+
+def test_the_readme_has_a_table_for_each_task_with_its_own_baselines():
+    metrics = {
+        "object_to_text/recall_at_5": {"value": 0.5, "ci95": None},
+        "object_to_text_ptc/recall_at_5": {"value": 0.4, "ci95": None},
+    }
+    both = record("point_retrieval", metrics, {"chance": {"object_to_text/recall_at_5": 0.01}})
+    text = headline_tables([both, CAPTIONS])
+    first, second, _ = text.split("\n\n")
+    assert "chance" in first
+    assert "nearest neighbour" not in first
+    assert "recall at 5 | 50.0 | 1.0 |" in first
+    assert "ptc" not in first
+    assert "nearest neighbour" in second
+
+
+def test_figures_of_a_projector_keep_their_own_scale():
+    assert format_value("generative/centroid_distance", 0.44) == "0.44"
+    assert format_value("contrastive/nearest_text_accuracy", 0.17) == "17.0"

@@ -26,6 +26,26 @@ def test_similarity_is_the_best_query(embeds):
             assert similarity[i, j].item() == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_similarity_stays_float32_under_autocast(embeds, dtype):
+    expected = losses.query_text_similarity(*embeds)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(losses.query_text_similarity(*embeds), expected)
+
+
+def test_detached_gather_trains_one_tower_per_direction(embeds):
+    """LAVIS detaches what it gathers: point->text then trains the points alone."""
+    points, texts = (tensor.clone().requires_grad_() for tensor in embeds)
+    to_text, _ = losses.contrast_logits(points, texts, points.detach(), texts.detach(), 0.1)
+    to_text.diagonal().sum().backward()
+    assert points.grad is not None
+    assert texts.grad is None
+
+
+def test_pair_keys_differ_over_ranks():
+    assert losses.pair_keys(3, rank=1).tolist() == [3, 4, 5]
+
+
 def test_contrast_equals_label_smoothed_cross_entropy(embeds):
     similarity = losses.query_text_similarity(*embeds) / 0.07
     keys = torch.arange(4)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.position_encoding import encode_xyz
 
 
 @pytest.fixture
@@ -108,6 +109,48 @@ def test_caption_loss_equals_a_plain_computation(model, samples):
     labels = decoder_ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.1)
     torch.testing.assert_close(model(samples)["loss_ptg"], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_losses_are_finite_in_bfloat16(model, samples):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(samples)
+    output["loss"].backward()
+    assert torch.isfinite(output["loss"])
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_beams_write_one_caption_per_cloud_whatever_the_batch(model, samples):
+    model.eval()
+    bounds = {"num_beams": 3, "max_length": 6, "min_length": 2}
+    batch = model.generate(samples, **bounds)
+    alone = [
+        model.generate({"point_cloud": samples["point_cloud"][i : i + 1]}, **bounds)[0]
+        for i in range(4)
+    ]
+    assert batch == alone
+    with pytest.raises(ConfigError, match="prompt"):
+        model.generate(samples, prompt="a")
+
+
+def test_the_lift_folded_into_keys_equals_lifted_tokens(tiny_bert, tiny_encoder_cfg, samples):
+    model = PointBlip(
+        embed_dim=16,
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+        qformer_bert=tiny_bert,
+        qformer_width=40,
+    ).eval()
+    lifted = model.qformer.project_cloud(model.encode_cloud(samples["point_cloud"]))
+    folded = model.project_cloud(model.point_tokens(samples["point_cloud"]))
+    torch.testing.assert_close(folded[0][0], lifted[0][0], atol=1e-5, rtol=1e-4)
+
+
+def test_xyz_encoding_adds_where_a_token_is(model, samples):
+    model.eval()
+    plain = model.point_tokens(samples["point_cloud"])
+    model.xyz_encoding = True
+    centers = model.point_encoder(samples["point_cloud"]).centers
+    expected = plain + encode_xyz(centers, plain.shape[-1])
+    torch.testing.assert_close(model.point_tokens(samples["point_cloud"]), expected)
 
 
 @pytest.mark.parametrize("top_p", [None, 0.9])

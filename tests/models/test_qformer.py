@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lavis.models.qformer import QFormer, QFormerConfig, concat_clouds, select_cloud
+from lavis.models.qformer import QFormer, select_cloud
 from lavis.models.qformer_init import init_from_bert, qformer_config_from_bert
+from lavis.models.qformer_layers import Layout, QFormerConfig
 
 VOCABULARY = 50
 
@@ -89,6 +92,15 @@ def test_causal_pass_does_not_see_the_future(qformer, cloud_tokens, text):
     assert not torch.allclose(states[0, 3], other[0, 3])
 
 
+def test_query_states_of_captioning_never_see_the_text(qformer, cloud_tokens, text):
+    """The queries are a prefix: the cache that captioning reads is made before any text."""
+    _, cache = qformer.query_pass(qformer.project_cloud(cloud_tokens))
+    before = [key.clone() for key, _ in cache]
+    _, grown = qformer.causal_pass(*text, cache)
+    for old, new in zip(before, grown):
+        assert torch.equal(old, new[0][:, :, :5])
+
+
 def test_causal_pass_reads_the_cloud(qformer, cloud_tokens, text):
     states = [
         qformer.causal_pass(*text, qformer.query_pass(qformer.project_cloud(tokens))[1])[0]
@@ -131,20 +143,81 @@ def test_batch_of_one_equals_row_of_batch(qformer, cloud_tokens, text):
 
 
 def test_skipping_unread_last_rows_changes_nothing(qformer, cloud_tokens, text):
+    ids, mask = text[0], text[1].bool()
+    cloud = qformer.project_cloud(cloud_tokens)
+    queries = qformer.bert.embeddings.queries(qformer.query_tokens, 2)
+    hidden = torch.cat([queries, qformer.bert.embeddings.words(ids, mask)])
+    full_mask = torch.nn.functional.pad(mask, (5, 0), value=True)[:, None, None, :]
+    layout = Layout.of_text(mask, 5)
+    full, _ = qformer._run(hidden, layout, full_mask, cloud)
+    expected = layout.pad(full)[:, :5]
+    torch.testing.assert_close(qformer.joint_pass(cloud, ids, mask), expected)
+
+
+def test_texts_beside_the_same_cloud_equal_copies_of_the_cloud(qformer, cloud_tokens, text):
     ids, mask = text
-    cloud = qformer.project_cloud(cloud_tokens)
-    queries = qformer.query_tokens.expand(2, -1, -1)
-    hidden = qformer.bert.embeddings(queries=queries, text_ids=ids)
-    full_mask = torch.nn.functional.pad(mask.bool(), (5, 0), value=True)[:, None, None, :]
-    full, _ = qformer._run(hidden, 5, full_mask, cloud)
-    torch.testing.assert_close(qformer.joint_pass(cloud, ids, mask), full[:, :5])
+    twice, twice_mask = torch.cat([ids, ids.flip(0)]), torch.cat([mask, mask.flip(0)])
+    shared = qformer.joint_pass(qformer.project_cloud(cloud_tokens), twice, twice_mask)
+    copied = qformer.project_cloud(torch.cat([cloud_tokens, cloud_tokens]))
+    expected = qformer.joint_pass(copied, twice, twice_mask)
+    torch.testing.assert_close(shared, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_selected_and_joined_clouds_keep_their_rows(qformer, cloud_tokens):
+def test_a_lift_on_the_way_equals_lifted_tokens(qformer):
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randn(2, 7, 6, generator=generator)
+    lift = torch.randn(6, 24, generator=generator)
+    for ours, plain in zip(
+        qformer.project_cloud(tokens, lift), qformer.project_cloud(tokens @ lift)
+    ):
+        if ours is not None:
+            torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_selected_clouds_keep_their_rows(qformer, cloud_tokens):
     cloud = qformer.project_cloud(cloud_tokens)
-    joined = concat_clouds(cloud, select_cloud(cloud, torch.tensor([1])))
-    assert joined[1] is None
-    torch.testing.assert_close(joined[0][0][2], cloud[0][0][1])
+    picked = select_cloud(cloud, torch.tensor([1, 1, 0]))
+    assert picked[1] is None
+    torch.testing.assert_close(picked[0][0][1], cloud[0][0][1])
+
+
+def test_recomputed_layers_have_the_same_gradients(qformer, cloud_tokens, text):
+    qformer.config.hidden_dropout_prob = 0.0
+    gradients = []
+    for recompute in (False, True):
+        qformer.train()
+        torch.manual_seed(0)
+        qformer.config.checkpoint_layers = recompute
+        qformer.zero_grad()
+        qformer.joint_pass(qformer.project_cloud(cloud_tokens), *text).square().sum().backward()
+        gradients.append([p.grad.clone() for p in qformer.parameters() if p.grad is not None])
+    for plain, again in zip(*gradients):
+        torch.testing.assert_close(plain, again)
+
+
+def test_the_layers_compile_without_a_graph_break(qformer, cloud_tokens, text):
+    ids, mask = text[0], text[1].bool()
+    cloud = qformer.project_cloud(cloud_tokens)
+    hidden = torch.cat(
+        [
+            qformer.bert.embeddings.queries(qformer.query_tokens, 2),
+            qformer.bert.embeddings.words(ids, mask),
+        ]
+    )
+    full_mask = torch.nn.functional.pad(mask, (5, 0), value=True)[:, None, None, :]
+    inputs = (hidden, Layout.of_text(mask, 5), full_mask, cloud)
+    compiled = torch.compile(qformer._run, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs)[0], qformer._run(*inputs)[0])
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), extra=st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_packing_and_padding_undo_each_other(lengths, extra):
+    mask = torch.arange(max(lengths) + extra)[None] < torch.tensor(lengths)[:, None]
+    layout = Layout.of_text(mask, num_queries=2)
+    packed = torch.randn(len(lengths) * 2 + sum(lengths), 3)
+    assert torch.equal(layout.pack(layout.pad(packed)), packed)
+    assert torch.equal(layout.leading(packed, 2), packed[: 2 * len(lengths)])
 
 
 def test_stage_two_has_no_text_half():

@@ -7,8 +7,8 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from lavis.common.checkpoint import trainable_state
 from lavis.common.errors import CheckpointError, ConfigError
+from lavis.common.model_state import trainable_state
 from lavis.models.point_encoders import build_point_encoder, load_encoder_checkpoint
 from lavis.models.point_encoders.export import encoder_state
 from lavis.models.ulip_models.ulip_text import UlipText

@@ -5,7 +5,6 @@ Started as `python -m torch.distributed.run --nproc_per_node=2 ddp_worker.py <fo
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import sys
@@ -13,13 +12,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.faults import tiny_run as tiny
 from lavis.common.dist_utils import get_rank, get_world_size, init_distributed_mode, leave
 from lavis.common.errors import NonFiniteLossError
 from lavis.runners.runner_point import PointRunner
-
-spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("conftest.py"))
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 
 
 class PoisonedOnRankOne(tiny.TinyTask):

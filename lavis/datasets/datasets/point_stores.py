@@ -28,6 +28,9 @@ DAMAGE = (
 )
 
 
+MAX_CLOUD_BYTES = 2**30
+
+
 class PointStore(Protocol):
     """Load a cloud by the object's id."""
 
@@ -90,10 +93,18 @@ class FilePointStore:
             content: Any = np.load(path, allow_pickle=False)
             if isinstance(content, np.lib.npyio.NpzFile):
                 with content:
+                    _refuse_bomb(content, self.array_name)
                     return content[self.array_name]
             return content
         except DAMAGE as error:
             raise DataError(_unreadable(path, error)) from error
+
+
+def _refuse_bomb(content: Any, array_name: str) -> None:
+    """Raise ValueError for a member that would unpack to more than any cloud needs."""
+    for info in content.zip.infolist():
+        if info.filename.removesuffix(".npy") == array_name and info.file_size > MAX_CLOUD_BYTES:
+            raise ValueError(f"{info.file_size:,} bytes when unpacked")
 
 
 def check_cloud(cloud: np.ndarray, object_id: str) -> np.ndarray:

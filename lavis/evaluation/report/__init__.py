@@ -7,6 +7,7 @@ headlines    the headline score of each task beside its interval and every trivi
 examples     seeded choice of good and bad examples
 clouds       point clouds small enough for a page, with normals for shading
 sections     HTML of the example sections
+many_runs    every run below a folder in one table; two runs compared item by item
 page         the page: template.html, style.css and viewer.js in one self-contained file
 """
 

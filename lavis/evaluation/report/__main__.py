@@ -2,6 +2,8 @@
 
 python -m lavis.evaluation.report --run output/demo
 python -m lavis.evaluation.report --run output/demo --points data/bricks --out report.html
+python -m lavis.evaluation.report --runs output                        # every run: one table
+python -m lavis.evaluation.report --runs output --compare demo/qa/test full/qa/test
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from lavis.common.errors import PointLanguageError
 from lavis.evaluation.report.clouds import LoadCloud, open_clouds
 from lavis.evaluation.report.headlines import headlines, text_table
+from lavis.evaluation.report.many_runs import find_runs, summary, write_many
 from lavis.evaluation.report.page import write_report
 from lavis.evaluation.report.run_folder import load_run
 
@@ -53,19 +56,36 @@ def report(run: Path, out: Path, points: Path, split: str, seed: int) -> None:
     print(f"\nReport: {page}")
 
 
+def many(folder: Path, out: Path | None, compare: Sequence[str]) -> None:
+    """List all runs below a folder, write their page and table.
+
+    Raises:
+        PointLanguageError: no runs, or runs that cannot be compared.
+    """
+    page, table = write_many(folder, out, compare)
+    print(summary(find_runs(folder)))
+    print(f"\nTable: {table}\nReport: {page}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the page is written."""
     parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--run", type=Path, required=True, help="folder with a sub-folder per task")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, help="folder with a sub-folder per task")
+    what.add_argument("--runs", type=Path, help="folder of any number of runs: one table")
+    parser.add_argument("--compare", nargs=2, default=(), metavar="RUN", help="two names of --runs")
     parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
     parser.add_argument("--points", type=Path, default=default_points(), help="packed point clouds")
     parser.add_argument("--split", default="test", help="split whose results are shown")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of examples")
     options = parser.parse_args(arguments)
-    out = options.out or options.run / "report.html"
     try:
-        report(options.run, out, options.points, options.split, options.seed)
+        if options.runs:
+            many(options.runs, options.out, options.compare)
+        else:
+            out = options.out or options.run / "report.html"
+            report(options.run, out, options.points, options.split, options.seed)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -66,7 +66,7 @@ def write_report(
         )
     path = Path(path)
     try:
-        _replace(path, page)
+        replace_file(path, page)
     except OSError as error:
         raise EvaluationError(
             explain("the report cannot be written", where=str(path), got=str(error))
@@ -87,10 +87,9 @@ def render(
     sections = example_sections(results, clouds, seed)
     if clouds.absent:
         notes = [*notes, f"{len(clouds.absent)} of the objects shown have no point cloud here."]
-    style, script = (_asset(asset) for asset in ("style.css", "viewer.js"))
-    return Template(_asset("template.html")).substitute(
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
+    style, script = (read_asset(asset) for asset in ("style.css", "viewer.js"))
+    return Template(read_asset("template.html")).substitute(
+        policy=content_policy(style, script),
         style=style,
         script=script,
         name=escape(name),
@@ -187,8 +186,18 @@ def _short(value: str | None) -> str | None:
     return value[:12] + ("-dirty" if value.endswith("-dirty") else "")
 
 
-def _asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Text of a file beside this module."""
     return (_HERE / name).read_text(encoding="utf-8")
+
+
+def content_policy(style: str, script: str | None = None) -> str:
+    """Content security policy of a page that has this style and script and loads nothing."""
+    scripts = _hash(script) if script is not None else "'none'"
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {scripts}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(content: str) -> str:
@@ -196,7 +205,8 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

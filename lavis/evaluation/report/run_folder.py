@@ -98,8 +98,8 @@ def load_run(run: str | Path, split: str = "test") -> tuple[list[TaskResult], li
         if absent:
             notes.append(f"{kind.title} is left out: {absent[0]} does not exist.")
             continue
-        record = _checked_record(_read_json(metrics), metrics)
-        entries = _checked_predictions(_read_json(predictions), predictions, kind, record)
+        record = checked_record(read_json(metrics), metrics)
+        entries = _checked_predictions(read_json(predictions), predictions, kind, record)
         results.append(TaskResult(kind, record, entries, (predictions, metrics)))
     if not results:
         raise EvaluationError(
@@ -122,7 +122,9 @@ def _paths(run: Path, kind: TaskKind, split: str) -> tuple[Path, Path]:
     return folder / f"{split}.json", folder / f"{split}_metrics.json"
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read strict JSON; NaN is refused."""
+
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a number of JSON")
 
@@ -139,7 +141,8 @@ def _read_json(path: Path) -> Any:
         ) from error
 
 
-def _checked_record(record: Any, path: Path) -> dict[str, Any]:
+def checked_record(record: Any, path: Path) -> dict[str, Any]:
+    """Return a metrics record of this schema version, or say what it lacks."""
     missing = [key for key in _RECORD_KEYS if not isinstance(record, dict) or key not in record]
     version = record.get("schema_version") if isinstance(record, dict) else None
     if missing or version != SCHEMA_VERSION:

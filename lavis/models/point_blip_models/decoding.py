@@ -1,11 +1,13 @@
-"""Left-to-right captioning with the Q-Former and its key/value cache: greedy or nucleus."""
+"""Left-to-right captioning with the Q-Former and its key/value cache: greedy, nucleus or beams."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lavis.models.qformer import KeyValue, QFormer
+from lavis.models.beam_search import BeamOptions, beam_search
+from lavis.models.qformer import QFormer
+from lavis.models.qformer_layers import KeyValue
 
 
 def decode_captions(
@@ -52,6 +54,31 @@ def decode_captions(
         if bool(finished.all()):
             break
     return torch.stack(written, 1)
+
+
+def decode_captions_with_beams(
+    qformer: QFormer, cache: list[KeyValue], *, start_id: int, options: BeamOptions
+) -> Tensor:
+    """Write one caption for each cached cloud by beam search.
+
+    Args:
+        qformer: a Q-Former with its text half.
+        cache: each layer's query keys/values from `query_pass`, batch B.
+        start_id: [DEC].
+        options: beams and bounds.
+
+    Returns:
+        Token ids [B,L], padded behind each end.
+    """
+    start = torch.full((len(cache[0][0]), 1), start_id, device=cache[0][0].device)
+    states, past = qformer.causal_pass(start, torch.ones_like(start), cache)
+
+    def step(tokens: Tensor, ancestry: Tensor, index: int) -> Tensor:
+        nonlocal past
+        states, past = qformer.branch_pass(tokens, ancestry, past, position=index + 1)
+        return qformer.vocabulary_logits(states)  # [B,K,V]
+
+    return beam_search(qformer.vocabulary_logits(states[:, -1]), step, options)
 
 
 def nucleus_sample(logits: Tensor, top_p: float) -> Tensor:

@@ -23,10 +23,16 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
-from lavis.models.point_blip_models.decoding import decode_captions
+from lavis.models.beam_search import BeamOptions
+from lavis.models.point_blip_models.answering import (
+    caption_head_log_likelihood,
+    score_candidates,
+)
+from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
-from lavis.models.qformer import KeyValue, concat_clouds, select_cloud
+from lavis.models.qformer import Cloud, select_cloud
+from lavis.models.qformer_layers import KeyValue
 from lavis.models.text_keys import text_keys
 
 
@@ -54,6 +60,8 @@ class PointBlip(PointBlipBase):
         text_pooling: `cls` (published) or `mean` for the text embedding; `mean` keeps the sentence
             space of a BERT that was trained so (MiniLM) from the first step.
         captioning_batch: PTG on so many objects of a batch; None is every object, as published.
+        contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
+            side, as LAVIS does.
         backbone: arguments of `PointBlipBase`.
     """
 
@@ -71,6 +79,7 @@ class PointBlip(PointBlipBase):
         matching_batch: int | None = None,
         captioning_batch: int | None = None,
         text_pooling: str = "cls",
+        contrast_trains_both: bool = True,
         **backbone: Any,
     ) -> None:
         super().__init__(**backbone)
@@ -94,6 +103,7 @@ class PointBlip(PointBlipBase):
         self.label_smoothing = label_smoothing
         self.matching_batch = matching_batch
         self.captioning_batch = captioning_batch
+        self.contrast_trains_both = contrast_trains_both
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlip:
@@ -106,6 +116,7 @@ class PointBlip(PointBlipBase):
             matching_batch=cfg.get("matching_batch"),
             captioning_batch=cfg.get("captioning_batch"),
             text_pooling=cfg.get("text_pooling", "cls"),
+            contrast_trains_both=cfg.get("contrast_trains_both", True),
             **cls.backbone_options(cfg),
         )
         model.load_weights(cfg)
@@ -121,8 +132,8 @@ class PointBlip(PointBlipBase):
             `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
         """
         captions = list(samples["text_input"])
-        cloud_tokens = self.encode_cloud(samples["point_cloud"])  # [B,G,width]
-        cloud = self.qformer.project_cloud(cloud_tokens)
+        point_tokens = self.point_tokens(samples["point_cloud"])  # [B,G,D]
+        cloud = self.project_cloud(point_tokens)
         query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
         text_ids, text_mask = self.tokenize(captions)  # [B,T]
         keys = text_keys(captions).to(self.device)
@@ -140,7 +151,7 @@ class PointBlip(PointBlipBase):
             output["loss_ptc"] = losses.point_text_contrast(*similarity, targets, counts)
         if self.loss_weights["ptm"]:
             output["loss_ptm"] = self.matching_loss(
-                cloud_tokens, cloud, text_ids, text_mask, similarity, (keys, all_keys)
+                point_tokens, cloud, text_ids, text_mask, similarity, (keys, all_keys)
             )
         if self.loss_weights["ptg"]:
             output["loss_ptg"] = self.caption_loss(text_ids, text_mask, query_cache)
@@ -153,52 +164,61 @@ class PointBlip(PointBlipBase):
         self, point_embeds: Tensor, text_embeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
-        temperature = self.temp.clamp(0.001, 0.5)
-        all_points = losses.gather_with_grad(point_embeds)
-        all_texts = losses.gather_with_grad(text_embeds)
-        point_to_text = losses.query_text_similarity(point_embeds, all_texts) / temperature
-        text_to_point = losses.query_text_similarity(all_points, text_embeds).T / temperature
-        return point_to_text, text_to_point
+        own = (point_embeds, text_embeds)
+        if self.contrast_trains_both:
+            everyone = [losses.gather_with_grad(embeds) for embeds in own]
+        else:
+            everyone = [losses.gather(embeds.detach()) for embeds in own]
+        return losses.contrast_logits(*own, *everyone, self.temp.clamp(0.001, 0.5))
 
     def matching_loss(
         self,
-        cloud_tokens: Tensor,
-        cloud: list[KeyValue | None],
+        point_tokens: Tensor,
+        cloud: Cloud,
         text_ids: Tensor,
         text_mask: Tensor,
         similarity: tuple[Tensor, Tensor],
         keys: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """PTM over 3B pairs: matched; each text with a hard cloud; each cloud with a hard text."""
+        """PTM over 3B pairs: matched; each cloud with a hard text; each text with a hard cloud."""
         rows = slice(self.matching_batch)
         own_keys, all_keys = keys[0][rows], keys[1]
-        point_to_text, text_to_point = similarity[0][rows], similarity[1][rows]
-        cloud_index, has_cloud = losses.sample_hard_negatives(text_to_point, own_keys, all_keys)
-        text_index, has_text = losses.sample_hard_negatives(point_to_text, own_keys, all_keys)
-        all_ids, all_mask = self.gather_text(text_ids, text_mask)
-        negative_clouds = self.negative_clouds(cloud_tokens, cloud, cloud_index[has_cloud])
-        own_cloud = select_cloud(cloud, torch.arange(len(own_keys), device=self.device))
-        pairs = concat_clouds(
-            own_cloud, negative_clouds, select_cloud(own_cloud, has_text.nonzero()[:, 0])
+        similarity = (similarity[0][rows], similarity[1][rows])
+        (cloud_index, has_cloud), (text_index, has_text) = self.draw_negatives(
+            similarity, (own_keys, all_keys)
         )
-        width = all_ids.shape[1] - text_ids.shape[1]
-        own_ids = F.pad(text_ids[rows], (0, width))
-        own_mask = F.pad(text_mask[rows], (0, width))
-        ids = torch.cat([own_ids, own_ids[has_cloud], all_ids[text_index[has_text]]])
-        mask = torch.cat([own_mask, own_mask[has_cloud], all_mask[text_index[has_text]]])
-        logits = self.itm_head(self.qformer.joint_pass(pairs, ids, mask)).mean(1)  # [M,2]
-        labels = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        labels[: len(own_ids)] = 1
-        return losses.point_text_matching(logits, labels)
+        all_ids, all_mask = self.gather_text(text_ids, text_mask)
+        extra = (0, all_ids.shape[1] - text_ids.shape[1])
+        own_ids, own_mask = F.pad(text_ids[rows], extra), F.pad(text_mask[rows], extra)
+        # A cloud reads its own and its hard text with the same keys/values.
+        own_cloud = [pair and (pair[0][rows], pair[1][rows]) for pair in cloud]
+        own_states = self.qformer.joint_pass(
+            own_cloud,
+            torch.cat([own_ids, all_ids[text_index]]),
+            torch.cat([own_mask, all_mask[text_index]]),
+        )
+        hard_cloud = self.negative_clouds(point_tokens, cloud, cloud_index)
+        hard_states = self.qformer.joint_pass(hard_cloud, own_ids, own_mask)
+        logits = self.itm_head(torch.cat([own_states, hard_states])).mean(1)  # [3B,2]
+        is_own = torch.ones_like(has_text)
+        is_pair = torch.cat([is_own, has_text, has_cloud])
+        labels = torch.cat([is_own, ~is_own, ~is_own]).long()
+        return losses.point_text_matching(logits[is_pair], labels[is_pair])
 
-    def negative_clouds(
-        self, cloud_tokens: Tensor, cloud: list[KeyValue | None], index: Tensor
-    ) -> list[KeyValue | None]:
+    def draw_negatives(
+        self, similarity: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Draw each text's hard cloud and each cloud's hard text: index and is-there-one, [B]."""
+        point_to_text, text_to_point = similarity
+        clouds = losses.sample_hard_negatives(text_to_point, *keys)
+        return clouds, losses.sample_hard_negatives(point_to_text, *keys)
+
+    def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
         """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
-        all_tokens = losses.gather_with_grad(cloud_tokens)
-        if all_tokens is cloud_tokens:
+        all_tokens = losses.gather_with_grad(point_tokens)
+        if all_tokens is point_tokens:
             return select_cloud(cloud, index)
-        return self.qformer.project_cloud(all_tokens[index])
+        return self.project_cloud(all_tokens[index])
 
     def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Gather ids and masks over ranks, padded to the longest caption of any rank."""
@@ -213,8 +233,10 @@ class PointBlip(PointBlipBase):
         cache = [(key[rows], value[rows]) for key, value in cache]
         decoder_ids = text_ids.clone()
         decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
-        states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], text_mask[:, :-1], cache)
-        has_label = text_mask[:, 1:].bool()  # [B,T-1]
+        has_label = text_mask[
+            :, 1:
+        ].bool()  # [B,T-1]; a last token predicts nothing and is left out
+        states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], has_label, cache)
         logits = self.qformer.vocabulary_logits(states[has_label])  # [M,V]
         return losses.caption_loss(logits, decoder_ids[:, 1:][has_label], self.label_smoothing)
 
@@ -259,17 +281,17 @@ class PointBlip(PointBlipBase):
         if mode in ("point", "both"):
             features.point_embeds = self.embed_clouds(samples["point_cloud"])[0]
         if mode == "multimodal":
-            cloud = self.qformer.project_cloud(self.encode_cloud(samples["point_cloud"]))
+            cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
             tokens = self.tokenize(samples["text_input"])
             features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
         return features
 
     @torch.no_grad()
     def embed_clouds(self, point_cloud: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit query embeddings [B,Q,E] and the cloud tokens [B,G,width] of clouds."""
-        cloud_tokens = self.encode_cloud(point_cloud)
-        states, _ = self.qformer.query_pass(self.qformer.project_cloud(cloud_tokens))
-        return F.normalize(self.vision_proj(states).float(), dim=-1), cloud_tokens
+        """Return unit query embeddings [B,Q,E] and the point tokens [B,G,D] of clouds."""
+        point_tokens = self.point_tokens(point_cloud)
+        states, _ = self.qformer.query_pass(self.project_cloud(point_tokens))
+        return F.normalize(self.vision_proj(states).float(), dim=-1), point_tokens
 
     def object_embeddings(self, point_cloud: Tensor) -> Tensor:
         """Embed objects for comparison with each other: [B,Q,E]."""
@@ -282,9 +304,9 @@ class PointBlip(PointBlipBase):
         return F.normalize(self.text_proj(states).float(), dim=-1)
 
     @torch.no_grad()
-    def match_scores(self, cloud_tokens: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the matching probability of aligned pairs: tokens [M,G,width], M texts -> [M]."""
-        cloud = self.qformer.project_cloud(cloud_tokens)
+    def match_scores(self, point_tokens: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the matching probability of aligned pairs: tokens [M,G,D], M texts -> [M]."""
+        cloud = self.project_cloud(point_tokens)
         states = self.qformer.joint_pass(cloud, *self.tokenize(texts))
         return self.itm_head(states).mean(1).float().softmax(-1)[:, 1]
 
@@ -303,35 +325,73 @@ class PointBlip(PointBlipBase):
         num_beams: int = 1,
         prompt: str | None = None,
     ) -> list[str]:
-        """Caption clouds with the Q-Former itself: greedy, or nucleus sampling when top_p is set.
+        """Caption clouds with the Q-Former itself.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6].
+            max_length, min_length: bounds on the written tokens.
+            top_p: nucleus mass; sets sampling. temperature: of sampling.
+            num_beams: beams; 1 is greedy.
+            prompt: must be empty.
 
         Raises:
-            ConfigError: beams or a prompt are asked for; only stage 2 has them.
+            ConfigError: a prompt is asked for; only stage 2 has them.
         """
-        if num_beams > 1 or prompt:
+        if prompt:
             raise ConfigError(
                 explain(
-                    "the Q-Former decodes greedily or by sampling, and without a prompt",
-                    where="run.num_beams, run.prompt",
-                    got=f"num_beams={num_beams}, prompt={prompt!r}",
-                    expected="num_beams=1 and no prompt with arch point_blip",
-                    fix="use arch point_blip_llm for beam search and prompts",
+                    "the Q-Former captions without a prompt",
+                    where="run.prompt",
+                    got=repr(prompt),
+                    expected="no prompt with arch point_blip",
+                    fix="use arch point_blip_llm for prompts",
                 )
             )
-        cloud = self.qformer.project_cloud(self.encode_cloud(samples["point_cloud"]))
+        cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
         _, cache = self.qformer.query_pass(cloud)
-        token_ids = decode_captions(
-            self.qformer,
-            cache,
-            start_id=self.tokenizer.bos_token_id,
-            end_id=self.tokenizer.sep_token_id,
-            pad_id=self.tokenizer.pad_token_id,
-            max_length=max_length,
-            min_length=min_length,
-            top_p=top_p,
-            temperature=temperature,
-        )
-        return [text.strip() for text in self.tokenizer.batch_decode(token_ids, True)]
+        tokenizer = self.tokenizer
+        if num_beams > 1 and top_p is None:
+            options = BeamOptions(
+                *(num_beams, max_length, tokenizer.sep_token_id, tokenizer.pad_token_id),
+                min_new_tokens=min_length,
+            )
+            token_ids = decode_captions_with_beams(
+                self.qformer, cache, start_id=tokenizer.bos_token_id, options=options
+            )
+        else:
+            token_ids = decode_captions(
+                self.qformer,
+                cache,
+                start_id=tokenizer.bos_token_id,
+                end_id=tokenizer.sep_token_id,
+                pad_id=tokenizer.pad_token_id,
+                max_length=max_length,
+                min_length=min_length,
+                top_p=top_p,
+                temperature=temperature,
+            )
+        return [text.strip() for text in tokenizer.batch_decode(token_ids, True)]
+
+    @torch.no_grad()
+    def score_answers(
+        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
+    ) -> list[Tensor]:
+        """Likelihood of candidate answers to `samples['question']`, by the captioning head.
+
+        Returns:
+            Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
+            number.
+        """
+        cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
+        _, cache = self.qformer.query_pass(cloud)
+        questions = list(samples["question"])
+
+        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
+            own = [(key[rows], value[rows]) for key, value in cache]
+            asked = [questions[row] for row in rows]
+            return caption_head_log_likelihood(self.qformer, self.tokenizer, own, asked, answers)
+
+        return score_candidates(score, candidates)
 
     @torch.no_grad()
     def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:

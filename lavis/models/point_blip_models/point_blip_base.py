@@ -13,19 +13,19 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
 from lavis.models.point_blip_models.weight_files import weights_file
 from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
-from lavis.models.qformer import QFormer, scaled_std
+from lavis.models.position_encoding import encode_xyz
+from lavis.models.qformer import Cloud, QFormer, scaled_std
 from lavis.models.qformer_init import (
-    blip2_qformer_state,
     init_from_bert,
     load_text_tokenizer,
     qformer_config_from_bert,
 )
+from lavis.models.released_weights import read_released
 
 
 class PointBlipBase(BaseModel):
@@ -41,6 +41,8 @@ class PointBlipBase(BaseModel):
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
+        xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
+        checkpoint_qformer: recompute the Q-Former's layers in backward, for memory.
         with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
     """
 
@@ -54,6 +56,8 @@ class PointBlipBase(BaseModel):
         cross_attention_freq: int = 2,
         qformer_width: int | None = None,
         use_class_token: bool = False,
+        xyz_encoding: bool = False,
+        checkpoint_qformer: bool = False,
         with_text: bool = True,
     ) -> None:
         super().__init__()
@@ -66,6 +70,7 @@ class PointBlipBase(BaseModel):
         if freeze_point_encoder:
             freeze(self.point_encoder)
         self.use_class_token = use_class_token
+        self.xyz_encoding = xyz_encoding
         token_width = self.point_encoder.embed_dim
         if qformer_width is None:
             self.pc_projection = None
@@ -80,6 +85,7 @@ class PointBlipBase(BaseModel):
             cross_attention_freq=cross_attention_freq,
             encoder_width=qformer_width or token_width,
             with_text=with_text,
+            checkpoint_layers=checkpoint_qformer,
         )
         self.qformer = QFormer(config)
         init_from_bert(self.qformer, qformer_bert)
@@ -96,16 +102,27 @@ class PointBlipBase(BaseModel):
             "cross_attention_freq": cfg.get("cross_attention_freq", 2),
             "qformer_width": cfg.get("qformer_width"),
             "use_class_token": cfg.get("use_class_token", False),
+            "xyz_encoding": cfg.get("xyz_encoding", False),
+            "checkpoint_qformer": cfg.get("checkpoint_qformer", False),
         }
 
     def encode_cloud(self, point_cloud: Tensor) -> Tensor:
-        """Turn clouds into the tokens that the queries read.
+        """Turn clouds into the tokens that the queries read, lifted: [B,G,qformer_width]."""
+        tokens = self.point_tokens(point_cloud)
+        return tokens if self.pc_projection is None else tokens @ self.pc_projection
+
+    def project_cloud(self, point_tokens: Tensor) -> Cloud:
+        """Compute the Q-Former's keys/values of `point_tokens`; the lift is folded into them."""
+        return self.qformer.project_cloud(point_tokens, self.pc_projection)
+
+    def point_tokens(self, point_cloud: Tensor) -> Tensor:
+        """Encode clouds, before the lift.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
 
         Returns:
-            Cloud tokens [B,G,width], or [B,1+G,width] with the class token first.
+            Point tokens [B,G,D], or [B,1+G,D] with the class token first.
 
         Raises:
             ShapeError: when the input is not a batch of clouds.
@@ -122,14 +139,16 @@ class PointBlipBase(BaseModel):
             )
         frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            tokens = self.read_tokens(point_cloud.to(self.device))
-        return tokens if self.pc_projection is None else tokens @ self.pc_projection
+            return self.read_tokens(point_cloud.to(self.device))
 
     def read_tokens(self, point_cloud: Tensor) -> Tensor:
         """Return the encoder's tokens [B,G,D], after its class token when that is used."""
         encoded = self.point_encoder(point_cloud)
+        tokens = encoded.tokens
+        if self.xyz_encoding:
+            tokens = tokens + encode_xyz(encoded.centers, tokens.shape[-1]).to(tokens.dtype)
         if not self.use_class_token:
-            return encoded.tokens
+            return tokens
         if encoded.cls_token is None:
             raise ConfigError(
                 explain(
@@ -139,7 +158,7 @@ class PointBlipBase(BaseModel):
                     expected="an encoder with a class token, or use_class_token: False",
                 )
             )
-        return torch.cat([encoded.cls_token[:, None], encoded.tokens], dim=1)
+        return torch.cat([encoded.cls_token[:, None], tokens], dim=1)
 
     def load_weights(self, cfg: DictConfig) -> None:
         """Load what the yaml names: `pretrained` first, then `finetuned` over it.
@@ -171,7 +190,7 @@ class PointBlipBase(BaseModel):
     def load_from_pretrained(
         self, url_or_filename: str, key: str = "model.pretrained", **kwargs: Any
     ) -> None:
-        """Load a stage-1 checkpoint of ours, a PointBLIP release, or a BLIP-2 file.
+        """Load a checkpoint of ours, or a release: PointBLIP's, BLIP-2's (LAVIS or transformers).
 
         Args:
             url_or_filename: `.pth` or `.safetensors` on this machine.
@@ -180,14 +199,8 @@ class PointBlipBase(BaseModel):
         Raises:
             CheckpointError: when nothing in the file fits, or a shape differs.
         """
-        state = load_checkpoint_file(url_or_filename, key=key)
-        state = state.get("model", state)
-        if any(name.startswith("Qformer.") for name in state):
-            renamed = {f"qformer.{n}": t for n, t in blip2_qformer_state(state).items()}
-            prefixes = ("Qformer.", "query_tokens")
-            rest = {n: t for n, t in state.items() if not n.startswith(prefixes)}
-            state = renamed | {n: t for n, t in rest.items() if not n.startswith("visual_encoder.")}
         own = self.state_dict()
+        state = read_released(url_or_filename, own, key)
         fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
         misfits = [n for n, t in state.items() if n in own and own[n].shape != t.shape]
         if misfits or not fitting:

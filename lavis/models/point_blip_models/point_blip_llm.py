@@ -22,6 +22,7 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.precision import fast_bf16
 from lavis.common.registry import registry
 from lavis.models.llm import LanguageModel, LoraOptions
+from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 
@@ -195,7 +196,7 @@ class PointBlipLLM(PointBlipBase):
 
     def query_states(self, point_cloud: Tensor) -> Tensor:
         """Read clouds with the queries: [B,Q,C]."""
-        cloud = self.qformer.project_cloud(self.encode_cloud(point_cloud))
+        cloud = self.project_cloud(self.point_tokens(point_cloud))
         return self.qformer.query_pass(cloud)[0]
 
     @torch.no_grad()
@@ -247,6 +248,26 @@ class PointBlipLLM(PointBlipBase):
         """Answer `samples['question']` about each cloud by instruction."""
         prompts = [self.qa_prompt.format(question) for question in samples["question"]]
         return self._write(samples, prompts, num_beams, max_len, min_len, None, None)
+
+    @torch.no_grad()
+    def score_answers(
+        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
+    ) -> list[Tensor]:
+        """Likelihood of candidate answers to `samples['question']` about each cloud.
+
+        Returns:
+            Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
+            number.
+        """
+        prefix = self.llm_prefix(samples["point_cloud"])
+        prompts = [self.qa_prompt.format(question) for question in samples["question"]]
+
+        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
+            texts = [f" {answer}" for answer in answers]
+            own = [prompts[row] for row in rows]
+            return self.language_model.log_likelihood(prefix[rows], own, texts)
+
+        return score_candidates(score, candidates)
 
     def _write(
         self,

@@ -74,7 +74,7 @@ def collect_features(model: PointBlip, data_loader: Any) -> list[dict[str, Any]]
     own: list[dict[str, Any]] = []
     for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)
-        point_embeds, cloud_tokens = model.embed_clouds(samples["point_cloud"])
+        point_embeds, point_tokens = model.embed_clouds(samples["point_cloud"])
         text_embeds = model.embed_texts(samples["text_input"])
         for row, instance_id in enumerate(samples["instance_id"]):
             own.append(
@@ -83,7 +83,7 @@ def collect_features(model: PointBlip, data_loader: Any) -> list[dict[str, Any]]
                     "text_input": samples["text_input"][row],
                     "point_embeds": point_embeds[row].cpu(),
                     "text_embeds": text_embeds[row].cpu(),
-                    "cloud_tokens": cloud_tokens[row].cpu(),
+                    "point_tokens": point_tokens[row].cpu(),
                 }
             )
     return [item for items in all_gather_object_list(own) for item in items]
@@ -107,7 +107,7 @@ def match_pairs(model: PointBlip, items: list[dict[str, Any]], pairs: Tensor) ->
     batches = pairs.split(PAIRS_PER_BATCH)[get_rank() :: get_world_size()] if len(pairs) else ()
     scored: list[tuple[Tensor, Tensor]] = []
     for batch in tqdm(batches, desc="match pairs", disable=not is_main_process()):
-        tokens = torch.stack([items[row]["cloud_tokens"] for row in batch[:, 0].tolist()])
+        tokens = torch.stack([items[row]["point_tokens"] for row in batch[:, 0].tolist()])
         texts = [items[column]["text_input"] for column in batch[:, 1].tolist()]
         scored.append((batch, model.match_scores(tokens.to(model.device), texts).cpu()))
     matched = torch.zeros(len(items), len(items))

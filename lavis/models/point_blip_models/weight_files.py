@@ -23,13 +23,13 @@ SOURCES = {
 
 
 def weights_file(path: str, key: str) -> Path:
-    """Return the file that `key` names, relative paths below the repository root.
+    """Return the file (or folder of transformers) that `key` names, relative to the root.
 
     Raises:
         CheckpointError: there is no such file; the message says where it comes from.
     """
     found = Path(get_abs_path(path))
-    if not found.is_file():
+    if not (found.is_file() or list(found.glob("model.safetensors*"))):
         beside = found.parent.iterdir() if found.parent.is_dir() else ()
         hint = nearest(found.name, [other.name for other in beside])
         raise CheckpointError(

@@ -1,0 +1,229 @@
+"""One stage-1 step of PointBLIP, forward and backward: ours beside the usual layout.
+
+Same weights, batch and hard negatives, interleaved in one process; losses and gradients are
+compared in the same run. Two rows: cloud tokens read as they are (384 wide), and with PointBLIP's
+lift to BLIP-2's 1408. `frozen` includes the frozen Point-BERT in both; `cached` takes ours from
+stored features, against the usual step, which encodes.
+
+    python -m benchmarks.stage1_step                  # about six minutes of one core
+    python -m benchmarks.stage1_step --device cuda --rounds 20
+    python -m benchmarks.stage1_step --batch 4 --layers 2 --rounds 1 --out /tmp/x.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.machine import describe_machine, result_header
+from benchmarks.usual_qformer import usual_losses
+from lavis.models import losses
+from lavis.models.point_blip_models.point_blip import PointBlip
+
+RESULT = Path(__file__).parent / "results" / "stage1_step.json"
+# Lengths in tokens, [CLS] and [SEP] included, of captions as Cap3D writes them: 18 on average.
+LENGTHS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 26, 30)
+PADDED = 32
+
+
+class Step(PointBlip):
+    """PointBLIP with hard negatives that are given, so that both ways compute the same."""
+
+    negatives: Tensor
+
+    def ours(self, point_tokens: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Compute the three losses as `forward` does, from tokens [B,G,D] and trimmed text."""
+        cloud = self.project_cloud(point_tokens)
+        states, cache = self.qformer.query_pass(cloud)
+        points = torch.nn.functional.normalize(self.vision_proj(states).float(), dim=-1)
+        text = self.qformer.text_pass(ids, mask)
+        texts = torch.nn.functional.normalize(self.text_proj(text).float(), dim=-1)
+        similarity = self.contrast_similarity(points, texts)
+        keys = losses.pair_keys(len(ids), device=ids.device)
+        ptc = losses.point_text_contrast(*similarity, losses.contrast_targets(keys, keys))
+        ptm = self.matching_loss(point_tokens, cloud, ids, mask, similarity, (keys, keys))
+        return {"ptc": ptc, "ptm": ptm, "ptg": self.caption_loss(ids, mask, cache)}
+
+    def draw_negatives(self, similarity: tuple[Tensor, Tensor], keys: tuple) -> tuple:
+        """Return the given negatives, all valid."""
+        valid = torch.ones_like(self.negatives[0], dtype=torch.bool)
+        return (self.negatives[0], valid), (self.negatives[1], valid)
+
+
+def build(options: argparse.Namespace, width: int | None, bert: str) -> Step:
+    """Build PointBLIP in the release's sizes, without dropout (so that results can be compared)."""
+    from omegaconf import OmegaConf
+
+    encoder = OmegaConf.load("configs/models/point_blip/point_blip_pretrain.yaml").model
+    torch.manual_seed(0)
+    model = Step(
+        point_encoder_cfg=encoder.point_encoder,
+        freeze_point_encoder=True,
+        qformer_bert=bert,
+        qformer_width=width,
+    )
+    return model.to(options.device).train()
+
+
+def random_bert(folder: Path, layers: int) -> str:
+    """Write a BERT-base of random weights with MiniLM's tokenizer."""
+    import shutil
+
+    from transformers import BertConfig, BertModel
+
+    from lavis.models.builtin_weights import resolve_pretrained
+
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(Path(resolve_pretrained("minilm")) / name, folder)
+    config = BertConfig(
+        num_hidden_layers=layers, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def make_batch(size: int, device: str) -> dict[str, Tensor]:
+    """Draw clouds and texts of natural length."""
+    generator = torch.Generator().manual_seed(0)
+    places = (2 * torch.arange(size) + 1) * len(LENGTHS) // (2 * size)  # even quantiles
+    lengths = torch.tensor(LENGTHS)[places][torch.randperm(size, generator=generator)]
+    mask = (torch.arange(PADDED)[None] < lengths[:, None]).long()
+    ids = torch.randint(1000, 30000, (size, PADDED), generator=generator) * mask
+    cloud = torch.rand(size, 8192, 3, generator=generator) * 2 - 1
+    cloud = cloud / cloud.norm(dim=-1).amax(1)[:, None, None]
+    shift = torch.arange(size)
+    negatives = torch.stack([(shift + 1) % size, (shift + 3) % size])
+    batch = {"cloud": cloud, "ids": ids, "mask": mask, "negatives": negatives}
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def usual_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = None) -> dict:
+    """One usual step: encode (unless tokens are given), lift, three losses, backward."""
+    tokens = model.point_tokens(batch["cloud"]) if tokens is None else tokens
+    lifted = tokens if model.pc_projection is None else tokens @ model.pc_projection
+    found = usual_losses(model, lifted, batch["ids"], batch["mask"], batch["negatives"])
+    torch.stack(list(found.values())).sum().backward()
+    return found
+
+
+def our_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = None) -> dict:
+    """One step of ours: encode (unless tokens are given), trim the text, losses, backward."""
+    tokens = model.point_tokens(batch["cloud"]) if tokens is None else tokens
+    longest = int(batch["mask"].sum(1).max())
+    found = model.ours(tokens, batch["ids"][:, :longest], batch["mask"][:, :longest])
+    torch.stack(list(found.values())).sum().backward()
+    return found
+
+
+def timed(model: Step, step, *arguments) -> tuple[float, dict]:
+    """Run a step on fresh gradients; seconds and losses.
+
+    On CPU seconds of the processor, which other jobs on the machine do not lengthen.
+    """
+    model.zero_grad(set_to_none=True)
+    on_gpu = model.device.type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
+    if on_gpu:
+        torch.cuda.synchronize()
+    start = clock()
+    found = step(model, *arguments)
+    if on_gpu:
+        torch.cuda.synchronize()
+    return clock() - start, found
+
+
+def gradients(model: Step) -> dict[str, Tensor]:
+    """Copy the gradients."""
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def equality(model: Step, batch: dict[str, Tensor], tokens: Tensor) -> dict[str, float]:
+    """Compare losses and gradients of both ways on the same tokens."""
+    usual = timed(model, usual_step, batch, tokens)[1]
+    expected = gradients(model)
+    ours = timed(model, our_step, batch, tokens)[1]
+    found = gradients(model)
+    return {
+        "losses_max_difference": max(abs(usual[n].item() - ours[n].item()) for n in usual),
+        "gradients_max_relative_difference": max(
+            float((found[n] - g).norm() / g.norm())
+            for n, g in expected.items()
+            if not n.endswith("key.bias")  # zero but for rounding
+        ),
+        "gradients_compared": len(expected),
+    }
+
+
+def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
+    """Measure one layout of the cloud tokens."""
+    model, batch = build(options, width, bert), make_batch(options.batch, options.device)
+    model.negatives = batch["negatives"]
+    with torch.no_grad():
+        tokens = model.point_tokens(batch["cloud"])
+    row = {"lift": width, "batch": options.batch, "equality": equality(model, batch, tokens)}
+    ways = {
+        "usual_encoding": (usual_step, batch),
+        "ours_encoding": (our_step, batch),
+        "usual_cached": (usual_step, batch, tokens),
+        "ours_cached": (our_step, batch, tokens),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in tqdm(range(options.rounds), desc=f"lift {width}"):
+        for name, way in ways.items():
+            seconds[name].append(timed(model, *way)[0])
+    row["seconds"] = {name: statistics.median(values) for name, values in seconds.items()}
+    usual = row["seconds"]["usual_encoding"]
+    row["frozen_speedup"] = usual / row["seconds"]["ours_encoding"]
+    row["cached_speedup"] = usual / row["seconds"]["ours_cached"]
+    row["both_cached_speedup"] = row["seconds"]["usual_cached"] / row["seconds"]["ours_cached"]
+    return row
+
+
+def main() -> None:
+    """Measure both layouts and write the result."""
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=12, help="layers of the Q-Former")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        bert = random_bert(Path(folder), options.layers)
+        rows = [measure(options, width, bert) for width in (None, 1408)]
+    plain, lifted = rows
+    result = result_header("stage1_step") | {
+        "machine": describe_machine(),
+        "headline": {
+            "frozen_speedup": plain["frozen_speedup"],
+            "cached_speedup": plain["cached_speedup"],
+            "lifted_frozen_speedup": lifted["frozen_speedup"],
+            "lifted_cached_speedup": lifted["cached_speedup"],
+        },
+        "rows": rows,
+        "equality": {
+            name: max(row["equality"][name] for row in rows) for name in plain["equality"]
+        },
+        "layers": options.layers,
+        "what": "forward and backward, float32, no optimizer step; median of the rounds; "
+        "on CPU seconds of the processor",
+        "rounds": options.rounds,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result["headline"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Prompt templates and class-name lists of zero-shot classification.
+
+Templates: a built-in set of our own wording, or a file (a JSON list, or one template a line). Each
+holds one {} for the class name; a class is the mean of its prompts' embeddings. Class names:
+ModelNet40 and ScanObjectNN are built in; Objaverse-LVIS (1156 names) is read from its own file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lavis.common.errors import ConfigError, DataError, explain, nearest
+
+_SHORT = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
+_KINDS = ("3D model", "3D object", "3D scan", "point cloud", "CAD model", "rendering", "shape")
+_MANNERS = ("a {kind} of a {{}}", "a {kind} of one {{}}", "a rough {kind} of the {{}}")
+
+PROMPT_SETS: dict[str, tuple[str, ...]] = {
+    "name": ("{}",),
+    "short": _SHORT,
+    # 24 different prompts; averaging many wordings makes one odd wording matter less.
+    "ensemble": tuple(
+        dict.fromkeys([*_SHORT, *(m.format(kind=kind) for kind in _KINDS for m in _MANNERS)])
+    ),
+}
+
+# fmt: off
+MODELNET40 = (
+    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone",
+    "cup", "curtain", "desk", "door", "dresser", "flower pot", "glass box", "guitar", "keyboard",
+    "lamp", "laptop", "mantel", "monitor", "night stand", "person", "piano", "plant", "radio",
+    "range hood", "sink", "sofa", "stairs", "stool", "table", "tent", "toilet", "tv stand", "vase",
+    "wardrobe", "xbox",
+)
+SCANOBJECTNN = (
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed",
+    "pillow", "sink", "sofa", "toilet",
+)
+# fmt: on
+CLASS_LISTS = {
+    "modelnet40": MODELNET40,
+    # The variants differ in clouds, not in classes; their names keep scores apart.
+    "scanobjectnn_obj_only": SCANOBJECTNN,
+    "scanobjectnn_obj_bg": SCANOBJECTNN,
+    "scanobjectnn_pb_t50_rs": SCANOBJECTNN,
+}
+
+
+def load_templates(name: str) -> list[str]:
+    """Return a built-in set or the templates of a file.
+
+    Raises:
+        ConfigError: neither, an empty file, or a template without exactly one {}.
+    """
+    where = "run.prompt_templates"
+    if name in PROMPT_SETS:
+        return list(PROMPT_SETS[name])
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(
+            explain(
+                f"no such set of prompts and no such file.{nearest(name, PROMPT_SETS)}",
+                where=where,
+                got=name,
+                expected=f"one of {sorted(PROMPT_SETS)} or a file",
+            )
+        )
+    templates = _read_texts(path)
+    bad = [t for t in templates if not isinstance(t, str) or t.count("{}") != 1]
+    if bad or not templates:
+        raise ConfigError(
+            explain(
+                "a template holds exactly one {} for the class name",
+                where=f"{where}: {path}",
+                got=bad[:3] or "no templates",
+            )
+        )
+    return templates
+
+
+def class_names(name: str) -> list[str]:
+    """Return a built-in list of classes, or the names in a file.
+
+    A file is a JSON list of names, one name a line, {category: [uids]} (Objaverse-LVIS'
+    lvis-annotations.json) or a list of records with `category` (OpenShape's split/lvis.json).
+    Underscores become spaces; the order is that of the file, of categories the alphabet.
+
+    Raises:
+        DataError: neither built in nor a file, or no names in it, or the same name twice.
+    """
+    if name in CLASS_LISTS:
+        return list(CLASS_LISTS[name])
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(
+            explain(
+                f"no such list of classes and no such file.{nearest(name, CLASS_LISTS)}",
+                got=name,
+                expected=f"one of {sorted(CLASS_LISTS)} or a file",
+                fix="Objaverse-LVIS: give lvis-annotations.json (Objaverse) or split/lvis.json "
+                "(OpenShape's meta data)",
+            )
+        )
+    names = [str(text).replace("_", " ") for text in _read_texts(path)]
+    if not names or len(set(names)) != len(names):
+        raise DataError(
+            explain("a list of classes is empty or repeats a name", where=str(path), got=len(names))
+        )
+    return names
+
+
+def _read_texts(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".json":
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(explain("a file is not JSON", where=str(path), got=str(error))) from error
+    if isinstance(content, dict):
+        return sorted(content)
+    if content and all(isinstance(entry, dict) and "category" in entry for entry in content):
+        return sorted({entry["category"] for entry in content})
+    return list(content)

@@ -1,0 +1,268 @@
+"""PointLLM-Contrastive: does a generative or a contrastive loss align points with a language model?
+
+A frozen Point-BERT (class token and group tokens) is projected among the word embeddings of a
+frozen language model. `generative` trains the projector to let the model write the text;
+`contrastive` pulls the mean projected token towards the mean word embedding of the text.
+
+Source: github.com/amine-maazizi/PointLLM-Contrastive. Its behaviour is the default of the class;
+options of ours are `match_text_norm`, `negatives: batch`, `end_in_target` and
+`train_embeddings: new`. What differs in any case: a batch is one pass, its tokens count alike
+(the release loops over items; with its batch size of one both are the same).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
+from lavis.models.base_model import BaseModel
+from lavis.models.point_encoders import build_point_encoder, freeze, load_encoder_checkpoint
+from lavis.models.point_llm_contrastive_models.aligned_llm import load_aligned_llm
+from lavis.models.point_llm_contrastive_models.checkpoints import (
+    load_projector,
+    save_initial_projector,
+)
+from lavis.models.point_llm_contrastive_models.contrast import MemoryBank, batch_contrast
+from lavis.models.point_llm_contrastive_models.options import (
+    INSTRUCTIONS,
+    check_choices,
+    require_texts,
+    resolve_dtype,
+)
+from lavis.models.point_llm_contrastive_models.projector import TokenProjector
+from lavis.models.point_llm_contrastive_models.writing import WritesAboutClouds
+
+
+@registry.register_model("point_llm_contrastive")
+class PointLLMContrastive(WritesAboutClouds, BaseModel):
+    """A projector between a frozen point encoder and a frozen language model.
+
+    Args:
+        point_encoder_cfg: the encoder's yaml section.
+        point_encoder_weights: its checkpoint; None leaves it random (tests only).
+        llm: built-in name (`smollm2-135m`), folder, or hub name.
+        llm_dtype: of the frozen weights; `auto` is bfloat16 where that is native, or float32.
+        loss_type: `generative` or `contrastive`.
+        hidden_dim: of the projector.
+        projector_seed: of its initial weights; equal for all runs of a study.
+        match_text_norm: start projected tokens at the mean length of word embeddings.
+        negatives: of the contrastive loss: `bank` (published) or `batch`.
+        memory_bank_size: entries M of the bank.
+        temperature: of the contrastive loss.
+        center_weight: weight of `center_loss` beside either loss; 0 as published.
+        end_in_target: let the generative loss score the end token.
+        train_embeddings: `all` trains the whole embedding matrix beside the projector (published:
+            only two rows are read, yet weight decay reaches all); `new` only the two new tokens.
+        instructions: texts between the points and the target.
+    """
+
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "smollm2-135m": "configs/models/point_llm_contrastive/smollm2-135m.yaml",
+        "tinyllama-1.1b": "configs/models/point_llm_contrastive/tinyllama-1.1b.yaml",
+        "pythia-1b": "configs/models/point_llm_contrastive/pythia-1b.yaml",
+        "gpt-neo-1.3b": "configs/models/point_llm_contrastive/gpt-neo-1.3b.yaml",
+    }
+
+    def __init__(
+        self,
+        point_encoder_cfg: DictConfig,
+        point_encoder_weights: str | None = None,
+        llm: str = "smollm2-135m",
+        llm_dtype: str = "float32",
+        loss_type: str = "generative",
+        hidden_dim: int = 512,
+        projector_seed: int = 42,
+        match_text_norm: bool = False,
+        negatives: str = "bank",
+        memory_bank_size: int = 256,
+        temperature: float = 0.07,
+        center_weight: float = 0.0,
+        end_in_target: bool = False,
+        train_embeddings: str = "all",
+        instructions: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        check_choices(loss_type, negatives, train_embeddings, llm_dtype)
+        self.loaded_checkpoint: str | None = None
+        self.trained_steps: int | None = None
+        self.loss_type, self.center_weight, self.temperature = loss_type, center_weight, temperature
+        self.llm_name, self.projector_seed = llm, projector_seed
+        self.instructions = list(instructions or INSTRUCTIONS)
+        self.point_encoder = build_point_encoder(point_encoder_cfg)
+        if point_encoder_weights:
+            load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
+        freeze(self.point_encoder)
+        self.language_model = load_aligned_llm(llm, resolve_dtype(llm_dtype), end_in_target)
+        width = self.language_model.hidden_size
+        table = self.language_model.embedding_table()
+        text_norm = float(table.float().norm(dim=-1).mean()) if match_text_norm else None
+        self.projector = TokenProjector(
+            self.point_encoder.embed_dim, width, hidden_dim, text_norm, projector_seed
+        )
+        self.memory_bank = (
+            MemoryBank(memory_bank_size, width, projector_seed)
+            if loss_type == "contrastive" and negatives == "bank"
+            else None
+        )
+        self._prepare_boundaries(train_embeddings, trained=loss_type == "generative")
+
+    def _prepare_boundaries(self, train_embeddings: str, trained: bool) -> None:
+        """Set up `<p_start>` and `<p_end>`; the contrastive loss does not read them."""
+        if train_embeddings == "all":
+            self._boundary_ids = self.language_model.add_boundary_tokens()
+            self.boundary_tokens = None
+            embeddings = self.language_model.model.get_input_embeddings()
+            embeddings.requires_grad_(trained)
+        else:
+            end = self.language_model.end_embedding().float()
+            self.boundary_tokens = nn.Parameter(end.repeat(2, 1), requires_grad=trained)  # [2,D]
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> PointLLMContrastive:
+        """Build from the `model` section; every key read is listed in the default yaml."""
+        model = cls(
+            point_encoder_cfg=cfg.point_encoder,
+            point_encoder_weights=cfg.get("point_encoder_weights"),
+            llm=cfg.get("llm", "smollm2-135m"),
+            llm_dtype=cfg.get("llm_dtype", "float32"),
+            loss_type=cfg.get("loss_type", "generative"),
+            hidden_dim=cfg.get("hidden_dim", 512),
+            projector_seed=cfg.get("projector_seed", 42),
+            match_text_norm=cfg.get("match_text_norm", False),
+            negatives=cfg.get("negatives", "bank"),
+            memory_bank_size=cfg.get("memory_bank_size", 256),
+            temperature=cfg.get("temperature", 0.07),
+            center_weight=cfg.get("center_weight", 0.0),
+            end_in_target=cfg.get("end_in_target", False),
+            train_embeddings=cfg.get("train_embeddings", "all"),
+            instructions=cfg.get("instructions"),
+        )
+        for key in ("pretrained", "finetuned"):
+            if cfg.get(key):
+                load_projector(model, get_abs_path(cfg[key]), key=f"model.{key}")
+        return model
+
+    def save_initial_weights(self, folder: str | Path) -> Path:
+        """Write the projector of this moment to `initial_projector_weights.pth` in a folder."""
+        return save_initial_projector(self, folder)
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute the loss that the yaml chose.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and `text_input`, B texts.
+
+        Returns:
+            `loss` (the sum), `loss_generative` or `loss_contrastive`, and with `center_weight`
+            `loss_center`.
+        """
+        texts = require_texts(samples["text_input"])
+        projected = self.project(samples["point_cloud"])  # [B,1+G,D]
+        if self.loss_type == "generative":
+            loss = self.generative_loss(projected, self.draw_instructions(samples), texts)
+        else:
+            loss = self.contrastive_loss(projected, texts)
+        output = {f"loss_{self.loss_type}": loss}
+        if self.center_weight:
+            output["loss_center"] = self.center_loss(projected, texts)
+            loss = loss + self.center_weight * output["loss_center"]
+        return output | {"loss": loss}
+
+    def generative_loss(
+        self, projected: Tensor, instructions: Sequence[str], texts: Sequence[str]
+    ) -> Tensor:
+        """Next-token cross-entropy of the texts behind [p_start, points, p_end, instruction]."""
+        prefix = self.llm_prefix(projected)
+        return self.language_model.loss(prefix, instructions, [f" {text}" for text in texts])
+
+    def contrastive_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
+        """InfoNCE of mean projected tokens and mean word embeddings, both unit."""
+        points = F.normalize(projected.mean(1).float(), dim=-1)  # [B,D]
+        words = F.normalize(self.embed_texts(texts), dim=-1)
+        if self.memory_bank is not None:
+            return self.memory_bank.contrast(points, words, self.temperature)
+        return batch_contrast(points, words, texts, self.temperature)
+
+    def center_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
+        """Squared distance of the batch' centroids, over the mean squared length of its texts.
+
+        Neither loss sees where the words as a whole lie (within a batch InfoNCE cancels what all
+        texts share) nor how long they are. This term sees only that: it does not know which text
+        belongs to which object, so what the losses teach of objects stays theirs.
+        """
+        words = self.embed_texts(texts)  # [B,D]
+        distance = (projected.mean((0, 1)).float() - words.mean(0)).square().sum()
+        return distance / words.square().sum(-1).mean()
+
+    def project(self, point_cloud: Tensor) -> Tensor:
+        """Encode and project clouds: [B,1+G,D], the class token first."""
+        with torch.no_grad():
+            encoded = self.point_encoder(point_cloud.to(self.device))
+            first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
+            tokens = torch.cat([*first, encoded.tokens], 1)
+        return self.projector(tokens.float())
+
+    def llm_prefix(self, projected: Tensor) -> Tensor:
+        """Put the boundary tokens around projected tokens: [B,1+G,D] -> [B,3+G,D]."""
+        if self.boundary_tokens is None:
+            table = self.language_model.model.get_input_embeddings().weight
+            start, end = table[self._boundary_ids].float()
+        else:
+            start, end = self.boundary_tokens
+        shape = (len(projected), 1, -1)
+        return torch.cat([start.expand(*shape), projected, end.expand(*shape)], 1)
+
+    @torch.no_grad()
+    def set_boundaries(self, rows: Tensor) -> None:
+        """Replace the embeddings of `<p_start>` and `<p_end>` by rows [2,D]."""
+        if self.boundary_tokens is None:
+            table = self.language_model.embedding_table()
+            table[self._boundary_ids] = rows.to(table)
+        else:
+            self.boundary_tokens.copy_(rows)
+
+    def draw_instructions(self, samples: dict[str, Any]) -> list[str]:
+        """Choose each object's instruction by its id and the epoch; the first in evaluation."""
+        texts = samples["text_input"]
+        if not (self.training and "epoch" in samples):
+            return self.instructions[:1] * len(texts)
+        ids = samples.get("instance_id", texts)
+        draws = (zlib.crc32(f"{samples['epoch']}:{i}".encode()) for i in ids)
+        return [self.instructions[draw % len(self.instructions)] for draw in draws]
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Average the word embeddings of texts: float32 [B,D]."""
+        words, mask = self.language_model.text_tokens(texts)
+        weights = mask[..., None].float()
+        return (words * weights).sum(1) / weights.sum(1)
+
+    @torch.no_grad()
+    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+        """Average the projected tokens of clouds: float32 [B,D]."""
+        return self.project(point_cloud).mean(1).float()
+
+    @torch.no_grad()
+    def alignment_embeddings(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Embed a batch for the task `alignment_study`.
+
+        Returns:
+            `points` and `texts` [B,D], not normalised, and `words`: for each text the [T,D]
+            embeddings of its tokens (the release measures distances to those).
+        """
+        texts = require_texts(samples["text_input"])
+        words, mask = self.language_model.text_tokens(texts)
+        return {
+            "points": self.object_embeddings(samples["point_cloud"]),
+            "texts": self.embed_texts(texts),
+            "words": [row[: int(length)] for row, length in zip(words, mask.sum(1))],
+        }

@@ -1,0 +1,71 @@
+"""The model over several processes: whole on each (DDP), or in shards (FSDP2)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from lavis.runners.memory_savers import block_stacks
+
+
+@contextlib.contextmanager
+def gradient_sync(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let ranks exchange gradients in the backward pass inside only when `wanted`."""
+    if isinstance(model, DistributedDataParallel) and not wanted:
+        with model.no_sync():
+            yield
+        return
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(wanted)
+    yield
+
+
+def unwrap(model: nn.Module) -> Any:
+    """Return the model inside DDP; FSDP2 wraps in place."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def shard(model: nn.Module, device_type: str) -> nn.Module:
+    """Shard parameters over all ranks (FSDP2): block by block, then what is left.
+
+    Each rank keeps 1/world of weights, gradients and optimiser states; a block is gathered for its
+    forward and backward pass. Every rank must hold the same weights.
+    """
+    mesh = init_device_mesh(device_type, (dist.get_world_size(),))
+    for _, stack in list(block_stacks(model)):
+        for block in stack:
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Tell whether `model` was sharded by `shard`."""
+    return isinstance(model, FSDPModule)
+
+
+@contextlib.contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Keep whole weights on every rank inside, for evaluation.
+
+    Ranks score different numbers of batches and call more than `forward` (generate), so they cannot
+    gather block by block together. Costs the memory of the whole weights.
+    """
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            # FSDP2's default: the outermost part stays gathered between forward and backward
+            part.set_reshard_after_forward(part is not model, recurse=False)

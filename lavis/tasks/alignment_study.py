@@ -1,0 +1,172 @@
+"""Alignment study of one model: where its object embeddings lie among those of the texts.
+
+As a training task it validates by these figures, so they are logged on the way; as an evaluation it
+also writes `<split>_embeddings.npz`, from which `alignment_compare` puts several models side by
+side. Any registered model takes part that has one of
+
+    alignment_embeddings(samples) -> {"points": [B,E] | [B,Q,E], "texts": [B,E]} and, when a text
+        has one embedding for each token, "words": B x [T,E]
+    extract_features(samples, mode="both") with `point_embeds` and `text_embeds` (the LAVIS way)
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lavis.common.dist_utils import is_main_process
+from lavis.common.errors import ConfigError, explain
+from lavis.common.registry import registry
+from lavis.evaluation.alignment import PairedSets, published_metrics
+from lavis.evaluation.intervals import mean_ci
+from lavis.tasks.point_task import PointTask, Scores
+
+
+@registry.register_task("alignment_study")
+class AlignmentStudyTask(PointTask):
+    """Train a model on its own loss; measure how its objects lie among the texts."""
+
+    name = "alignment_study"
+
+    def build_datasets(self, cfg: Any) -> dict[str, Any]:
+        """Build the data sets; refuse a memory bank that would hold every object at once."""
+        datasets = super().build_datasets(cfg)
+        size = int(cfg.model_cfg.get("memory_bank_size") or 0)
+        uses_bank = cfg.model_cfg.get("loss_type") == "contrastive" and (
+            cfg.model_cfg.get("negatives") == "bank"
+        )
+        splits = self.run_cfg.train_splits
+        objects = sum(len(d[s]) for d in datasets.values() for s in splits if s in d)
+        if uses_bank and not self.run_cfg.evaluate and size >= objects:
+            raise ConfigError(
+                explain(
+                    "the memory bank is not smaller than the data: an object would be its own "
+                    "negative",
+                    where="model.memory_bank_size",
+                    got=f"{size} entries, {objects} training objects",
+                    expected=f"fewer than {objects}",
+                    fix="lower model.memory_bank_size or set model.negatives=batch",
+                )
+            )
+        return datasets
+
+    def train_step(self, model: Any, samples: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the model's losses; keep the projector that the run starts from."""
+        if samples.get("epoch") == 0 and samples.get("iters") == 0 and is_main_process():
+            untrained = getattr(model, "module", model)  # DDP wraps the model
+            if hasattr(untrained, "save_initial_weights"):
+                untrained.save_initial_weights(registry.get_path("output_dir"))
+        return model(samples)
+
+    @torch.no_grad()
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+        """Embed a batch; while training also record its loss."""
+        embeds = batch_embeddings(model, samples)
+        columns = {
+            "instance_id": map(str, samples["instance_id"]),
+            "text": samples["text_input"],
+            "point": embeds["points"].float().cpu().numpy(),
+            "text_embed": embeds["texts"].float().cpu().numpy(),
+        }
+        if "words" in embeds:
+            columns["words"] = [words.float().cpu().numpy() for words in embeds["words"]]
+        if not self.run_cfg.evaluate:
+            columns["loss"] = [float(model(samples)["loss"])] * len(samples["text_input"])
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
+        """Figures with intervals beside chance; the release's token-level figures in `extra`."""
+        points = np.stack([record["point"] for record in records])
+        texts = np.stack([record["text_embed"] for record in records])
+        names = [record["text"] for record in records]
+        pairs = PairedSets(points, texts, names)
+        metrics = pairs.metrics()
+        extra: dict[str, Any] = {
+            "point_shape": list(points.shape[1:]),
+            "trained_steps": getattr(model, "trained_steps", None),
+        }
+        if "words" in records[0]:
+            words = np.concatenate([record["words"] for record in records])
+            extra["published_token_level"] = published_metrics(pairs.points, words)
+        agg_metrics = metrics["object_to_text/recall_at_1"]["value"]
+        if "loss" in records[0]:
+            losses = [record["loss"] for record in records]
+            metrics["loss"] = {"value": float(np.mean(losses)), "ci95": list(mean_ci(losses))}
+            agg_metrics = -metrics["loss"]["value"]  # as published: best by validation loss
+        ids = [record["instance_id"] for record in records]
+        self._arrays = {"points": points, "texts": texts, "names": names, "ids": ids}
+        nearest = pairs.similarity.argmax(1)
+        return Scores(
+            metrics=metrics,
+            baselines={"chance": pairs.chance()},
+            agg_metrics=agg_metrics,
+            extra=extra,
+            predictions=[
+                {"instance_id": i, "text": name, "nearest_text": names[k]}
+                for i, name, k in zip(ids, names, nearest.tolist())
+            ],
+        )
+
+    def _score_and_write(
+        self,
+        records: list[dict[str, Any]],
+        split_name: str,
+        epoch: int | str,
+        dataset: Any,
+        model: Any,
+        runner: Any,
+    ) -> dict[str, Any]:
+        outcome = super()._score_and_write(records, split_name, epoch, dataset, model, runner)
+        if runner.evaluate_only:
+            path = Path(runner.result_dir) / f"{split_name}_embeddings.npz"
+            save_arrays(path, self._arrays)
+        return outcome
+
+
+def batch_embeddings(model: Any, samples: dict[str, Any]) -> dict[str, Any]:
+    """Embed the objects and texts of a batch with any model of the contract above.
+
+    Raises:
+        ConfigError: the model has no embeddings of both.
+    """
+    if hasattr(model, "alignment_embeddings"):
+        embeds: dict[str, Any] = model.alignment_embeddings(samples)
+        return embeds
+    features = model.extract_features(samples, mode="both") if has_features(model) else None
+    points = getattr(features, "point_embeds", None)
+    texts = getattr(features, "text_embeds", None)
+    if points is None or texts is None:
+        raise ConfigError(
+            explain(
+                "this model has no embeddings of objects and texts in one space",
+                where="model.arch",
+                got=type(model).__name__,
+                expected="alignment_embeddings(samples), or extract_features(samples, 'both') with "
+                "point_embeds and text_embeds",
+            )
+        )
+    return {"points": points, "texts": texts}
+
+
+def has_features(model: Any) -> bool:
+    """Tell whether the model has its own `extract_features`; stock BaseModel has an empty one."""
+    from lavis.models.base_model import BaseModel
+
+    own = getattr(type(model), "extract_features", None)
+    return own is not None and own is not getattr(BaseModel, "extract_features", None)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write named arrays so that a reader sees the old file or the new one."""
+    columns: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **columns)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(buffer.getvalue())
+    os.replace(partial, path)

@@ -1,0 +1,84 @@
+"""Generative classification: the model says what it sees, its words are matched to classes.
+
+The prompt is PointLLM's "What is this?" unless `run.prompt` or `run.prompt_index` says otherwise. A
+class name in the answer decides, else the nearest class in a sentence embedding
+(evaluation/closed_set.py); judges read the same predictions file afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lavis.common.registry import registry
+from lavis.evaluation.classification import chance_accuracy, most_frequent_accuracy
+from lavis.evaluation.closed_set import match_classes
+from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.pointllm import PROMPTS
+from lavis.evaluation.sentence_encoders import SentenceEncoder
+from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.tasks.point_task import PointTask, Scores, by_id
+
+
+@registry.register_task("point_generative_classification")
+class PointGenerativeClassificationTask(PointTask):
+    """Result entries are PointLLM's: object_id, ground_truth, model_output, label_name."""
+
+    name = "point_generative_classification"
+    id_key = "object_id"
+
+    def settings(self) -> dict[str, Any]:
+        """Decoding settings; without a prompt in the recipe PointLLM's."""
+        settings = PointCaptioningTask(self.run_cfg).decoding_settings()
+        if settings["prompt"] is None:
+            settings["prompt"] = PROMPTS[int(self.run_cfg.get("prompt_index", 0))]
+        return settings
+
+    def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
+        """Remember the classes."""
+        self.class_names = list(dataset.class_names)
+
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+        """Ask about a batch."""
+        texts = model.generate(samples, **self.settings())
+        rows = zip(samples["instance_id"], samples["label"], texts, strict=True)
+        return [
+            {
+                "object_id": str(i),
+                "ground_truth": int(label),
+                "model_output": text,
+                "label_name": self.class_names[int(label)],
+            }
+            for i, label, text in rows
+        ]
+
+    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
+        """Accuracy of the matched classes, overall and where the name itself was said."""
+        encoder = SentenceEncoder(str(self.run_cfg.get("sentence_encoder", "minilm")))
+        matches = match_classes([r["model_output"] for r in records], self.class_names, encoder)
+        labels = np.array([record["ground_truth"] for record in records])
+        correct = (matches.predicted == labels).astype(np.float64)
+        items = {
+            "generative_accuracy": correct,
+            "generative_accuracy_by_name": correct * matches.by_name,
+            "named_a_class": matches.by_name.astype(np.float64),
+        }
+        for record, index in zip(records, matches.predicted.tolist()):
+            record["matched_class"] = self.class_names[index] if index >= 0 else None
+        chance = chance_accuracy(len(self.class_names))["top_1"]
+        frequent = most_frequent_accuracy(dataset.train_labels(), labels)["top_1"]
+        return Scores(
+            metrics={
+                name: {"value": float(values.mean()), "ci95": list(mean_ci(values))}
+                for name, values in items.items()
+            },
+            baselines={
+                "chance": {"generative_accuracy": chance},
+                "most_frequent_class": {"generative_accuracy": frequent},
+            },
+            agg_metrics=float(correct.mean()),
+            extra={"decoding": self.settings(), "matching": f"name, then {encoder.label}"},
+            predictions={"prompt": self.settings()["prompt"], "results": records},
+            per_item=by_id([record["object_id"] for record in records], items),
+        )

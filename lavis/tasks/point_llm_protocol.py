@@ -1,0 +1,56 @@
+"""Captioning by the PointLLM protocol: its prompt, its result file, its sentence-level metrics.
+
+`run.prompt_index` 0 and 1 are its classification prompts, 2 (the default here) asks for a caption.
+Similarities use `run.sentence_encoder` (MiniLM built in); `python -m lavis.evaluation.pointllm`
+adds SBERT and SimCSE, `python -m lavis.evaluation.judge` a judge, to the file that this writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lavis.common.registry import registry
+from lavis.evaluation.pointllm import PROMPTS, Prediction, protocol_metrics
+from lavis.evaluation.sentence_encoders import SentenceEncoder
+from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.tasks.point_task import PointTask, Scores, by_id
+
+
+@registry.register_task("point_llm_captioning")
+class PointLLMCaptioningTask(PointTask):
+    """Result file: {"prompt", "results": [{"object_id", "ground_truth", "model_output"}]}."""
+
+    name = "point_llm_captioning"
+    id_key = "object_id"
+
+    def settings(self) -> dict[str, Any]:
+        """Decoding settings with the protocol's prompt."""
+        settings = PointCaptioningTask(self.run_cfg).decoding_settings()
+        if settings["prompt"] is None:
+            settings["prompt"] = PROMPTS[int(self.run_cfg.get("prompt_index", 2))]
+        return settings
+
+    def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+        """Caption a batch."""
+        texts = model.generate(samples, **self.settings())
+        rows = zip(samples["instance_id"], samples["caption"], texts, strict=True)
+        return [
+            {"object_id": str(i), "ground_truth": caption, "model_output": text}
+            for i, caption, text in rows
+        ]
+
+    def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
+        """Sentence-level BLEU and ROUGE, and the similarity of sentence embeddings."""
+        encoder = SentenceEncoder(str(self.run_cfg.get("sentence_encoder", "minilm")))
+        keys = ("object_id", "ground_truth", "model_output")
+        items = [Prediction(*(record[key] for key in keys)) for record in records]
+        metrics, per_item, missing = protocol_metrics(items, [encoder])
+        similarity = metrics[f"pointllm/similarity/{encoder.label}"]["value"]
+        return Scores(
+            metrics=metrics,
+            baselines={},
+            agg_metrics=float(similarity),
+            extra={"decoding": self.settings(), "unavailable": missing},
+            predictions={"prompt": self.settings()["prompt"], "results": records},
+            per_item=by_id([item.item_id for item in items], per_item),
+        )

@@ -1,0 +1,252 @@
+"""PointLLM-Contrastive on tiny models: both losses, files and bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lavis.common.checkpoint import save_checkpoint
+from lavis.common.errors import CheckpointError, ConfigError, DataError
+from lavis.common.model_state import trainable_state
+from lavis.models.point_llm_contrastive_models import aligned_llm
+from lavis.models.point_llm_contrastive_models.aligned_llm import AlignedLanguageModel
+from lavis.models.point_llm_contrastive_models.checkpoints import load_projector
+from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
+
+RELEASE = {"match_text_norm": False, "negatives": "bank", "train_embeddings": "all"}
+OURS = {
+    "match_text_norm": True,
+    "negatives": "batch",
+    "train_embeddings": "new",
+    "end_in_target": True,
+    "center_weight": 0.5,
+}
+
+
+def build(llm: str, encoder: dict, seed: int = 0, **options) -> PointLLMContrastive:
+    torch.manual_seed(seed)  # of the encoder, which has no weights to load here
+    return PointLLMContrastive(OmegaConf.create(encoder), llm=llm, hidden_dim=16, **options)
+
+
+@pytest.fixture
+def samples(point_cloud, captions) -> dict:
+    return {"point_cloud": point_cloud, "text_input": captions}
+
+
+@pytest.mark.parametrize("options", [RELEASE, OURS], ids=["release", "ours"])
+@pytest.mark.parametrize("loss_type", ["generative", "contrastive"])
+def test_training_lowers_the_loss_and_moves_only_what_may_move(
+    tiny_llama, tiny_encoder_cfg, samples, loss_type, options
+):
+    model = build(tiny_llama, tiny_encoder_cfg, loss_type=loss_type, **options).train()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(12):
+        output = model(samples)
+        optimizer.zero_grad()
+        output["loss"].backward()
+        optimizer.step()
+        losses.append(output[f"loss_{loss_type}"].item())
+    assert min(losses[-3:]) < losses[0]
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved <= {name for name, p in model.named_parameters() if p.requires_grad}
+    assert any(name.startswith("projector.") for name in moved)
+    reads_edges = loss_type == "generative"
+    assert ("boundary_tokens" in moved) == (reads_edges and options is OURS)
+    matrix = {name for name in moved if name.startswith("language_model.")}
+    assert bool(matrix) == (reads_edges and options is RELEASE)
+
+
+def test_both_losses_start_from_one_projector(tiny_llama, tiny_encoder_cfg):
+    models = [
+        build(tiny_llama, tiny_encoder_cfg, seed=seed, loss_type=loss_type)
+        for seed, loss_type in enumerate(("generative", "contrastive"))
+    ]
+    first, second = (model.projector.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_norm_matching_gives_tokens_the_length_of_words(tiny_llama, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_encoder_cfg, match_text_norm=True)
+    words = model.language_model.embedding_table().norm(dim=-1).mean()
+    length = model.project(samples["point_cloud"]).norm(dim=-1).mean()
+    assert length.item() == pytest.approx(words.item(), rel=0.05)
+    plain = build(tiny_llama, tiny_encoder_cfg).project(samples["point_cloud"])
+    assert plain.norm(dim=-1).mean().item() == pytest.approx(32**0.5, rel=0.05)
+
+
+def test_center_loss_does_not_know_which_text_belongs_to_which_object(
+    tiny_llama, tiny_encoder_cfg, samples, captions
+):
+    model = build(tiny_llama, tiny_encoder_cfg)
+    projected = model.project(samples["point_cloud"])
+    loss = model.center_loss(projected, captions)
+    torch.testing.assert_close(loss, model.center_loss(projected, captions[::-1]))
+    words = model.embed_texts(captions)
+    distance = (projected.mean(1).mean(0) - words.mean(0)).norm() ** 2
+    torch.testing.assert_close(loss, distance / words.norm(dim=-1).square().mean())
+
+
+def test_the_end_token_is_scored_only_on_request(tiny_llama):
+    for end_in_target, length in ((False, 3), (True, 4)):
+        llm = AlignedLanguageModel(tiny_llama, torch.float32, end_in_target)
+        assert llm.tokenize([" ab"], add_end=True)[0].shape[1] == length
+
+
+def test_a_row_of_a_batch_equals_the_row_alone(tiny_llama, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_encoder_cfg, loss_type="contrastive").eval()
+    batch = model.alignment_embeddings(samples)
+    one = {key: value[1:2] for key, value in samples.items()}
+    alone = model.alignment_embeddings(one)
+    torch.testing.assert_close(batch["points"][1:2], alone["points"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(batch["texts"][1:2], alone["texts"])
+    torch.testing.assert_close(batch["words"][1], alone["words"][0])
+    torch.testing.assert_close(alone["texts"][0], alone["words"][0].mean(0))
+    assert torch.isfinite(model(one)["loss"])
+
+
+def test_instructions_follow_object_and_epoch(tiny_llama, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_encoder_cfg, instructions=["A", "B", "C"]).train()
+    batch = samples | {"instance_id": ["1", "2", "3", "4"], "epoch": 0}
+    assert model.draw_instructions(batch) == model.draw_instructions(batch)
+    drawn = [model.draw_instructions(batch | {"epoch": epoch})[0] for epoch in range(12)]
+    assert set(drawn) == {"A", "B", "C"}
+    assert model.eval().draw_instructions(batch) == ["A"] * 4
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_captions_and_answers(tiny_llama, tiny_encoder_cfg, samples, num_beams):
+    model = build(tiny_llama, tiny_encoder_cfg, train_embeddings="new").eval()
+    assert len(model.generate(samples, num_beams=num_beams, max_length=4)) == 4
+    questions = {**samples, "question": ["which color?"] * 4}
+    assert len(model.predict_answers(questions, num_beams=num_beams, max_len=4)) == 4
+    assert model.object_embeddings(samples["point_cloud"]).shape == (4, 32)
+
+
+@pytest.mark.parametrize("options", [RELEASE, OURS], ids=["release", "ours"])
+def test_our_checkpoint_gives_the_same_model(
+    tiny_llama, tiny_encoder_cfg, samples, tmp_path, options
+):
+    trained = build(tiny_llama, tiny_encoder_cfg, **options).eval()
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if parameter.requires_grad and not name.startswith("language_model."):
+                parameter.add_(0.1)
+    trained.set_boundaries(torch.arange(64.0).reshape(2, 32) / 64)
+    payload = {"model": trainable_state(trained), "state": {"global_step": 3}}
+    save_checkpoint(payload, tmp_path / "c.pth")
+    other = build(tiny_llama, tiny_encoder_cfg, **options).eval()
+    load_projector(other, tmp_path / "c.pth", "model.finetuned")
+    torch.testing.assert_close(other(samples)["loss"], trained(samples)["loss"])
+    assert other.loaded_checkpoint == str(tmp_path / "c.pth")
+    assert other.trained_steps == 3
+
+
+def test_a_file_of_the_release_loads(tiny_llama, tiny_encoder_cfg, tmp_path):
+    source = build(tiny_llama, tiny_encoder_cfg, projector_seed=7)
+    rows = torch.arange(64.0).reshape(2, 32) / 64
+    payload = {
+        "projector_state_dict": source.projector.state_dict(),
+        "special_token_embeddings": {"p_start": rows[0], "p_end": rows[1]},
+        "epoch": 4,
+    }
+    torch.save(payload, tmp_path / "best.pth")
+    model = build(tiny_llama, tiny_encoder_cfg, train_embeddings="new")
+    load_projector(model, tmp_path / "best.pth", "model.finetuned")
+    assert torch.equal(model.projector.fc1.weight, source.projector.fc1.weight)
+    assert torch.equal(model.boundary_tokens.detach(), rows)
+
+
+def test_the_initial_projector_is_kept_in_the_release_s_layout(
+    tiny_llama, tiny_encoder_cfg, tmp_path
+):
+    model = build(tiny_llama, tiny_encoder_cfg)
+    path = model.save_initial_weights(tmp_path)
+    payload = torch.load(path, weights_only=True)
+    assert path.name == "initial_projector_weights.pth"
+    assert payload["projector_config"] == {"input_dim": 24, "hidden_dim": 16, "output_dim": 32}
+    load_projector(build(tiny_llama, tiny_encoder_cfg, projector_seed=1), path, "model.finetuned")
+
+
+def test_a_projector_of_other_sizes_is_refused(tiny_llama, tiny_encoder_cfg, tmp_path):
+    path = build(tiny_llama, tiny_encoder_cfg, match_text_norm=True).save_initial_weights(tmp_path)
+    with pytest.raises(CheckpointError, match="norm_scale"):
+        load_projector(build(tiny_llama, tiny_encoder_cfg), path, "model.finetuned")
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ({"loss_type": "contrastiv"}, "contrastive"),
+        ({"negatives": "banks"}, "bank"),
+        ({"train_embeddings": "old"}, "all or new"),
+        ({"llm_dtype": "float8"}, "float32"),
+    ],
+)
+def test_unknown_choices_are_refused_with_the_nearest(option, hint):
+    with pytest.raises(ConfigError, match=hint):
+        PointLLMContrastive(OmegaConf.create({}), **option)
+
+
+def test_empty_texts_are_refused(tiny_llama, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_encoder_cfg)
+    with pytest.raises(DataError, match="positions"):
+        model({**samples, "text_input": ["a", " ", "b", "c"]})
+
+
+def refuse(message: str, error: type[Exception]):
+    """Return a language-model class whose loading fails as the hub's or transformers' does."""
+
+    def fail(*args, **kwargs):
+        try:
+            raise error(message)
+        except OSError as cause:
+            raise CheckpointError("a language model cannot be loaded") from cause
+
+    return fail
+
+
+def test_a_gated_model_without_token_says_what_to_do(monkeypatch, tmp_path):
+    gated = refuse("You are trying to access a gated repo.", OSError)
+    monkeypatch.setattr(aligned_llm, "AlignedLanguageModel", gated)
+    monkeypatch.setattr(aligned_llm, "get_abs_path", lambda name: str(tmp_path / name))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(CheckpointError, match=r"no token[\s\S]*HF_TOKEN"):
+        aligned_llm.load_aligned_llm("meta/some", torch.float32, False)
+
+
+def test_a_refused_token_of_the_file_is_never_printed(monkeypatch, tmp_path):
+    (tmp_path / ".hf_token").write_text("hf_secret\n")
+    gated = refuse("401 Client Error for hf_secret", OSError)
+    monkeypatch.setattr(aligned_llm, "AlignedLanguageModel", gated)
+    monkeypatch.setattr(aligned_llm, "get_abs_path", lambda name: str(tmp_path / name))
+    monkeypatch.setenv("HF_TOKEN", "")  # restored afterwards
+    with pytest.raises(CheckpointError) as caught:
+        aligned_llm.load_aligned_llm("meta/some", torch.float32, False)
+    assert aligned_llm.os.environ["HF_TOKEN"] == "hf_secret"
+    assert "hf_secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_model_without_input_embeddings_is_refused(monkeypatch):
+    monkeypatch.setattr(aligned_llm, "AlignedLanguageModel", refuse("none", NotImplementedError))
+    with pytest.raises(ConfigError, match="no input embeddings"):
+        aligned_llm.load_aligned_llm("some", torch.float32, False)
+
+
+def test_a_missing_model_keeps_its_own_message(monkeypatch):
+    missing = refuse("no such folder", OSError)
+    monkeypatch.setattr(aligned_llm, "AlignedLanguageModel", missing)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        aligned_llm.load_aligned_llm("nowhere", torch.float32, False)
+
+
+def test_gradients_leave_encoder_and_words_alone(tiny_llama, tiny_encoder_cfg, samples):
+    model = build(tiny_llama, tiny_encoder_cfg, **OURS).train()
+    assert not model.point_encoder.training
+    model(samples)["loss"].backward()
+    with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient == {n for n, p in model.named_parameters() if p.requires_grad}

@@ -1,0 +1,268 @@
+"""The evaluation tasks on stand-in models: modes, published protocols, extra files, directions."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lavis.common.errors import ConfigError
+from lavis.common.run_schema import QA_MODES, TOKENIZERS
+from lavis.evaluation.captioning import TOKENIZERS as KNOWN_TOKENIZERS
+from lavis.models.point_blip_models.similarity import SimilarityMatrices
+from lavis.tasks.point_classification import PointClassificationTask
+from lavis.tasks.point_generative_classification import PointGenerativeClassificationTask
+from lavis.tasks.point_llm_protocol import PointLLMCaptioningTask
+from lavis.tasks.point_qa import PointQATask, choices_of
+from lavis.tasks.point_retrieval import PointRetrievalTask
+from lavis.tasks.point_task import PointTask
+
+
+def run_cfg(**keys):
+    return OmegaConf.create({"seed": 1, "batch_size_eval": 2} | keys)
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Return a function that scores records and returns the three files' content."""
+    runner = SimpleNamespace(
+        result_dir=tmp_path,
+        evaluate_only=True,
+        evaluated_checkpoint=None,
+        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
+        config=SimpleNamespace(to_dict=dict),
+    )
+
+    def run(task, records, dataset):
+        task.after_evaluation(records, "test", "best", dataset, None, runner)
+        names = ("test.json", "test_metrics.json", "test_items.json")
+        paths = [tmp_path / name for name in names]
+        return [json.loads(path.read_text()) for path in paths if path.is_file()]
+
+    return run
+
+
+def test_names_in_the_schema_are_those_of_the_modules():
+    assert TOKENIZERS == KNOWN_TOKENIZERS
+    assert QA_MODES == ("generate", "rank", "choice")
+
+
+class Questions:
+    """Three test questions; training answers of their family."""
+
+    annotation = [  # noqa: RUF012
+        {"question_id": f"q{k}", "family": "color", "answer": answer, "question": "what color?"}
+        for k, answer in enumerate(["red", "blue", "green"])
+    ]
+
+    def train_annotation(self):
+        answers = ["red", "red", "blue", "green", "grey"]
+        return [{"family": "color", "answer": a, "question": "what color?"} for a in answers]
+
+
+class LikesBlue:
+    """Scores answers by a fixed taste."""
+
+    def score_answers(self, samples, candidates):
+        taste = {"blue": -1.0, "red": -2.0, "green": -3.0}
+        return [
+            torch.tensor([[taste.get(answer, -9.0), 1.0] for answer in answers])
+            for answers in candidates
+        ]
+
+
+def questions_batch():
+    batch = {key: [e[key] for e in Questions.annotation] for key in Questions.annotation[0]}
+    return batch | {"object_id": ["o"] * 3, "question_type": ["color"] * 3}
+
+
+def test_ranking_answers_with_the_likeliest_training_answer(finish):
+    task = PointQATask(run_cfg(qa_mode="rank", qa_candidates=3, answer_styles=["scanqa", "leo"]))
+    task.before_evaluation(LikesBlue(), Questions())
+    records = task.valid_step(LikesBlue(), questions_batch())
+    assert records[0]["ranked"] == ["blue", "red", "green"]
+    predictions, record, items = finish(task, records, Questions())
+    assert [p["prediction"] for p in predictions] == ["blue"] * 3
+    metrics = record["metrics"]
+    assert metrics["exact_match"]["value"] == pytest.approx(1 / 3)
+    assert metrics["scanqa/em_at_10"]["value"] == 1.0
+    assert metrics["leo/refined_exact_match"]["value"] == pytest.approx(1 / 3)
+    assert record["extra"]["per_question_type"]["color"]["n"] == 3
+    assert record["baselines"]["blind_text_only"]["exact_match"] == pytest.approx(1 / 3)
+    assert items["exact_match"] == {"q0": 0.0, "q1": 1.0, "q2": 0.0}
+
+
+def test_multiple_choice_has_its_chance(finish):
+    task = PointQATask(run_cfg(qa_mode="choice", qa_candidates=2))
+    task.before_evaluation(LikesBlue(), Questions())
+    _, record, _ = finish(task, task.valid_step(LikesBlue(), questions_batch()), Questions())
+    assert record["baselines"]["chance"]["choice_accuracy"] == 0.5
+    assert 1 / 3 <= record["metrics"]["choice_accuracy"]["value"] <= 1.0
+
+
+def test_choices_are_the_annotations_or_drawn_once():
+    entry = Questions.annotation[0]
+    drawn = [choices_of(entry, ["red", "blue", "green", "grey"], 3, seed=1) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+    assert "red" in drawn[0]
+    assert choices_of(entry | {"choices": ["red", "x"]}, [], 4, 1) == ["red", "x"]
+    for bad in (entry | {"choices": ["x", "y"]}, entry):
+        with pytest.raises(ConfigError, match="q0"):
+            choices_of(bad, ["Red"], 4, 1)
+
+
+def test_a_model_that_cannot_answer_is_refused_with_what_it_can():
+    with pytest.raises(ConfigError, match="rank or choice"):
+        PointQATask(run_cfg()).before_evaluation(LikesBlue(), Questions())
+
+
+class Objects:
+    """Four objects of two classes; also its own training split."""
+
+    class_names = ("chair", "table")
+    class_templates = None
+    annotation = [  # noqa: RUF012
+        {"instance_id": i, "label": k % 2, "category": "ab"[k % 2], "caption": f"a thing {i}"}
+        for k, i in enumerate("wxyz")
+    ]
+
+    def train_labels(self):
+        return [0, 1, 0, 1]
+
+    def reference_dataset(self):
+        return self
+
+    def label_field(self, entry):
+        return {"label": entry["label"]}
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.annotation[index]["label"]
+
+    def collater(self, labels):
+        return batch(labels)
+
+
+def batch(labels):
+    clouds = torch.tensor(labels, dtype=torch.float32)[:, None, None].repeat(1, 5, 3)
+    return {
+        "point_cloud": clouds,
+        "label": torch.tensor(labels),
+        "instance_id": [entry["instance_id"] for entry in Objects.annotation][: len(labels)],
+        "caption": [entry["caption"] for entry in Objects.annotation][: len(labels)],
+    }
+
+
+class Clairvoyant:
+    """Knows the class from the cloud, which is filled with it."""
+
+    device = torch.device("cpu")
+
+    def class_embeddings(self, names, templates):
+        assert all("{}" in template for template in templates)
+        return torch.eye(len(names))
+
+    def predict_class(self, samples, class_embeds):
+        return class_embeds[samples["point_cloud"][:, 0, 0].long()]
+
+    def object_embeddings(self, point_cloud):
+        return torch.eye(2)[point_cloud[:, 0, 0].long()][:, None]  # [B,1,2]
+
+    def generate(self, samples, prompt, **settings):
+        assert prompt in ("What is this?", "Caption this 3D model in detail.")
+        names = [Objects.class_names[int(c)] for c in samples["point_cloud"][:, 0, 0]]
+        return [f"This is a {name}." for name in names]
+
+
+def test_classification_writes_probes_and_a_picture(finish, tmp_path):
+    task = PointClassificationTask(
+        run_cfg(prompt_templates="ensemble", linear_probe=True, few_shot=["1"])
+    )
+    model, dataset = Clairvoyant(), Objects()
+    task.before_evaluation(model, dataset)
+    records = task.valid_step(model, batch([0, 1, 0, 1]))
+    predictions, record, items = finish(task, records, dataset)
+    assert "embedding" not in predictions[0]
+    for name in ("top_1", "linear_probe/top_1", "few_shot_1/top_1"):
+        assert record["metrics"][name]["value"] == 1.0
+    assert len(record["extra"]["templates"]) > 20
+    assert set(items["top_1"]) == set("wxyz")
+    assert (tmp_path / "test_confusion.svg").read_text().startswith("<svg")
+
+
+def test_generated_words_are_matched_to_classes(finish, tiny_bert):
+    task = PointGenerativeClassificationTask(run_cfg(sentence_encoder=tiny_bert))
+    dataset = Objects()
+    dataset.annotation = [
+        dict(entry, object_id=entry["instance_id"]) for entry in dataset.annotation
+    ]
+    task.before_evaluation(Clairvoyant(), dataset)
+    records = task.valid_step(Clairvoyant(), batch([0, 1, 0, 1]))
+    predictions, record, _ = finish(task, records, dataset)
+    assert predictions["prompt"] == "What is this?"
+    assert predictions["results"][1]["matched_class"] == "table"
+    assert record["metrics"]["generative_accuracy"]["value"] == 1.0
+    assert record["metrics"]["named_a_class"]["value"] == 1.0
+    assert record["baselines"]["chance"]["generative_accuracy"] == 0.5
+
+
+def test_pointllm_task_writes_the_published_file(finish, tiny_bert):
+    task = PointLLMCaptioningTask(run_cfg(sentence_encoder=tiny_bert))
+    records = task.valid_step(Clairvoyant(), batch([0, 1, 0, 1]))
+    predictions, record, items = finish(task, records, Objects())
+    assert predictions["prompt"] == "Caption this 3D model in detail."
+    assert set(predictions["results"][0]) == {"object_id", "ground_truth", "model_output"}
+    assert 0 < record["metrics"]["pointllm/bleu_1"]["value"] < 1
+    assert set(items["pointllm/rouge_l"]) == set("wxyz")
+
+
+def matrices():
+    eye = torch.eye(4)
+    embeds = torch.eye(4)[:, None] * 0.1 + torch.eye(2)[[0, 1, 0, 1]].repeat(1, 2)[:, None]
+    captions = [entry["caption"] for entry in Objects.annotation]
+    return SimilarityMatrices(list("wxyz"), captions, eye, eye, eye, embeds)
+
+
+def test_objects_find_their_category_and_images_their_object(finish):
+    asked = ["object_to_object", "image_to_object"]
+    task = PointRetrievalTask(run_cfg(extra_directions=asked, k_test=0))
+    model = SimpleNamespace(device="cpu", compute_sim_matrix=lambda loader, k: matrices())
+    samples = {"instance_id": list("wxyz"), "image_embeds": matrices().object_embeds[:, 0]}
+    loader = [samples]
+
+    class Loader(list):
+        dataset = SimpleNamespace(annotation=Objects.annotation)
+        sampler = range(4)
+
+    records = task.evaluation(model, Loader(loader))
+    _, record, items = finish(task, records, Objects())
+    for name in ("object_to_object", "image_to_object", "text_to_object"):
+        assert record["metrics"][f"{name}/recall_at_1"]["value"] == 1.0
+        assert record["baselines"]["chance"][f"{name}/recall_at_1"] < 0.5
+    assert items["text_to_object/recall_at_1"] == dict.fromkeys("wxyz", 1.0)
+    task.run_cfg.extra_directions = ["object_to_objects"]
+    with pytest.raises(ConfigError, match="object_to_object'"):
+        task.add_directions({}, {"chance": {}}, Objects())
+
+
+class FakeStore:
+    def load(self, object_id):
+        return np.ones((8, 3), np.float32)
+
+
+def test_corrupted_splits_are_evaluated_in_the_same_launch():
+    run = run_cfg(evaluate=True, test_splits=["test"], corruptions=["jitter:1", "noise"])
+    datasets = {"bricks": {"test": SimpleNamespace(point_store=FakeStore())}}
+    PointTask(run).add_corruptions(datasets, run)
+    assert list(datasets["bricks"]) == ["test", "test_jitter_1", "test_noise_3"]
+    assert list(run.test_splits) == list(datasets["bricks"])
+    run.evaluate = False
+    with pytest.raises(ConfigError, match="belong to an evaluation"):
+        PointTask(run).add_corruptions(datasets, run)
