@@ -37,9 +37,9 @@ def test_chunked_contrast_equals_the_whole(embeds, chunk_size):
     ours = chunked_contrast(
         *(points, texts, points, texts, temperature, (keys, keys)), chunk_size=chunk_size
     )
-    torch.testing.assert_close(ours, whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(ours, whole, atol=1e-6, rtol=1e-6)
     for mine, theirs in zip(torch.autograd.grad(ours, embeds), expected):
-        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-6)
+        assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
 
 
 def test_cached_backward_has_the_gradients_of_the_whole_batch():
@@ -62,9 +62,10 @@ def test_cached_backward_has_the_gradients_of_the_whole_batch():
     loss = loss_of(*encode(inputs))
     expected = torch.autograd.grad(loss, parameters)
     cached = cached_backward(encode, inputs.split(3), loss_of)
-    torch.testing.assert_close(cached, loss.detach(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cached, loss.detach(), atol=1e-6, rtol=1e-6)
     for parameter, gradient in zip(parameters, expected):
-        torch.testing.assert_close(parameter.grad, gradient, atol=1e-6, rtol=1e-6)
+        # Sums in another order: what is equal to rounding is the gradient as a vector.
+        assert (parameter.grad - gradient).norm() <= 1e-6 * gradient.norm()
 
 
 def test_cached_backward_repeats_dropout():
