@@ -1,9 +1,10 @@
 """One stage-1 step of PointBLIP, forward and backward: ours beside the usual layout.
 
-Same weights, batch and hard negatives, interleaved in one process; losses and gradients are
-compared in the same run. Two rows: cloud tokens read as they are (384 wide), and with PointBLIP's
-lift to BLIP-2's 1408. `frozen` includes the frozen Point-BERT in both; `cached` takes ours from
-stored features, against the usual step, which encodes.
+Same weights, batch and hard negatives, interleaved in one process; losses, gradients and the point
+tokens of both encoders are compared in the same run. Two rows: cloud tokens read as they are (384
+wide), and with PointBLIP's lift to BLIP-2's 1408. `frozen` includes the frozen Point-BERT in both,
+each in its way; `cached` takes ours from stored features, against the usual step, which encodes;
+`qformer` leaves the encoder out on both sides.
 
     python -m benchmarks.stage1_step                  # about six minutes of one core
     python -m benchmarks.stage1_step --device cuda --rounds 20
@@ -23,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.machine import describe_machine, result_header
+from benchmarks.usual_point_bert import usual_point_tokens
 from benchmarks.usual_qformer import usual_losses
 from lavis.models import losses
 from lavis.models.point_blip_models.point_blip import PointBlip
@@ -42,10 +44,8 @@ class Step(PointBlip):
         """Compute the three losses as `forward` does, from tokens [B,G,D] and trimmed text."""
         cloud = self.project_cloud(point_tokens)
         states, cache = self.qformer.query_pass(cloud)
-        points = torch.nn.functional.normalize(self.vision_proj(states).float(), dim=-1)
-        text = self.qformer.text_pass(ids, mask)
-        texts = torch.nn.functional.normalize(self.text_proj(text).float(), dim=-1)
-        similarity = self.contrast_similarity(points, texts)
+        texts = self.embed_text_tokens(ids, mask)
+        similarity = self.contrast_similarity(self.embed_queries(states), texts)
         keys = losses.pair_keys(len(ids), device=ids.device)
         ptc = losses.point_text_contrast(*similarity, losses.contrast_targets(keys, keys))
         ptm = self.matching_loss(point_tokens, cloud, ids, mask, similarity, (keys, keys))
@@ -106,7 +106,8 @@ def make_batch(size: int, device: str) -> dict[str, Tensor]:
 
 def usual_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = None) -> dict:
     """One usual step: encode (unless tokens are given), lift, three losses, backward."""
-    tokens = model.point_tokens(batch["cloud"]) if tokens is None else tokens
+    if tokens is None:
+        tokens = usual_point_tokens(model.point_encoder, batch["cloud"])
     lifted = tokens if model.pc_projection is None else tokens @ model.pc_projection
     found = usual_losses(model, lifted, batch["ids"], batch["mask"], batch["negatives"])
     torch.stack(list(found.values())).sum().backward()
@@ -161,13 +162,59 @@ def equality(model: Step, batch: dict[str, Tensor], tokens: Tensor) -> dict[str,
     }
 
 
+def cost(model: Step, step, batch: dict[str, Tensor], tokens: Tensor) -> dict[str, float]:
+    """Count a step's multiply-adds times two, and the bytes it keeps for backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    kept: dict[int, int] = {}
+    of_model = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in of_model:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with FlopCounterMode(display=False) as counter:
+            timed(model, step, batch, tokens)
+    return {"gflop": counter.get_total_flops() / 1e9, "saved_megabytes": sum(kept.values()) / 1e6}
+
+
+def matmul_gflops(device: str) -> float:
+    """Measure what one large float32 product reaches here."""
+    matrix = torch.rand(2048, 2048, device=device)
+    on_gpu = device != "cpu"
+    clock = time.perf_counter if on_gpu else time.process_time
+    best = float("inf")
+    for _ in range(10):
+        start = clock()
+        matrix @ matrix
+        if on_gpu:
+            torch.cuda.synchronize()
+        best = min(best, clock() - start)
+    return 2 * 2048**3 / best / 1e9
+
+
 def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     """Measure one layout of the cloud tokens."""
     model, batch = build(options, width, bert), make_batch(options.batch, options.device)
     model.negatives = batch["negatives"]
     with torch.no_grad():
         tokens = model.point_tokens(batch["cloud"])
-    row = {"lift": width, "batch": options.batch, "equality": equality(model, batch, tokens)}
+    found = equality(model, batch, tokens)
+    usual_tokens = usual_point_tokens(model.point_encoder, batch["cloud"])
+    # The expanded square distance picks another neighbour now and then: count groups, not entries.
+    differs = (usual_tokens - tokens).abs().amax(-1) > 1e-2
+    row = {
+        "lift": width,
+        "batch": options.batch,
+        "equality": found | {"share_of_tokens_that_differ": float(differs.float().mean())},
+        "cost": {
+            "usual": cost(model, usual_step, batch, tokens),
+            "ours": cost(model, our_step, batch, tokens),
+        },
+    }
     ways = {
         "usual_encoding": (usual_step, batch),
         "ours_encoding": (our_step, batch),
@@ -182,7 +229,13 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     usual = row["seconds"]["usual_encoding"]
     row["frozen_speedup"] = usual / row["seconds"]["ours_encoding"]
     row["cached_speedup"] = usual / row["seconds"]["ours_cached"]
-    row["both_cached_speedup"] = row["seconds"]["usual_cached"] / row["seconds"]["ours_cached"]
+    row["qformer_speedup"] = row["seconds"]["usual_cached"] / row["seconds"]["ours_cached"]
+    row["matmul_rate_share"] = {
+        way: row["cost"][way]["gflop"] / row["seconds"][f"{way}_cached"] / matmul_gflops(options.device)
+        for way in ("usual", "ours")
+    }
+    kept = {way: row["cost"][way]["saved_megabytes"] for way in ("usual", "ours")}
+    row["saved_memory_ratio"] = kept["ours"] / kept["usual"]
     return row
 
 
@@ -210,6 +263,10 @@ def main() -> None:
             "cached_speedup": plain["cached_speedup"],
             "lifted_frozen_speedup": lifted["frozen_speedup"],
             "lifted_cached_speedup": lifted["cached_speedup"],
+            "qformer_speedup": plain["qformer_speedup"],
+            "lifted_qformer_speedup": lifted["qformer_speedup"],
+            "saved_memory_ratio": plain["saved_memory_ratio"],
+            "lifted_saved_memory_ratio": lifted["saved_memory_ratio"],
         },
         "rows": rows,
         "equality": {

@@ -1,9 +1,12 @@
 """Contrast over batches that do not fit into memory, with the gradients of the whole batch.
 
 - `chunked_contrast`: PTC row block by row block; no [B,world*B] matrix is kept.
-- `cached_backward`: GradCache. The encoders run twice, small batch by small batch, so their
-  activations are never held together: the loss sees all embeddings at once, its gradients with
-  respect to them are kept, and each small batch is encoded again to receive its part.
+- `encode_in_chunks`: GradCache. The encoders run twice, small batch by small batch, so their
+  activations are never held together: the loss sees all embeddings at once, and in backward each
+  small batch is encoded again to receive its part.
+- `mean_over_chunks`: the same for losses that are sums over rows.
+
+PointBLIP uses them with `model.chunk_size`.
 
 Reference: Scaling Deep Contrastive Learning Batch Size (arXiv 2101.06983).
 """
@@ -11,17 +14,13 @@ Reference: Scaling Deep Contrastive Learning Batch Size (arXiv 2101.06983).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lavis.common import rng_state
 from lavis.models.losses import contrast_targets, log_text_counts, query_text_similarity
-
-Chunk = TypeVar("Chunk")
 
 
 def chunked_contrast(
@@ -63,39 +62,32 @@ def chunked_contrast(
     return total / (2 * len(point_embeds))
 
 
-def cached_backward(
-    encode: Callable[[Chunk], tuple[Tensor, ...]],
-    chunks: Sequence[Chunk],
-    loss_of: Callable[..., Tensor],
-) -> Tensor:
-    """Backpropagate a loss over the embeddings of all chunks (GradCache).
+def encode_in_chunks(
+    encode: Callable[[Tensor], tuple[Tensor, ...]], chunks: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Encode chunk by chunk, keeping what is returned and nothing of how it came about (GradCache).
 
     Args:
-        encode: small batch -> embeddings, each [b,...], with gradient to the parameters. Dropout
-            repeats: the second run starts from the random state of the first.
-        chunks: the small batches.
-        loss_of: embeddings, joined over the chunks, -> scalar. It may gather over ranks and may
-            hold parameters of its own (a temperature).
+        encode: chunk -> tensors [b,...], with gradient to the parameters. It runs again in
+            backward, when the gradients of all chunks are known; dropout repeats.
+        chunks: e.g. the row numbers of each.
 
     Returns:
-        The loss, detached. Gradients are added to every `.grad`, as `loss.backward()` would.
+        The tensors, joined over the chunks.
     """
-    states, encoded = [], []
-    for chunk in chunks:
-        states.append(rng_state.capture())
-        with torch.no_grad():
-            encoded.append(encode(chunk))
-    joined = [torch.cat(parts).requires_grad_() for parts in zip(*encoded)]
-    loss = loss_of(*joined)
-    loss.backward()
-    gradients = [tensor.grad for tensor in joined]
-    after = rng_state.capture()
-    start = 0
-    for chunk, state in zip(chunks, states):
-        rng_state.restore(state)
-        embeds = encode(chunk)
-        stop = start + len(embeds[0])
-        torch.autograd.backward(embeds, [g[start:stop] for g in gradients if g is not None])
-        start = stop
-    rng_state.restore(after)
-    return loss.detach()
+    encoded = [checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks]
+    return tuple(torch.cat(parts) for parts in zip(*encoded))
+
+
+def mean_over_chunks(
+    terms: Callable[[Tensor], tuple[Tensor, Tensor]], chunks: Sequence[Tensor]
+) -> Tensor:
+    """Average a loss whose rows do not depend on each other.
+
+    Args:
+        terms: chunk -> mean loss and number of its terms; runs again in backward.
+        chunks: as in `encode_in_chunks`.
+    """
+    parts = [checkpoint(terms, chunk, use_reentrant=False) for chunk in chunks]
+    means, counts = (torch.stack(values) for values in zip(*parts))
+    return (means * counts).sum() / counts.sum()

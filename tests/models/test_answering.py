@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from lavis.models.llm import LanguageModel
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
 QUESTIONS = ["what color is it?", "is it round?"]
@@ -44,7 +45,7 @@ def test_candidates_come_back_in_order_over_batches():
 def qformer_model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
     torch.manual_seed(0)
     return PointBlip(
-        embed_dim=16,
+        Stage1Options(embed_dim=16),
         point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         num_query_token=4,

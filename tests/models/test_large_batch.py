@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lavis.models import losses
-from lavis.models.large_batch import cached_backward, chunked_contrast
+from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
 
 BATCH, QUERIES, WIDTH = 7, 3, 8
 
@@ -42,7 +42,7 @@ def test_chunked_contrast_equals_the_whole(embeds, chunk_size):
         assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
 
 
-def test_cached_backward_has_the_gradients_of_the_whole_batch():
+def test_encoding_in_chunks_has_the_gradients_of_the_whole_batch():
     torch.manual_seed(0)
     # LayerNorm, not BatchNorm: an encoder that mixes a batch's items has no small batches.
     encoder = nn.Sequential(nn.Linear(5, 16), nn.GELU(), nn.LayerNorm(16))
@@ -51,24 +51,22 @@ def test_cached_backward_has_the_gradients_of_the_whole_batch():
     inputs, keys = torch.randn(BATCH, 5), torch.arange(BATCH)
     parameters = [*encoder.parameters(), *heads.parameters(), temperature]
 
-    def encode(chunk):
-        hidden = encoder(chunk)
+    def encode(rows):
+        hidden = encoder(inputs[rows])
         points = heads[0](hidden).unflatten(-1, (QUERIES, WIDTH))
         return F.normalize(points, dim=-1), F.normalize(heads[1](hidden), dim=-1)
 
-    def loss_of(points, texts):
-        return whole_contrast(points, texts, temperature, keys)
-
-    loss = loss_of(*encode(inputs))
+    everyone = torch.arange(BATCH)
+    loss = whole_contrast(*encode(everyone), temperature, keys)
     expected = torch.autograd.grad(loss, parameters)
-    cached = cached_backward(encode, inputs.split(3), loss_of)
-    torch.testing.assert_close(cached, loss.detach(), atol=1e-6, rtol=1e-6)
-    for parameter, gradient in zip(parameters, expected):
+    chunked = whole_contrast(*encode_in_chunks(encode, everyone.split(3)), temperature, keys)
+    torch.testing.assert_close(chunked, loss, atol=1e-6, rtol=1e-6)
+    for found, gradient in zip(torch.autograd.grad(chunked, parameters), expected):
         # Sums in another order: what is equal to rounding is the gradient as a vector.
-        assert (parameter.grad - gradient).norm() <= 1e-6 * gradient.norm()
+        assert (found - gradient).norm() <= 1e-6 * gradient.norm()
 
 
-def test_cached_backward_repeats_dropout():
+def test_a_chunk_is_encoded_again_with_the_same_dropout():
     dropped: list[torch.Tensor] = []
     weight = nn.Parameter(torch.ones(4))
 
@@ -78,8 +76,21 @@ def test_cached_backward_repeats_dropout():
         return (kept * chunk * weight,)
 
     torch.manual_seed(1)
-    cached_backward(encode, torch.ones(6, 4).split(2), lambda embeds: embeds.sum())
+    (embeds,) = encode_in_chunks(encode, torch.ones(6, 4).split(2))
+    embeds.sum().backward()
     assert len(dropped) == 6
-    for first, second in zip(dropped[:3], dropped[3:]):
+    again = dropped[3:][::-1]  # backward starts at the last chunk
+    for first, second in zip(dropped[:3], again):
         assert torch.equal(first, second)
     torch.testing.assert_close(weight.grad, torch.cat(dropped[:3]).sum(0))
+
+
+def test_the_mean_over_chunks_weighs_each_term_once():
+    values = torch.arange(7.0, requires_grad=True)
+
+    def terms(rows):
+        return values[rows].square().mean(), torch.tensor(len(rows))
+
+    mean = mean_over_chunks(terms, torch.arange(7).split(3))
+    torch.testing.assert_close(mean, values.square().mean())
+    torch.testing.assert_close(torch.autograd.grad(mean, values)[0], 2 * values.detach() / 7)

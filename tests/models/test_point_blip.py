@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.position_encoding import encode_xyz
 
 
@@ -16,7 +17,7 @@ from lavis.models.position_encoding import encode_xyz
 def model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
     torch.manual_seed(0)
     return PointBlip(
-        embed_dim=16,
+        Stage1Options(embed_dim=16),
         point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         num_query_token=4,
@@ -59,8 +60,7 @@ def test_batch_of_one_works(model, samples):
 
 def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samples):
     model = PointBlip(
-        embed_dim=16,
-        loss_weights={"ptm": 0.0},
+        Stage1Options(embed_dim=16, loss_weights={"ptm": 0.0}),
         point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         num_query_token=4,
@@ -72,17 +72,49 @@ def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samp
 
 def test_captioning_batch_scores_the_first_captions_only(model, samples):
     model.eval()
-    model.captioning_batch = 2
+    model.options.captioning_batch = 2
     part = model(samples)["loss_ptg"]
-    model.captioning_batch = None
+    model.options.captioning_batch = None
     first = {key: value[:2] for key, value in samples.items()}
     torch.testing.assert_close(part, model(first)["loss_ptg"])
     assert not torch.allclose(part, model(samples)["loss_ptg"])
 
 
 def test_matching_batch_takes_fewer_pairs(model, samples):
-    model.matching_batch = 2
+    model.options.matching_batch = 2
     assert torch.isfinite(model(samples)["loss_ptm"])
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(model, samples, chunk_size):
+    model.eval()  # without dropout, whose draws depend on the chunks
+    model.draw_negatives = hardest_negatives
+    model.temp.data.fill_(0.5)  # 0.07 makes 14 times as much of each rounding
+    captions = samples["text_input"]
+    samples["text_input"] = [*captions[:3], captions[0]]  # equal texts are no negatives
+
+    def run(size):
+        model.options.chunk_size = size
+        model.zero_grad(set_to_none=True)
+        output = model(samples)
+        output["loss"].backward()
+        return output, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+    (whole, expected), (chunked, found) = run(None), run(chunk_size)
+    for name, value in whole.items():
+        torch.testing.assert_close(chunked[name], value, atol=1e-6, rtol=1e-6)
+    assert found.keys() == expected.keys()
+    difference = torch.cat([(found[n] - g).flatten() for n, g in expected.items()])
+    whole_gradient = torch.cat([g.flatten() for g in expected.values()])
+    assert difference.norm() <= 1e-6 * whole_gradient.norm()
+
+
+def hardest_negatives(similarity, keys):
+    """The most similar item of another text: what can be compared, other than a draw."""
+    forbidden = keys[0][:, None] == keys[1][None, :]
+    valid = ~forbidden.all(1)
+    to_text, to_point = (s.detach().masked_fill(forbidden, -1e4).argmax(1) for s in similarity)
+    return (to_point, valid), (to_text, valid)
 
 
 def test_contrast_equals_a_plain_computation(model, samples):
@@ -134,7 +166,7 @@ def test_beams_write_one_caption_per_cloud_whatever_the_batch(model, samples):
 
 def test_the_lift_folded_into_keys_equals_lifted_tokens(tiny_bert, tiny_encoder_cfg, samples):
     model = PointBlip(
-        embed_dim=16,
+        Stage1Options(embed_dim=16),
         point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         qformer_width=40,
@@ -209,14 +241,14 @@ def test_checkpoint_round_trip_and_misfit(model, samples, tiny_bert, tiny_encode
         "qformer_bert": tiny_bert,
         "num_query_token": 4,
     }
-    other = PointBlip(embed_dim=16, **sizes)
+    other = PointBlip(Stage1Options(embed_dim=16), **sizes)
     other.load_from_pretrained(str(path))
     own, loaded = model.eval().extract_features(samples, "both"), other.eval()
     torch.testing.assert_close(
         own.point_embeds, loaded.extract_features(samples, "both").point_embeds
     )
     with pytest.raises(CheckpointError, match="does not fit"):
-        PointBlip(embed_dim=8, **sizes).load_from_pretrained(str(path))
+        PointBlip(Stage1Options(embed_dim=8), **sizes).load_from_pretrained(str(path))
 
 
 def test_blip2_names_load(model, tiny_bert, tiny_encoder_cfg, tmp_path):
@@ -266,7 +298,7 @@ def test_class_token_comes_before_the_group_tokens(model, samples):
 def test_unknown_text_pooling_is_refused(tiny_bert, tiny_encoder_cfg):
     with pytest.raises(ConfigError, match=r"model\.text_pooling"):
         PointBlip(
-            text_pooling="max",
+            Stage1Options(text_pooling="max"),
             point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
             qformer_bert=tiny_bert,
         )

@@ -1,0 +1,328 @@
+"""The training half of PointBLIP's stage 1: PTC, PTM and PTG over a batch.
+
+PTC (contrast), PTM (matching) and PTG (grounded captioning) are BLIP-2's ITC, ITM and ITG with
+point clouds in place of images. Source: BLIP-2 (arXiv 2301.12597), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lavis.common.errors import ConfigError, DataError, explain
+from lavis.models import losses
+from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
+from lavis.models.point_blip_models.point_blip_base import PointBlipBase
+from lavis.models.qformer import Cloud, select_cloud
+from lavis.models.qformer_layers import KeyValue
+from lavis.models.text_keys import text_keys
+
+Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
+Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Stage1Options:
+    """What the three losses are computed on.
+
+    Attributes:
+        embed_dim: width E of the joint embedding space.
+        max_txt_len: longest caption in tokens; longer ones are cut.
+        loss_weights: weight of `ptc`, `ptm`, `ptg`; a loss of weight 0 is not computed.
+        label_smoothing: for PTC targets and PTG.
+        matching_batch: PTM on so many pairs of a batch, with hard negatives from all of it; None is
+            every pair, as published. PTM is half of a step, so a small CPU budget buys more steps.
+        captioning_batch: PTG on so many objects of a batch; None is every object, as published.
+        text_pooling: `cls` (published) or `mean` for the text embedding; `mean` keeps the sentence
+            space of a BERT that was trained so (MiniLM) from the first step.
+        contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
+            side, as LAVIS does.
+        chunk_size: for batches beyond memory: objects whose activations are held at a time; the
+            rest is computed again in backward (GradCache), with the gradients of the whole batch.
+            None holds all. BatchNorm in a trained encoder sees chunks.
+    """
+
+    embed_dim: int = 256
+    max_txt_len: int = 32
+    loss_weights: dict[str, float] | None = None
+    label_smoothing: float = 0.1
+    matching_batch: int | None = None
+    captioning_batch: int | None = None
+    text_pooling: str = "cls"
+    contrast_trains_both: bool = True
+    chunk_size: int | None = None
+
+
+class Stage1Losses(PointBlipBase):
+    """Encoder, Q-Former and heads, and the losses that train them.
+
+    Args:
+        options: None is the published setting.
+        backbone: arguments of `PointBlipBase`.
+    """
+
+    def __init__(self, options: Stage1Options | None = None, **backbone: Any) -> None:
+        super().__init__(**backbone)
+        options = options or Stage1Options()
+        if options.text_pooling not in ("cls", "mean"):
+            raise ConfigError(
+                explain(
+                    "unknown pooling of the text states",
+                    where="model.text_pooling",
+                    got=options.text_pooling,
+                    expected="cls or mean",
+                )
+            )
+        self.options = options
+        self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(options.loss_weights or {})
+        width = self.qformer.config.hidden_size
+        self.vision_proj = nn.Linear(width, options.embed_dim)
+        self.text_proj = nn.Linear(width, options.embed_dim)
+        self.itm_head = nn.Linear(width, 2)
+        self.temp = nn.Parameter(torch.tensor(0.07))
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Compute the three losses.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6] and `text_input`, B captions.
+
+        Returns:
+            `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
+        """
+        captions = list(samples["text_input"])
+        text = self.tokenize(captions)
+        keys = text_keys(captions).to(self.device)
+        chunk_size = self.options.chunk_size
+        compute = self.chunked_losses if chunk_size else self.whole_losses
+        output = compute(samples["point_cloud"], text, (keys, losses.gather(keys)))
+        terms = [self.loss_weights[name] * value for name, value in output.items()]
+        named = {f"loss_{name}": value for name, value in output.items()}
+        total = torch.stack(terms).sum()
+        return {"temperature": self.temp.detach().clone(), **named, "loss": total}
+
+    def whole_losses(
+        self, point_cloud: Tensor, text: Text, keys: tuple[Tensor, Tensor]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of positive weight; clouds are read once for all three.
+
+        Args:
+            point_cloud: [B,N,3|6].
+            text: ids and mask [B,T].
+            keys: text keys of this rank [B] and of all ranks [world*B].
+        """
+        point_tokens = self.point_tokens(point_cloud)  # [B,G,D]
+        cloud = self.project_cloud(point_tokens)
+        query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
+        point_embeds = self.embed_queries(query_states)  # [B,Q,E]
+        similarity = self.contrast_similarity(point_embeds, self.embed_text_tokens(*text))
+        output = {}
+        if self.loss_weights["ptc"]:
+            targets = losses.contrast_targets(*keys, self.options.label_smoothing)
+            counts = losses.log_text_counts(keys[1])
+            output["ptc"] = losses.point_text_contrast(*similarity, targets, counts)
+        if self.loss_weights["ptm"]:
+            output["ptm"] = self.matching_loss(point_tokens, cloud, *text, similarity, keys)
+        if self.loss_weights["ptg"]:
+            output["ptg"] = self.caption_loss(*text, query_cache)
+        return output
+
+    def chunked_losses(
+        self, point_cloud: Tensor, text: Text, keys: tuple[Tensor, Tensor]
+    ) -> dict[str, Tensor]:
+        """Compute the same as `whole_losses`, holding the activations of one chunk at a time."""
+        size = self.options.chunk_size or len(keys[0])
+        chunks = torch.arange(len(keys[0]), device=self.device).split(size)
+
+        def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            tokens = self.point_tokens(point_cloud[rows.to(point_cloud.device)])
+            states, _ = self.qformer.query_pass(self.project_cloud(tokens))
+            texts = self.embed_text_tokens(text[0][rows], text[1][rows])
+            return tokens, self.embed_queries(states), texts
+
+        tokens, *own = encode_in_chunks(encode, chunks)
+        everyone = self.gather_embeds(*own)
+        output = {}
+        if self.loss_weights["ptc"]:
+            output["ptc"] = chunked_contrast(
+                *(*own, *everyone, self.temperature(), keys, self.options.label_smoothing, size)
+            )
+        if self.loss_weights["ptm"]:
+            all_tokens, all_text = losses.gather_with_grad(tokens), self.gather_text(*text)
+
+            def match(rows: Tensor) -> tuple[Tensor, Tensor]:
+                embeds = [embeds[rows].detach() for embeds in own]
+                with torch.no_grad():
+                    similarity = losses.contrast_logits(*embeds, *everyone, self.temperature())
+                clouds, texts = self.draw_negatives(similarity, (keys[0][rows], keys[1]))
+                logits = self.matching_logits(
+                    self.project_cloud(tokens[rows]),
+                    self.project_cloud(all_tokens[clouds[0]]),
+                    pad_text(text[0][rows], text[1][rows], all_text[0].shape[1]),
+                    (all_text[0][texts[0]], all_text[1][texts[0]]),
+                )
+                return matching_terms(logits, clouds[1], texts[1])
+
+            own_rows = torch.cat(chunks)[: self.options.matching_batch]
+            output["ptm"] = mean_over_chunks(match, own_rows.split(size))
+        if self.loss_weights["ptg"]:
+
+            def write(rows: Tensor) -> tuple[Tensor, Tensor]:
+                _, cache = self.qformer.query_pass(self.project_cloud(tokens[rows]))
+                return self.caption_terms(text[0][rows], text[1][rows], cache)
+
+            own_rows = torch.cat(chunks)[: self.options.captioning_batch]
+            output["ptg"] = mean_over_chunks(write, own_rows.split(size))
+        return output
+
+    def embed_queries(self, query_states: Tensor) -> Tensor:
+        """Project query states [B,Q,C] to unit embeddings [B,Q,E]."""
+        return F.normalize(self.vision_proj(query_states).float(), dim=-1)
+
+    def embed_text_tokens(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
+        """Embed tokenized texts [B,T]: unit [B,E]."""
+        states = self.qformer.text_pass(text_ids, text_mask, self.options.text_pooling)
+        return F.normalize(self.text_proj(states).float(), dim=-1)
+
+    def temperature(self) -> Tensor:
+        """Return what cosines are divided by, kept where training cannot run away."""
+        return self.temp.clamp(0.001, 0.5)
+
+    def gather_embeds(self, point_embeds: Tensor, text_embeds: Tensor) -> list[Tensor]:
+        """Gather embeddings over ranks: [world*B,Q,E] and [world*B,E]."""
+        own = (point_embeds, text_embeds)
+        if self.options.contrast_trains_both:
+            return [losses.gather_with_grad(embeds) for embeds in own]
+        return [losses.gather(embeds.detach()) for embeds in own]
+
+    def contrast_similarity(
+        self, point_embeds: Tensor, text_embeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
+        everyone = self.gather_embeds(point_embeds, text_embeds)
+        return losses.contrast_logits(point_embeds, text_embeds, *everyone, self.temperature())
+
+    def matching_loss(
+        self,
+        point_tokens: Tensor,
+        cloud: Cloud,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        similarity: tuple[Tensor, Tensor],
+        keys: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """PTM over 3B pairs: matched; each cloud with a hard text; each text with a hard cloud."""
+        rows = slice(self.options.matching_batch)
+        (cloud_index, has_cloud), (text_index, has_text) = self.draw_negatives(
+            (similarity[0][rows], similarity[1][rows]), (keys[0][rows], keys[1])
+        )
+        all_ids, all_mask = self.gather_text(text_ids, text_mask)
+        logits = self.matching_logits(
+            [pair and (pair[0][rows], pair[1][rows]) for pair in cloud],
+            self.negative_clouds(point_tokens, cloud, cloud_index),
+            pad_text(text_ids[rows], text_mask[rows], all_ids.shape[1]),
+            (all_ids[text_index], all_mask[text_index]),
+        )
+        return matching_terms(logits, has_cloud, has_text)[0]
+
+    def matching_logits(
+        self, own_cloud: Cloud, hard_cloud: Cloud, own_text: Text, hard_text: Text
+    ) -> Tensor:
+        """Score B matched pairs, B hard texts, B hard clouds: [3B,2].
+
+        A cloud reads its own and its hard text with the same keys/values.
+        """
+        both = (torch.cat(pair) for pair in zip(own_text, hard_text))
+        own_states = self.qformer.joint_pass(own_cloud, *both)
+        hard_states = self.qformer.joint_pass(hard_cloud, *own_text)
+        return self.itm_head(torch.cat([own_states, hard_states])).mean(1)
+
+    def draw_negatives(
+        self, similarity: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]
+    ) -> Negatives:
+        """Draw each text's hard cloud and each cloud's hard text: index and is-there-one, [B]."""
+        point_to_text, text_to_point = similarity
+        clouds = losses.sample_hard_negatives(text_to_point, *keys)
+        return clouds, losses.sample_hard_negatives(point_to_text, *keys)
+
+    def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
+        """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
+        all_tokens = losses.gather_with_grad(point_tokens)
+        if all_tokens is point_tokens:
+            return select_cloud(cloud, index)
+        return self.project_cloud(all_tokens[index])
+
+    def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> Text:
+        """Gather ids and masks over ranks, padded to the longest caption of any rank."""
+        longest = int(losses.gather(torch.tensor([text_ids.shape[1]], device=self.device)).max())
+        ids, mask = pad_text(text_ids, text_mask, longest)
+        return losses.gather(ids), losses.gather(mask)
+
+    def caption_loss(self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]) -> Tensor:
+        """PTG: predict each next token behind [DEC], reading the cloud by the queries' cache."""
+        rows = slice(self.options.captioning_batch)
+        cache = [(key[rows], value[rows]) for key, value in cache]
+        return self.caption_terms(text_ids[rows], text_mask[rows], cache)[0]
+
+    def caption_terms(
+        self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of the next tokens and how many there are."""
+        decoder_ids = text_ids.clone()
+        decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
+        # [B,T-1]; a last token predicts nothing and is left out
+        has_label = text_mask[:, 1:].bool()
+        states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], has_label, cache)
+        logits = self.qformer.vocabulary_logits(states[has_label])  # [M,V]
+        labels = decoder_ids[:, 1:][has_label]
+        loss = losses.caption_loss(logits, labels, self.options.label_smoothing)
+        return loss, has_label.sum()
+
+    def tokenize(self, captions: Sequence[str]) -> Text:
+        """Turn captions into ids and mask [B,T], T the longest of the batch.
+
+        Raises:
+            DataError: when a caption is empty.
+        """
+        empty = [index for index, caption in enumerate(captions) if not str(caption).strip()]
+        if empty:
+            raise DataError(
+                explain(
+                    "empty captions cannot be aligned",
+                    where="samples['text_input']",
+                    got=f"positions {empty[:5]} of a batch of {len(captions)}",
+                    fix="filter them in the data set's annotation file",
+                )
+            )
+        tokens = self.tokenizer(
+            list(captions),
+            padding="longest",
+            truncation=True,
+            max_length=self.options.max_txt_len,
+            return_tensors="pt",
+        )
+        return tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
+
+
+def pad_text(text_ids: Tensor, text_mask: Tensor, length: int) -> Text:
+    """Pad ids and mask [B,T] on the right to `length`."""
+    extra = (0, length - text_ids.shape[1])
+    return F.pad(text_ids, extra), F.pad(text_mask, extra)
+
+
+def matching_terms(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean loss of `matching_logits` and the number of pairs that exist.
+
+    Args:
+        logits: [3B,2].
+        has_cloud, has_text: boolean [B], False where a row has no hard cloud or text.
+    """
+    is_own = torch.ones_like(has_text)
+    is_pair = torch.cat([is_own, has_text, has_cloud])
+    labels = torch.cat([is_own, ~is_own, ~is_own]).long()
+    return losses.point_text_matching(logits[is_pair], labels[is_pair]), is_pair.sum()
