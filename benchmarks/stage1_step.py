@@ -231,7 +231,9 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     row["cached_speedup"] = usual / row["seconds"]["ours_cached"]
     row["qformer_speedup"] = row["seconds"]["usual_cached"] / row["seconds"]["ours_cached"]
     row["matmul_rate_share"] = {
-        way: row["cost"][way]["gflop"] / row["seconds"][f"{way}_cached"] / matmul_gflops(options.device)
+        way: row["cost"][way]["gflop"]
+        / row["seconds"][f"{way}_cached"]
+        / matmul_gflops(options.device)
         for way in ("usual", "ours")
     }
     kept = {way: row["cost"][way]["saved_megabytes"] for way in ("usual", "ours")}

@@ -18,7 +18,11 @@ _RULES: tuple[tuple[str, float, float], ...] = (
         1,
         math.inf,
     ),
-    (r"group_size|num_query_token|cross_attention_freq|max_txt_len|num_objects|chunk_size", 1, math.inf),
+    (
+        r"group_size|num_query_token|cross_attention_freq|max_txt_len|num_objects|chunk_size",
+        1,
+        math.inf,
+    ),
     # shares
     (r"drop\w*_rate|\w*dropout|label_smoothing|max_bad_fraction|color_drop|drop_max", 0, 1),
     # amounts that may be none

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Shifts the pairs that were not re-ranked below all that were, and keeps their PTC order.
 UNRANKED_OFFSET = -100.0
 PAIRS_PER_BATCH = 128
+OBJECTS_PER_BLOCK = 64
 
 
 @dataclass
@@ -57,7 +58,8 @@ def compute_sim_matrix(model: PointBlip, data_loader: Any, k_test: int) -> Simil
     device = model.device
     point_embeds = torch.stack([item["point_embeds"] for item in items]).to(device)
     text_embeds = torch.stack([item["text_embeds"] for item in items]).to(device)
-    contrast = query_text_similarity(point_embeds, text_embeds).float().cpu()
+    blocks = point_embeds.split(OBJECTS_PER_BLOCK)  # all at once would hold [N,Q,N] products
+    contrast = torch.cat([query_text_similarity(block, text_embeds).cpu() for block in blocks])
     matched = match_pairs(model, items, candidate_pairs(contrast, k_test))
     return SimilarityMatrices(
         instance_ids=[item["instance_id"] for item in items],
