@@ -175,9 +175,9 @@ def cost(model: Step, step, batch: dict[str, Tensor], tokens: Tensor) -> dict[st
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with FlopCounterMode(display=False) as counter:
-            timed(model, step, batch, tokens)
+    counter = FlopCounterMode(display=False)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), counter:
+        timed(model, step, batch, tokens)
     return {"gflop": counter.get_total_flops() / 1e9, "saved_megabytes": sum(kept.values()) / 1e6}
 
 

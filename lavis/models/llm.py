@@ -104,7 +104,7 @@ class LanguageModel(nn.Module):
         """Mean cross-entropy of the target tokens, the end token included.
 
         Args:
-            prefix: llm_prefix [B,Q,D_llm].
+            prefix: [B,Q,D_llm], what the model sees of each cloud.
             prompts: B texts between prefix and target; may be empty.
             targets: B texts to be written.
         """
@@ -134,7 +134,7 @@ class LanguageModel(nn.Module):
         """Log-likelihood of each target after its prefix and prompt, the end token included.
 
         Args:
-            prefix: llm_prefix [B,Q,D_llm].
+            prefix: [B,Q,D_llm], what the model sees of each cloud.
             prompts, targets: as in `loss`.
 
         Returns:

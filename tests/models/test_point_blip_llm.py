@@ -169,7 +169,7 @@ def test_draft_is_a_row_of_token_embeddings_that_stays_ended(
         language_model.end_id,
     )
     assert ids[0].tolist() == [7, *[language_model.end_id] * 3]
-    prefix = model.llm_prefix(samples["point_cloud"])
+    prefix = model.cloud_prefix(samples["point_cloud"])
     assert prefix.shape[1] == model.qformer.config.num_query_token + 4
     torch.testing.assert_close(prefix[:, -4:], language_model.embed(ids))
 

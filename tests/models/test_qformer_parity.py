@@ -19,6 +19,7 @@ from benchmarks.qformer_reference import (
     gradient_summary,
 )
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_blip_models.stage1_losses import Stage1Options
 
 # float32 on both sides, other kernels (SDPA, packed rows): bounds on states, losses, and on
 # gradients relative to their norm.
@@ -48,8 +49,7 @@ def reference(repo_root: Path) -> dict:
 @pytest.fixture(scope="module")
 def model(tiny_bert, tiny_encoder_cfg) -> FromTokens:
     model = FromTokens(
-        embed_dim=EMBED_DIM,
-        contrast_trains_both=False,
+        Stage1Options(embed_dim=EMBED_DIM, contrast_trains_both=False),
         point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         num_query_token=NUM_QUERIES,

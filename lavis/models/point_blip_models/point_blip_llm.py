@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lavis.common.errors import ConfigError, explain
 from lavis.common.precision import fast_bf16
 from lavis.common.registry import registry
+from lavis.models.cloud_writer import CloudWriter
 from lavis.models.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.draft import CaptionDraft
@@ -31,7 +32,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @registry.register_model("point_blip_llm")
 @registry.register_model("point_blip_opt")
-class PointBlipLLM(PointBlipBase):
+class PointBlipLLM(CloudWriter, PointBlipBase):
     """Stage 2 of PointBLIP.
 
     Args:
@@ -181,7 +182,7 @@ class PointBlipLLM(PointBlipBase):
         ids, mask = self.language_model.tokenize([f" {text}" for text in captions], add_end=True)
         return self.draft.loss(query_states, ids, mask, self.language_model.embedding_table())
 
-    def llm_prefix(self, point_cloud: Tensor) -> Tensor:
+    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
         """Read clouds into what the language model sees of them: [B,Q+K,D_llm]."""
         return self.lift(self.query_states(point_cloud))
 
@@ -207,47 +208,18 @@ class PointBlipLLM(PointBlipBase):
     def prompts_and_targets(self, samples: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Lay out the texts of a batch. A leading space separates target from prompt."""
         if "question" in samples:
-            prompts = [self.qa_prompt.format(question) for question in samples["question"]]
+            prompts = [self.question_prompt(question) for question in samples["question"]]
             return prompts, [f" {answer}" for answer in samples["answer"]]
         captions = list(samples["text_input"])
         return [self.prompt] * len(captions), [f" {caption}" for caption in captions]
 
-    @torch.no_grad()
-    def generate(
-        self,
-        samples: dict[str, Any],
-        num_beams: int = 5,
-        max_length: int = 30,
-        min_length: int = 1,
-        top_p: float | None = None,
-        temperature: float | None = None,
-        prompt: str | None = None,
-    ) -> list[str]:
-        """Caption clouds, or answer `prompt` about them.
+    def caption_prompt(self) -> str:
+        """Return the yaml's prompt."""
+        return self.prompt
 
-        Args:
-            samples: `point_cloud` [B,N,3|6].
-            num_beams: beams; 1 is greedy.
-            max_length, min_length: bounds on the new tokens.
-            top_p: nucleus mass; sets sampling with one beam.
-            temperature: of sampling.
-            prompt: text for every cloud; None is the yaml's prompt.
-        """
-        prompt = self.prompt if prompt is None else prompt.rstrip(" ")
-        prompts = [prompt] * len(samples["point_cloud"])
-        return self._write(samples, prompts, num_beams, max_length, min_length, top_p, temperature)
-
-    @torch.no_grad()
-    def predict_answers(
-        self,
-        samples: dict[str, Any],
-        num_beams: int = 1,
-        max_len: int = 12,
-        min_len: int = 1,
-    ) -> list[str]:
-        """Answer `samples['question']` about each cloud by instruction."""
-        prompts = [self.qa_prompt.format(question) for question in samples["question"]]
-        return self._write(samples, prompts, num_beams, max_len, min_len, None, None)
+    def question_prompt(self, question: str) -> str:
+        """Put a question into `qa_prompt`."""
+        return self.qa_prompt.format(question)
 
     @torch.no_grad()
     def score_answers(
@@ -259,8 +231,8 @@ class PointBlipLLM(PointBlipBase):
             Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
             number.
         """
-        prefix = self.llm_prefix(samples["point_cloud"])
-        prompts = [self.qa_prompt.format(question) for question in samples["question"]]
+        prefix = self.cloud_prefix(samples["point_cloud"])
+        prompts = [self.question_prompt(question) for question in samples["question"]]
 
         def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
             texts = [f" {answer}" for answer in answers]
@@ -268,25 +240,3 @@ class PointBlipLLM(PointBlipBase):
             return self.language_model.log_likelihood(prefix[rows], own, texts)
 
         return score_candidates(score, candidates)
-
-    def _write(
-        self,
-        samples: dict[str, Any],
-        prompts: Sequence[str],
-        num_beams: int,
-        max_length: int,
-        min_length: int,
-        top_p: float | None,
-        temperature: float | None,
-    ) -> list[str]:
-        sampling = {"do_sample": False, "top_p": None, "top_k": None, "temperature": None}
-        if top_p is not None:
-            sampling = {"do_sample": True, "top_p": top_p, "temperature": temperature or 1.0}
-        return self.language_model.generate(
-            self.llm_prefix(samples["point_cloud"]),
-            prompts,
-            max_new_tokens=max_length,
-            min_new_tokens=min_length,
-            num_beams=1 if top_p is not None else num_beams,
-            **sampling,
-        )

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
+from lavis.models.cloud_writer import CloudWriter
 from lavis.models.point_encoders import build_point_encoder, freeze, load_encoder_checkpoint
 from lavis.models.point_llm_contrastive_models.aligned_llm import load_aligned_llm
 from lavis.models.point_llm_contrastive_models.checkpoints import (
@@ -39,11 +40,10 @@ from lavis.models.point_llm_contrastive_models.options import (
     resolve_dtype,
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
-from lavis.models.point_llm_contrastive_models.writing import WritesAboutClouds
 
 
 @registry.register_model("point_llm_contrastive")
-class PointLLMContrastive(WritesAboutClouds, BaseModel):
+class PointLLMContrastive(CloudWriter, BaseModel):
     """A projector between a frozen point encoder and a frozen language model.
 
     Args:
@@ -181,7 +181,7 @@ class PointLLMContrastive(WritesAboutClouds, BaseModel):
         self, projected: Tensor, instructions: Sequence[str], texts: Sequence[str]
     ) -> Tensor:
         """Next-token cross-entropy of the texts behind [p_start, points, p_end, instruction]."""
-        prefix = self.llm_prefix(projected)
+        prefix = self.add_boundaries(projected)
         return self.language_model.loss(prefix, instructions, [f" {text}" for text in texts])
 
     def contrastive_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
@@ -211,7 +211,19 @@ class PointLLMContrastive(WritesAboutClouds, BaseModel):
             tokens = torch.cat([*first, encoded.tokens], 1)
         return self.projector(tokens.float())
 
-    def llm_prefix(self, projected: Tensor) -> Tensor:
+    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
+        """Encode and project clouds, with the boundary tokens around: [B,3+G,D]."""
+        return self.add_boundaries(self.project(point_cloud))
+
+    def caption_prompt(self) -> str:
+        """Return the first instruction of the yaml."""
+        return self.instructions[0]
+
+    def question_prompt(self, question: str) -> str:
+        """Return the question: it is the instruction."""
+        return question
+
+    def add_boundaries(self, projected: Tensor) -> Tensor:
         """Put the boundary tokens around projected tokens: [B,1+G,D] -> [B,3+G,D]."""
         if self.boundary_tokens is None:
             table = self.language_model.model.get_input_embeddings().weight

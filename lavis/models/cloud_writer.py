@@ -1,0 +1,75 @@
+"""What a language model writes about clouds: captions, and answers to questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lavis.models.llm import LanguageModel
+
+# Objects that are written about together; more share no work, and their captions wait for the
+# longest. Within a larger batch prompts of similar length go together.
+_TOGETHER = 32
+
+
+class CloudWriter:
+    """Adds `generate` and `predict_answers` to a model that turns clouds into a prefix."""
+
+    language_model: LanguageModel
+
+    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
+        """Turn clouds [B,N,3|6] into what the language model sees of them: [B,P,D_llm]."""
+        raise TypeError(f"{type(self).__name__} has to define cloud_prefix()")
+
+    def caption_prompt(self) -> str:
+        """Return the text between the prefix and a caption."""
+        raise TypeError(f"{type(self).__name__} has to define caption_prompt()")
+
+    def question_prompt(self, question: str) -> str:
+        """Return the text between the prefix and the answer to a question."""
+        raise TypeError(f"{type(self).__name__} has to define question_prompt()")
+
+    @torch.no_grad()
+    def generate(
+        self,
+        samples: dict[str, Any],
+        num_beams: int = 5,
+        max_length: int = 30,
+        min_length: int = 1,
+        top_p: float | None = None,
+        temperature: float | None = None,
+        prompt: str | None = None,
+    ) -> list[str]:
+        """Caption clouds, or follow `prompt` about them.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6].
+            num_beams: beams; 1 is greedy.
+            max_length, min_length: bounds on the new tokens.
+            top_p: nucleus mass; sets sampling with one beam.
+            temperature: of sampling.
+            prompt: text for every cloud; None is the yaml's.
+        """
+        prompt = self.caption_prompt() if prompt is None else prompt.rstrip(" ")
+        sampling = {"do_sample": False, "top_p": None, "top_k": None, "temperature": None}
+        if top_p is not None:
+            sampling = {"do_sample": True, "top_p": top_p, "temperature": temperature or 1.0}
+            num_beams = 1
+        lengths = {"max_new_tokens": max_length, "min_new_tokens": min_length}
+        prompts = [prompt] * len(samples["point_cloud"])
+        return self._write(samples, prompts, num_beams=num_beams, **lengths, **sampling)
+
+    @torch.no_grad()
+    def predict_answers(
+        self, samples: dict[str, Any], num_beams: int = 1, max_len: int = 12, min_len: int = 1
+    ) -> list[str]:
+        """Answer `samples['question']` about each cloud by instruction."""
+        prompts = [self.question_prompt(question) for question in samples["question"]]
+        lengths = {"max_new_tokens": max_len, "min_new_tokens": min_len}
+        return self._write(samples, prompts, num_beams=num_beams, do_sample=False, **lengths)
+
+    def _write(self, samples: dict[str, Any], prompts: list[str], **options: Any) -> list[str]:
+        prefix = self.cloud_prefix(samples["point_cloud"])
+        return self.language_model.generate(prefix, prompts, batch_size=_TOGETHER, **options)
