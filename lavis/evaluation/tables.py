@@ -61,24 +61,22 @@ def format_value(metric: str, value: float | None) -> str:
     return f"{value:.0f}" if counted else f"{value:.2f}"
 
 
-def results_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """One row per (run, task, metric): the score with its 95% interval beside every baseline.
+def results_tables(records: Sequence[Mapping[str, Any]], *, headlines: bool = False) -> str:
+    """One table a task, so that each has its own baselines, and a line that explains the scale.
+
+    A row is (run, metric): the score with its 95% interval beside every baseline.
 
     Args:
         records: metrics records; `extra["name"]` names the run when present.
+        headlines: only the metrics that papers quote.
 
     Returns:
-        A Markdown table with a line that explains the scale; metrics without a value are left out.
+        Markdown; metrics without a value are left out.
     """
-    return "\n".join([*_table_lines(records), "", _NOTE])
-
-
-def headline_tables(records: Sequence[Mapping[str, Any]]) -> str:
-    """One table a task, with the metrics that papers quote, and a line that explains the scale."""
     tables: list[str] = []
     for task in dict.fromkeys(record["task"] for record in records):
-        chosen = [_headlines(record) for record in records if record["task"] == task]
-        tables += [*_table_lines(chosen), ""]
+        own = [record for record in records if record["task"] == task]
+        tables += [*_table_lines([_headlines(record) for record in own] if headlines else own), ""]
     return "\n".join([*tables, _NOTE])
 
 
@@ -183,7 +181,7 @@ def update_readme(readme_path: str | Path, results_dir: str | Path, *, check: bo
     """
     path = Path(readme_path)
     records = load_records(results_dir)
-    table = headline_tables(records) if records else "No published results yet."
+    table = results_tables(records, headlines=True) if records else "No published results yet."
     text = path.read_text(encoding="utf-8")
     wanted = render_readme(text, table, str(path))
     if wanted != text and not check:

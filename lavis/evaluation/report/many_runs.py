@@ -23,7 +23,7 @@ from lavis.evaluation.intervals import PairedDifference, paired_bootstrap
 from lavis.evaluation.records import check_same_ids
 from lavis.evaluation.report.page import content_policy, read_asset, replace_file
 from lavis.evaluation.report.run_folder import checked_record, read_json
-from lavis.evaluation.tables import ABSENT, format_value, results_table
+from lavis.evaluation.tables import ABSENT, format_value, results_tables
 
 _SUFFIX = "_metrics.json"
 
@@ -158,7 +158,7 @@ def _cells(row: Comparison) -> list[str]:
 
 def markdown(runs: Sequence[Run], comparison: tuple[Run, Run] | None = None) -> str:
     """The table of all runs and, when asked for, the comparison of two."""
-    text = "# Results\n\n" + results_table(_named_records(runs)) + "\n"
+    text = "# Results\n\n" + results_tables(_named_records(runs)) + "\n"
     if comparison is not None:
         first, second = comparison
         rows = compare_runs(first, second)
