@@ -63,6 +63,7 @@ lint: setup
 
 readme: setup
 	$(PY) -m lavis.evaluation.tables
+	$(PY) -m benchmarks.tables
 
 clean:
 	rm -rf output .pytest_cache .ruff_cache .mypy_cache .hypothesis

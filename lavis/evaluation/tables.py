@@ -19,8 +19,6 @@ from typing import Any
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.records import SCHEMA_VERSION
 
-BEGIN = "<!-- results:begin -->"
-END = "<!-- results:end -->"
 ABSENT = "–"
 
 # Shown times 100, as papers do; CIDEr too although its maximum is 1000 then.
@@ -150,22 +148,23 @@ def _check_record(record: Any, path: Path) -> None:
         )
 
 
-def render_readme(text: str, table: str, where: str) -> str:
-    """Return `text` with everything between the two markers replaced by `table`.
+def render_between(text: str, table: str, name: str, where: str) -> str:
+    """Return `text` with everything between `<!-- name:begin -->` and `<!-- name:end -->` replaced.
 
     Raises:
         EvaluationError: the markers are absent, repeated or in the wrong order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise EvaluationError(
             explain(
-                "the README does not mark where the results table stands",
+                "the README does not mark where a table stands",
                 where=where,
-                expected=f"one {BEGIN} followed by one {END}",
+                expected=f"one {begin} followed by one {end}",
             )
         )
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    before, after = text.split(begin)[0], text.split(end)[1]
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def update_readme(readme_path: str | Path, results_dir: str | Path, *, check: bool = False) -> bool:
@@ -183,7 +182,7 @@ def update_readme(readme_path: str | Path, results_dir: str | Path, *, check: bo
     records = load_records(results_dir)
     table = results_tables(records, headlines=True) if records else "No published results yet."
     text = path.read_text(encoding="utf-8")
-    wanted = render_readme(text, table, str(path))
+    wanted = render_between(text, table, "results", str(path))
     if wanted != text and not check:
         path.write_text(wanted, encoding="utf-8")
     return wanted == text

@@ -79,8 +79,9 @@ def test_arch_and_type_names_are_registered(readme):
         assert set(re.findall(r"`([^`]+)`", types)) == set(known)
 
 
-def test_results_table_is_generated(repo_root):
-    command = [sys.executable, "-m", "lavis.evaluation.tables", "--check"]
+@pytest.mark.parametrize("module", ["lavis.evaluation.tables", "benchmarks.tables"])
+def test_tables_are_generated(repo_root, module):
+    command = [sys.executable, "-m", module, "--check"]
     done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,0 +1,110 @@
+"""The speed and reliability tables of the README, generated from benchmarks/results/*.json.
+
+python -m benchmarks.tables            # rewrite them
+python -m benchmarks.tables --check    # exit 1 when the README is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from lavis.evaluation.tables import render_between
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+# (benchmark, headline, what is measured, beside what)
+_SPEED = (
+    ("point_ops", "fps_8192_512_speedup", "sampling 512 of 8192 points, B=32", "torch loop"),
+    ("point_ops", "fps_2048_128_speedup", "sampling 128 of 2048 points, B=32", "torch loop"),
+    ("point_ops", "fps_knn_speedup", "sampling and grouping", "torch loop, square distance"),
+    ("point_encoders", "ulip_512x32_speedup", "mini-PointNet of ULIP-2", "published layers"),
+    ("stage1_step", "frozen_speedup", "stage-1 step, frozen encoder", "BLIP-2's layout"),
+    ("stage1_step", "cached_speedup", "stage-1 step, cached features", "BLIP-2's layout"),
+    ("stage1_step", "lifted_frozen_speedup", "the same, lift to 1408", "BLIP-2's layout"),
+    ("transformers_step", "matching_pass_speedup", "matching pass", "transformers' layers"),
+    (
+        *("transformers_step", "matching_pass_lifted_speedup"),
+        *("matching pass, lift to 1408", "transformers' layers"),
+    ),
+    ("generation", "beam5_speedup", "captions with 5 beams, SmolLM2", "transformers generate"),
+    ("retrieval", "blocked_speedup_20k", "PTC scores, 20,000 texts", "LAVIS' loop"),
+    ("retrieval", "int8_speedup_20k", "top 100 of 20,000 objects, int8 codes", "LAVIS' loop"),
+    ("caption_metrics", "cider_speedup", "CIDEr, 20,000 captions", "pycocoevalcap"),
+    ("caption_metrics", "rouge_speedup", "ROUGE-L, 20,000 captions", "pycocoevalcap"),
+    ("caption_metrics", "bleu_speedup", "BLEU, 20,000 captions", "pycocoevalcap"),
+)
+_FAULTS = (
+    "stop at random steps, resume: every byte equal",
+    "order of samples after resuming",
+    "SIGKILL at random instants of a save",
+    "truncated or flipped byte in the newest checkpoint",
+    "full disk, I/O error at a save",
+    "SIGTERM to one rank, all, the launcher",
+    "kill -9 of one rank under --max-restarts",
+    "resume with 4, 2, 1, 4 ranks",
+    "NaN or infinity on one rank only",
+    "1%, 10%, 100% corrupt clouds",
+    "hostile files",
+    "mutated configurations refused",
+    "same seed, workers, hash seeds: same losses",
+    "evaluation over sizes, batches, ranks",
+    "long run: memory, file handles, retention, broken tracker",
+)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read one benchmark's JSON."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def speed_table() -> str:
+    """One row per measured ratio."""
+    lines = ["| What | Beside | Times as fast | Measured by |", "| --- | --- | ---: | --- |"]
+    for name, key, what, beside in _SPEED:
+        ratio = f"{read(name)['headline'][key]:.3g}"
+        lines.append(f"| {what} | {beside} | {ratio} | `python -m benchmarks.{name}` |")
+    return "\n".join(lines)
+
+
+def reliability_table() -> str:
+    """One row per figure: whether it passed, how, in the full form or the tests' subset."""
+    headline = read("reliability")["headline"]
+    lines = ["| # | Fault | Result | Form |", "| ---: | --- | --- | --- |"]
+    for number, fault in enumerate(_FAULTS, 1):
+        entry = headline.get(f"fig{number:02d}")
+        if entry is None:
+            lines.append(f"| {number} | {fault} | not measured | – |")
+            continue
+        result = "passed" if entry["passed"] else "**failed**"
+        lines.append(f"| {number} | {fault} | {result} | {'short' * entry['subset'] or 'full'} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: 0 when the README is up to date or was rewritten, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
+    options = parser.parse_args(arguments)
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    wanted = render_between(text, speed_table(), "speed", str(path))
+    wanted = render_between(wanted, reliability_table(), "reliability", str(path))
+    if wanted == text:
+        print(f"{path}: speed and reliability tables are up to date")
+        return 0
+    if options.check:
+        print(f"{path}: out of date; run python -m benchmarks.tables")
+        return 1
+    path.write_text(wanted, encoding="utf-8")
+    print(f"{path}: speed and reliability tables rewritten")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
