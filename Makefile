@@ -59,7 +59,7 @@ test: setup
 lint: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy --follow-imports=silent lavis/common lavis/runners lavis/tasks lavis/evaluation
+	$(PY) -m mypy --follow-imports=silent lavis/common lavis/models lavis/runners lavis/tasks lavis/evaluation
 
 readme: setup
 	$(PY) -m lavis.evaluation.tables

@@ -53,7 +53,12 @@ class CloudWriter:
             prompt: text for every cloud; None is the yaml's.
         """
         prompt = self.caption_prompt() if prompt is None else prompt.rstrip(" ")
-        sampling = {"do_sample": False, "top_p": None, "top_k": None, "temperature": None}
+        sampling: dict[str, Any] = {
+            "do_sample": False,
+            "top_p": None,
+            "top_k": None,
+            "temperature": None,
+        }
         if top_p is not None:
             sampling = {"do_sample": True, "top_p": top_p, "temperature": temperature or 1.0}
             num_beams = 1

@@ -50,6 +50,9 @@ class LanguageModel(nn.Module):
         is_encoder_decoder: T5-like models.
     """
 
+    model: Any  # of transformers, or wrapped by peft
+    hidden_size: int
+
     def __init__(
         self,
         name: str,

@@ -19,6 +19,8 @@ References: BLIP-2 (arXiv 2301.12597), section 3.1.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +99,10 @@ class QFormer(nn.Module):
             cloud_tokens: [B,G,encoder_width]; with a lift [B,G,D].
             lift: [D,encoder_width], PointBLIP's `pc_projection`, applied to the tokens on the way.
         """
+        layers: Iterable[Any] = self.bert.encoder.layer
         return [
             layer.project_cloud(cloud_tokens, lift) if layer.has_cross_attention else None
-            for layer in self.bert.encoder.layer
+            for layer in layers
         ]
 
     def query_pass(self, cloud: Cloud) -> tuple[Tensor, list[KeyValue]]:

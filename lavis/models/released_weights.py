@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -27,13 +28,13 @@ _NOT_OURS = re.compile(
     r"^(model\.)?(visual_encoder|ln_vision|vision_model|language_model|opt_model|t5_model|llm_model)\."
     r"|position_ids$|cls\.predictions\.decoder\.|\.pooler\."
 )
-# (theirs, ours), tried in order, each once.
-_LAVIS = (
+_Rules = tuple[tuple[str, str], ...]  # (theirs, ours), tried in order, each once
+_LAVIS: _Rules = (
     (r"^Qformer\.", "qformer."),
     (r"^query_tokens$", "qformer.query_tokens"),
     (r"^(opt|t5)_proj\.", "llm_proj."),
 )
-_TRANSFORMERS = (
+_TRANSFORMERS: _Rules = (
     (r"^query_tokens$", "qformer.query_tokens"),
     (r"^language_projection\.", "llm_proj."),
     (r"^vision_projection\.", "vision_proj."),
@@ -59,7 +60,7 @@ def released_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_rename(n, rules): t for n, t in state.items() if not _NOT_OURS.search(n)}
 
 
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+def _rename(name: str, rules: _Rules) -> str:
     for theirs, ours in rules:
         name = re.sub(theirs, ours, name, count=1)
     return name
@@ -83,7 +84,7 @@ def read_released(
     path = Path(path)
     index = path / "model.safetensors.index.json"
     if index.is_file():
-        payload = _read_shards(index, key)
+        payload: Mapping[str, Any] = _read_shards(index, key)
     else:
         file = path / "model.safetensors" if path.is_dir() else path
         payload = load_checkpoint_file(file, key=key)

@@ -46,6 +46,8 @@ class PointBlipBase(BaseModel):
         with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
     """
 
+    tokenizer: Any  # of the Q-Former's text half; None without one
+
     def __init__(
         self,
         point_encoder_cfg: DictConfig,

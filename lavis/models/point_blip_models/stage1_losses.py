@@ -145,20 +145,32 @@ class Stage1Losses(PointBlipBase):
             texts = self.embed_text_tokens(text[0][rows], text[1][rows])
             return tokens, self.embed_queries(states), texts
 
-        tokens, *own = encode_in_chunks(encode, chunks)
-        everyone = self.gather_embeds(*own)
+        tokens, point_embeds, text_embeds = encode_in_chunks(encode, chunks)
+        all_point_embeds, all_text_embeds = self.gather_embeds(point_embeds, text_embeds)
         output = {}
         if self.loss_weights["ptc"]:
             output["ptc"] = chunked_contrast(
-                *(*own, *everyone, self.temperature(), keys, self.options.label_smoothing, size)
+                point_embeds,
+                text_embeds,
+                all_point_embeds,
+                all_text_embeds,
+                self.temperature(),
+                keys,
+                smoothing=self.options.label_smoothing,
+                chunk_size=size,
             )
         if self.loss_weights["ptm"]:
             all_tokens, all_text = losses.gather_with_grad(tokens), self.gather_text(*text)
 
             def match(rows: Tensor) -> tuple[Tensor, Tensor]:
-                embeds = [embeds[rows].detach() for embeds in own]
                 with torch.no_grad():
-                    similarity = losses.contrast_logits(*embeds, *everyone, self.temperature())
+                    similarity = losses.contrast_logits(
+                        point_embeds[rows].detach(),
+                        text_embeds[rows].detach(),
+                        all_point_embeds,
+                        all_text_embeds,
+                        self.temperature(),
+                    )
                 clouds, texts = self.draw_negatives(similarity, (keys[0][rows], keys[1]))
                 logits = self.matching_logits(
                     self.project_cloud(tokens[rows]),
@@ -204,8 +216,10 @@ class Stage1Losses(PointBlipBase):
         self, point_embeds: Tensor, text_embeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
-        everyone = self.gather_embeds(point_embeds, text_embeds)
-        return losses.contrast_logits(point_embeds, text_embeds, *everyone, self.temperature())
+        all_points, all_texts = self.gather_embeds(point_embeds, text_embeds)
+        return losses.contrast_logits(
+            point_embeds, text_embeds, all_points, all_texts, self.temperature()
+        )
 
     def matching_loss(
         self,

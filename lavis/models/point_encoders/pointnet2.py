@@ -68,8 +68,9 @@ def object_levels(config: PointNet2Config) -> tuple[nn.Module, nn.Module, Global
     first, second = config.num_groups
     extra = config.point_dims - 3  # the single colour (or normal) of a point
     if config.variant == "ssg":
-        sa1: nn.Module = SetAbstraction(first, *config.radii(0.2), 32, extra, (64, 64, 128))
-        sa2: nn.Module = SetAbstraction(second, *config.radii(0.4), 64, 128, (128, 128, 256))
+        near, far = config.radii(0.2, 0.4)
+        sa1: nn.Module = SetAbstraction(first, near, 32, extra, (64, 64, 128))
+        sa2: nn.Module = SetAbstraction(second, far, 64, 128, (128, 128, 256))
         width = 256
     else:
         scales = ((32, 32, 64), (64, 64, 128), (64, 96, 128))

@@ -9,7 +9,7 @@ purpose: sampling starts at point 0 (public code draws the first centre).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -146,7 +146,8 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform tokens [B,T,D]."""
         recompute = self.use_grad_checkpoint and self.training
-        for attention, feed_forward in self.layers:
+        pairs: Iterable[Any] = self.layers
+        for attention, feed_forward in pairs:
             tokens = run_block(attention, tokens, recompute=recompute)
             tokens = run_block(feed_forward, tokens, recompute=recompute)
         return tokens
@@ -174,8 +175,8 @@ class PatchTransformer(nn.Module):
         """Encode points [B,N,C] -> tokens [B,1+G,D] (class token first), centers [B,G,3]."""
         center, patches = self.sa(points[..., :3].contiguous(), points, start)
         placed = torch.cat([center.to(patches.dtype), patches], dim=-1)  # [B,G,3+P]
-        lift, norm = self.lift[0], self.lift[2]
-        tokens = norm(F.linear(placed, lift.weight.squeeze(-1), lift.bias))  # [B,G,D]
+        lift: Any = self.lift[0]
+        tokens = self.lift[2](F.linear(placed, lift.weight.squeeze(-1), lift.bias))  # [B,G,D]
         cls_token = self.cls_token.expand(len(tokens), 1, -1).to(tokens.dtype)
         return self.transformer(torch.cat([cls_token, tokens], dim=1)), center
 

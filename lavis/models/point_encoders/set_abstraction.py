@@ -6,7 +6,8 @@ Names: `mlp_convs.j` / `mlp_bns.j` (one scale, all points, propagation), `conv_b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class SetAbstraction(nn.Module):
         center = gather_points(xyz, farthest_point_sample(xyz, self.num_center, start))
         index = ball_query(center, xyz, self.radius, self.num_sample)  # [B,G,S]
         group = gather_points(xyz, index) - center[:, :, None]  # [B,G,S,3]
-        group = group.to(self.mlp_convs[0].weight.dtype)
+        group = group.to(next(self.mlp_convs.parameters()).dtype)
         if features is not None:
             group = torch.cat([group, gather_points(features, index).to(group.dtype)], dim=-1)
         return center, shared_mlp(group, self.mlp_convs, self.mlp_bns).amax(dim=2)
@@ -91,9 +92,8 @@ class MultiScaleAbstraction(nn.Module):
         """Abstract xyz [B,N,3], features [B,N,D] -> centers [B,G,3], features [B,G,sum of outs]."""
         center = gather_points(xyz, farthest_point_sample(xyz, self.num_center, start))
         scales = []
-        for radius, num_sample, convs, norms in zip(
-            self.radii, self.num_samples, self.conv_blocks, self.bn_blocks
-        ):
+        blocks: Iterable[tuple[Any, Any]] = zip(self.conv_blocks, self.bn_blocks)
+        for radius, num_sample, (convs, norms) in zip(self.radii, self.num_samples, blocks):
             index = ball_query(center, xyz, radius, num_sample)  # [B,G,S]
             group = gather_points(xyz, index) - center[:, :, None]  # [B,G,S,3]
             group = group.to(convs[0].weight.dtype)

@@ -49,7 +49,8 @@ class VisionTrunk(nn.Module):
         )
         rates = rising_rates(drop_path_rate, len(self.layers))
         self.drop_paths = nn.ModuleList(DropPath(rate) for rate in rates)
-        self.width: int = model.config.hidden_size
+        config: Any = model.config
+        self.width: int = config.hidden_size
         self.use_grad_checkpoint = use_grad_checkpoint
         # CLIP's layers have an attention mask without a default.
         parameters = list(inspect.signature(self.layers[0].forward).parameters.values())[1:]

@@ -27,7 +27,10 @@ from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
 from lavis.models.cloud_writer import CloudWriter
 from lavis.models.point_encoders import build_point_encoder, freeze, load_encoder_checkpoint
-from lavis.models.point_llm_contrastive_models.aligned_llm import load_aligned_llm
+from lavis.models.point_llm_contrastive_models.aligned_llm import (
+    AlignedLanguageModel,
+    load_aligned_llm,
+)
 from lavis.models.point_llm_contrastive_models.checkpoints import (
     load_projector,
     save_initial_projector,
@@ -64,6 +67,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
             only two rows are read, yet weight decay reaches all); `new` only the two new tokens.
         instructions: texts between the points and the target.
     """
+
+    language_model: AlignedLanguageModel
 
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "smollm2-135m": "configs/models/point_llm_contrastive/smollm2-135m.yaml",

@@ -34,10 +34,15 @@ def _in_shares(kernel: Callable[[int, int], None], batch_size: int) -> None:
         list(pool.map(kernel, edges[:-1], edges[1:]))  # list() re-raises a kernel's exception
 
 
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return the C-contiguous array that a kernel reads."""
+    return tensor.contiguous().numpy()
+
+
 def farthest_point_sample(xyz: Tensor, num_samples: int, start: Tensor, lengths: Tensor) -> Tensor:
     """Sample [B,S] of float32 xyz [B,N,3] from the first picks `start` [B]."""
     picked = torch.empty(xyz.shape[0], num_samples, dtype=torch.long)
-    arrays = [part.contiguous().numpy() for part in (xyz, lengths, start)]
+    arrays = (_array(xyz), _array(lengths), _array(start))
     _in_shares(partial(sample_farthest, *arrays, picked.numpy()), xyz.shape[0])
     return picked
 
@@ -45,7 +50,7 @@ def farthest_point_sample(xyz: Tensor, num_samples: int, start: Tensor, lengths:
 def knn(query: Tensor, xyz: Tensor, k: int, lengths: Tensor) -> Tensor:
     """Return [B,S,k] nearest indices, sorted by (distance, index), for float32 inputs."""
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
-    arrays = [part.contiguous().numpy() for part in (xyz, lengths, query)]
+    arrays = (_array(xyz), _array(lengths), _array(query))
     _in_shares(partial(find_nearest, *arrays, neighbors.numpy()), xyz.shape[0])
     return neighbors
 
@@ -58,7 +63,7 @@ def ball_query(
     An empty ball gives index 0.
     """
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
-    arrays = [part.contiguous().numpy() for part in (xyz, lengths, query)]
+    arrays = (_array(xyz), _array(lengths), _array(query))
     limit = np.float32(squared_radius)
     _in_shares(partial(find_in_ball, *arrays, limit, neighbors.numpy()), xyz.shape[0])
     return neighbors

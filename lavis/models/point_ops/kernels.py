@@ -134,7 +134,7 @@ def _fill_buckets(x, y, z, code, shift, order, points, index):
 class _Memory(NamedTuple):
     """Arrays for one cloud of up to N points, used again for the next: fresh ones cost page faults.
 
-    axes [3,N]; code, order int32 [N]; and what `_fill_memory` makes: points [K,3,W], index int32
+    axes [3,N]; code, order int32 [N]; and what `_fill_memory` makes: points [K,3,W], indices int32
     [K,W], and the corners low [3,K] and high [3,K] of the buckets' boxes.
     """
 
@@ -142,7 +142,7 @@ class _Memory(NamedTuple):
     code: np.ndarray
     order: np.ndarray
     points: np.ndarray
-    index: np.ndarray
+    indices: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
@@ -235,7 +235,7 @@ def _fill_memory(xyz, memory):
         _morton_codes(x, y, z, 1 << (2 * _DIGIT_BITS // 3), code)
         _order_by_low_digit(code, order)
     num_buckets = _num_buckets(num_points)
-    points, index = memory.points[:num_buckets], memory.index[:num_buckets]
+    points, index = memory.points[:num_buckets], memory.indices[:num_buckets]
     _fill_buckets(x, y, z, code, shift, order, points.reshape(-1), index.reshape(-1))
     filled = num_points - (num_buckets - 1) * _WIDTH
     for axis in range(3):  # a copy of a point leaves the last box as it is
@@ -314,7 +314,7 @@ def _sample_one(memory, num_buckets, start, nearest, farthest, bound, listed, pi
     nearest int32 [K,W], the distances to all picks, begins infinite and negative in the padding.
     """
     x, y, z = memory.axes[0], memory.axes[1], memory.axes[2]
-    points, index = memory.points, memory.index
+    points, index = memory.points, memory.indices
     pick = start
     for step in range(picked.shape[0]):
         picked[step] = pick
@@ -344,7 +344,7 @@ def sample_farthest(xyz, lengths, start, picked, first, last):
         lengths, start: int64 [B]; `start` is every cloud's first pick.
     """
     memory = _allocate(xyz.shape[1])
-    nearest = np.empty(memory.index.shape, np.int32)
+    nearest = np.empty(memory.indices.shape, np.int32)
     farthest = np.empty(nearest.shape[0], np.int32)
     bound = np.empty(nearest.shape[0], np.int32)
     listed = np.empty(nearest.shape[0] + 1, np.int64)
@@ -353,7 +353,7 @@ def sample_farthest(xyz, lengths, start, picked, first, last):
         nearest[:count] = _INFINITY
         farthest[:count] = _INFINITY
         for j in range(_WIDTH):  # padding is nearer than every point, so that it is never picked
-            if memory.index[count - 1, j] == _NOWHERE:
+            if memory.indices[count - 1, j] == _NOWHERE:
                 nearest[count - 1, j] = -1
         _sample_one(
             memory, count, start[row], nearest, farthest[:count], bound[:count], listed, picked[row]
@@ -448,7 +448,7 @@ def _search_one(memory, num_buckets, queries, bound, listed, distance, keys, kep
             for i in range(_list_within(bound, above, reach, listed)):
                 cell = memory.points[listed[i]]
                 _distances(cell[0], cell[1], cell[2], x, y, z, distance)
-                count = _append(distance, memory.index[listed[i]], limit, keys, count)
+                count = _append(distance, memory.indices[listed[i]], limit, keys, count)
             limit = np.int32(_threshold(keys[:count], k, 2) >> 32)
             above, reach = reach, limit
         worst = _threshold(keys[:count], k, 0)
@@ -469,7 +469,7 @@ def find_nearest(xyz, lengths, queries, neighbors, first, last):
         queries: [B,S,3].
     """
     memory = _allocate(xyz.shape[1])
-    num_buckets = memory.index.shape[0]
+    num_buckets = memory.indices.shape[0]
     bound = np.empty(num_buckets, np.int32)
     listed = np.empty(num_buckets + 1, np.int64)
     distance = np.empty(_WIDTH, np.int32)
