@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from lavis.common.errors import ConfigError, explain, nearest
+
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 # x86 with AVX512-BF16 (Zen 4 and later, Cooper Lake) or AMX; Arm names its extension bf16.
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
@@ -25,3 +28,29 @@ def fast_bf16(device_type: str) -> bool:
 def has_bf16_instructions(capabilities: Mapping[str, Any]) -> bool:
     """Return whether a CPU described by `torch.cpu.get_capabilities` has bf16 products."""
     return any(capabilities.get(flag) for flag in _CPU_FLAGS)
+
+
+def resolve_dtype(name: str, where: str = "model.llm_dtype") -> torch.dtype:
+    """Return the dtype of a yaml value; `auto` is bfloat16 where products in it are native.
+
+    Args:
+        name: float32, bfloat16, float16 or auto.
+        where: the yaml key, for the message.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name not in DTYPES:
+        raise ConfigError(
+            explain(
+                f"unknown dtype.{nearest(str(name), DTYPES)}",
+                where=where,
+                got=name,
+                expected=" or ".join(DTYPES),
+            )
+        )
+    if name == "auto":
+        fast = fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.bfloat16 if fast else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

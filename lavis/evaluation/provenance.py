@@ -50,12 +50,17 @@ def write_json_atomic(path: str | Path, obj: Any) -> Path:
         EvaluationError: NaN, infinity or an object that JSON does not know; `path` is untouched.
     """
     path = Path(path)
-    text = _strict_json(obj, str(path), indent=2)
+    replace_file(path, (_strict_json(obj, str(path), indent=2) + "\n").encode("utf-8"))
+    return path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that `path` is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private; result files are meant to be shared
@@ -63,7 +68,6 @@ def write_json_atomic(path: str | Path, obj: Any) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def file_sha256(path: str | Path) -> str:

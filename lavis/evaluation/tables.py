@@ -10,14 +10,13 @@ docs/results/*.json, each a metrics record (records.py) or a list of them.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
-from lavis.evaluation.records import SCHEMA_VERSION
+from lavis.evaluation.read_records import checked_record, read_json
 
 ABSENT = "–"
 
@@ -44,7 +43,6 @@ _HEADLINES = {
     "point_classification": ("top_", "class_mean_accuracy"),
     "point_qa": ("exact_match",),
 }
-_REQUIRED = ("task", "split", "metrics", "baselines", "n_expected", "n_scored")
 
 
 def format_value(metric: str, value: float | None) -> str:
@@ -121,31 +119,11 @@ def load_records(results_dir: str | Path) -> list[dict[str, Any]]:
     """
     records = []
     for path in sorted(Path(results_dir).glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise EvaluationError(
-                explain("a result file is not JSON", where=str(path), got=str(error))
-            ) from error
+        content = read_json(path)
         for record in content if isinstance(content, list) else [content]:
-            _check_record(record, path)
+            checked_record(record, path)
             records.append({**record, "extra": {"name": path.stem, **record.get("extra", {})}})
     return records
-
-
-def _check_record(record: Any, path: Path) -> None:
-    missing = [key for key in _REQUIRED if not isinstance(record, dict) or key not in record]
-    version = record.get("schema_version") if isinstance(record, dict) else None
-    if missing or version != SCHEMA_VERSION:
-        raise EvaluationError(
-            explain(
-                "a result file is not a metrics record",
-                where=str(path),
-                got=f"schema_version {version}, missing {missing}",
-                expected=f"schema_version {SCHEMA_VERSION} with {list(_REQUIRED)}",
-                fix="write it with lavis.evaluation.records.build_metrics_record",
-            )
-        )
 
 
 def render_between(text: str, table: str, name: str, where: str) -> str:

@@ -8,8 +8,8 @@ Hinton, JMLR 9, 2008.
 from __future__ import annotations
 
 import html
+import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.provenance import replace_file
 
 if TYPE_CHECKING:
     from lavis.tasks.alignment_compare import Member
@@ -123,9 +124,9 @@ def draw_png(panels: Sequence[Panel], path: Path) -> None:
         axes.set_xlabel("t-SNE 1")
         axes.set_ylabel("t-SNE 2")
         axes.legend()
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=120, format="png")
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
+    replace_file(path, buffer.getvalue())
 
 
 def draw_page(panels: Sequence[Panel], record: dict[str, Any], path: Path) -> None:
@@ -146,9 +147,7 @@ def draw_page(panels: Sequence[Panel], record: dict[str, Any], path: Path) -> No
     page = TEMPLATE.read_text(encoding="utf-8")
     page = page.replace("{{verdict}}", html.escape(record["extra"]["verdict"]))
     page = page.replace("{{table}}", figures_table(record)).replace("{{content}}", embedded)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, page.encode("utf-8"))
 
 
 def figures_table(record: dict[str, Any]) -> str:

@@ -12,8 +12,6 @@ side. Any registered model takes part that has one of
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +98,7 @@ class AlignmentStudyTask(PointTask):
             metrics["loss"] = {"value": float(np.mean(losses)), "ci95": list(mean_ci(losses))}
             agg_metrics = -metrics["loss"]["value"]  # as published: best by validation loss
         ids = [record["instance_id"] for record in records]
-        self._arrays = {"points": points, "texts": texts, "names": names, "ids": ids}
+        arrays = {"points": points, "texts": texts, "names": names, "ids": ids}
         nearest = pairs.similarity.argmax(1)
         return Scores(
             metrics=metrics,
@@ -111,22 +109,8 @@ class AlignmentStudyTask(PointTask):
                 {"instance_id": i, "text": name, "nearest_text": names[k]}
                 for i, name, k in zip(ids, names, nearest.tolist())
             ],
+            files={"embeddings.npz": packed(arrays)} if self.run_cfg.evaluate else {},
         )
-
-    def _score_and_write(
-        self,
-        records: list[dict[str, Any]],
-        split_name: str,
-        epoch: int | str,
-        dataset: Any,
-        model: Any,
-        runner: Any,
-    ) -> dict[str, Any]:
-        outcome = super()._score_and_write(records, split_name, epoch, dataset, model, runner)
-        if runner.evaluate_only:
-            path = Path(runner.result_dir) / f"{split_name}_embeddings.npz"
-            save_arrays(path, self._arrays)
-        return outcome
 
 
 def batch_embeddings(model: Any, samples: dict[str, Any]) -> dict[str, Any]:
@@ -162,11 +146,9 @@ def has_features(model: Any) -> bool:
     return own is not None and own is not getattr(BaseModel, "extract_features", None)
 
 
-def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write named arrays so that a reader sees the old file or the new one."""
+def packed(arrays: dict[str, Any]) -> bytes:
+    """Return named arrays as the content of an .npz file."""
     columns: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **columns)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(buffer.getvalue())
-    os.replace(partial, path)
+    return buffer.getvalue()

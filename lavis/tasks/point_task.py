@@ -22,6 +22,7 @@ from lavis.common.errors import ConfigError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.corruptions import add_corrupted_splits
+from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.records import (
     build_metrics_record,
     config_hash,
@@ -45,7 +46,7 @@ class Scores:
         predictions: what is written as the predictions file; None writes the records.
         per_item: {metric: {id: value}} of metrics that are means over items; written beside the
             metrics, so that two runs can be compared item by item.
-        files: {suffix: text} of further files, e.g. {"confusion.svg": …}.
+        files: {suffix: content} of further files, e.g. {"confusion.svg": …}.
     """
 
     metrics: dict[str, Any]
@@ -54,7 +55,7 @@ class Scores:
     extra: dict[str, Any] = field(default_factory=dict)
     predictions: Any = None
     per_item: dict[str, dict[str, float]] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str | bytes] = field(default_factory=dict)
 
 
 def by_id(ids: Sequence[Any], values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -223,7 +224,7 @@ def write_results(
     ]
     if scores.per_item:
         paths.append(write_json_atomic(folder / f"{stem}_items.json", scores.per_item))
-    for suffix, text in scores.files.items():
+    for suffix, content in scores.files.items():
         paths.append(folder / f"{stem}_{suffix}")
-        paths[-1].write_text(text, encoding="utf-8")
+        replace_file(paths[-1], content.encode("utf-8") if isinstance(content, str) else content)
     return paths

@@ -20,9 +20,10 @@ import numpy as np
 
 from lavis.common.errors import EvaluationError, explain, nearest
 from lavis.evaluation.intervals import PairedDifference, paired_bootstrap
+from lavis.evaluation.provenance import replace_file
+from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import check_same_ids
-from lavis.evaluation.report.page import content_policy, read_asset, replace_file
-from lavis.evaluation.report.run_folder import checked_record, read_json
+from lavis.evaluation.report.page import content_policy, read_asset
 from lavis.evaluation.tables import ABSENT, format_value, results_tables
 
 _SUFFIX = "_metrics.json"

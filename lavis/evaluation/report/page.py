@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
@@ -19,6 +17,7 @@ from string import Template
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.report.clouds import CloudCollection, LoadCloud
 from lavis.evaluation.report.headlines import NOTE, Headline, headlines
 from lavis.evaluation.report.run_folder import TaskResult
@@ -203,17 +202,3 @@ def content_policy(style: str, script: str | None = None) -> str:
 def _hash(content: str) -> str:
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(partial, 0o644)  # mkstemp makes it private
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

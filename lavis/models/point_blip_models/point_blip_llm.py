@@ -19,15 +19,13 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from lavis.common.errors import ConfigError, explain
-from lavis.common.precision import fast_bf16
+from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.models.cloud_writer import CloudWriter
 from lavis.models.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @registry.register_model("point_blip_llm")
@@ -73,22 +71,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         **backbone: Any,
     ) -> None:
         super().__init__(with_text=False, **backbone)
-        if llm_dtype == "auto":
-            llm_dtype = (
-                "bfloat16"
-                if fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
-                else "float32"
-            )
-        if llm_dtype not in _DTYPES:
-            raise ConfigError(
-                explain(
-                    "unknown dtype for the language model",
-                    where="model.llm_dtype",
-                    got=llm_dtype,
-                    expected=[*sorted(_DTYPES), "auto"],
-                )
-            )
-        self.language_model = LanguageModel(llm, lora, _DTYPES[llm_dtype], llm_end_text)
+        self.language_model = LanguageModel(llm, lora, resolve_dtype(llm_dtype), llm_end_text)
         self.llm_proj = nn.Linear(self.qformer.config.hidden_size, self.language_model.hidden_size)
         self.match_prefix_scale()
         # Targets bring the space that parts them from the prompt; the release's prompt ends with

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, explain
 from lavis.models import losses
 from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.qformer import Cloud, select_cloud
 from lavis.models.qformer_layers import KeyValue
-from lavis.models.text_keys import text_keys
+from lavis.models.text_keys import require_texts, text_keys
 
 Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
 Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -303,18 +303,8 @@ class Stage1Losses(PointBlipBase):
         Raises:
             DataError: when a caption is empty.
         """
-        empty = [index for index, caption in enumerate(captions) if not str(caption).strip()]
-        if empty:
-            raise DataError(
-                explain(
-                    "empty captions cannot be aligned",
-                    where="samples['text_input']",
-                    got=f"positions {empty[:5]} of a batch of {len(captions)}",
-                    fix="filter them in the data set's annotation file",
-                )
-            )
         tokens = self.tokenizer(
-            list(captions),
+            require_texts(captions),
             padding="longest",
             truncation=True,
             max_length=self.options.max_txt_len,

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
@@ -39,10 +40,9 @@ from lavis.models.point_llm_contrastive_models.contrast import MemoryBank, batch
 from lavis.models.point_llm_contrastive_models.options import (
     INSTRUCTIONS,
     check_choices,
-    require_texts,
-    resolve_dtype,
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
+from lavis.models.text_keys import require_texts
 
 
 @registry.register_model("point_llm_contrastive")
@@ -96,7 +96,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         instructions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        check_choices(loss_type, negatives, train_embeddings, llm_dtype)
+        check_choices(loss_type, negatives, train_embeddings)
+        dtype = resolve_dtype(llm_dtype)
         self.loaded_checkpoint: str | None = None
         self.trained_steps: int | None = None
         self.loss_type, self.center_weight, self.temperature = loss_type, center_weight, temperature
@@ -106,7 +107,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         if point_encoder_weights:
             load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
         freeze(self.point_encoder)
-        self.language_model = load_aligned_llm(llm, resolve_dtype(llm_dtype), end_in_target)
+        self.language_model = load_aligned_llm(llm, dtype, end_in_target)
         width = self.language_model.hidden_size
         table = self.language_model.embedding_table()
         text_norm = float(table.float().norm(dim=-1).mean()) if match_text_norm else None
