@@ -49,6 +49,7 @@ study: setup
 	    model.finetuned=output/point_llm_contrastive/stage1/smollm2-135m_$$loss/checkpoint_last.pth || exit 1; \
 	done
 	$(PY) evaluate.py --cfg-path $(STUDY)/eval/captioning.yaml
+	$(PY) train.py --cfg-path $(STUDY)/train/stage2_qa.yaml
 	$(PY) evaluate.py --cfg-path $(STUDY)/eval/qa.yaml
 	$(PY) -m lavis.tasks.alignment_compare --out output/point_llm_contrastive/study \
 	  $(foreach name,initial generative contrastive,$(name)=output/point_llm_contrastive/$(name))

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from benchmarks.machine import describe_machine, result_header
 from benchmarks.usual_point_bert import usual_point_tokens
 from benchmarks.usual_qformer import usual_losses
+from lavis.common.launch import keep_freed_memory
 from lavis.models import losses
 from lavis.models.point_blip_models.point_blip import PointBlip
 
@@ -254,6 +255,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as train.py does; page faults are neither way's work
     with tempfile.TemporaryDirectory() as folder:
         bert = random_bert(Path(folder), options.layers)
         rows = [measure(options, width, bert) for width in (None, 1408)]

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe_machine, result_header
 from benchmarks.stage1_step import Step, build, make_batch, random_bert, timed
+from lavis.common.launch import keep_freed_memory
 
 RESULT = Path(__file__).parent / "results" / "transformers_step.json"
 
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as train.py does; page faults are neither way's work
     with tempfile.TemporaryDirectory() as folder:
         bert = random_bert(Path(folder), options.layers)
         rows = [row for width in (None, 1408) for row in measure(options, width, bert)]

@@ -165,16 +165,19 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         """Compute the loss that the yaml chose.
 
         Args:
-            samples: `point_cloud` [B,N,3|6] and `text_input`, B texts.
+            samples: `point_cloud` [B,N,3|6] and either `text_input`, B texts, or `question` and
+                `answer`, which only the generative loss can learn from.
 
         Returns:
             `loss` (the sum), `loss_generative` or `loss_contrastive`, and with `center_weight`
             `loss_center`.
         """
-        texts = require_texts(samples["text_input"])
+        asks = self.loss_type == "generative" and "question" in samples
+        texts = require_texts(samples["answer" if asks else "text_input"])
         projected = self.project(samples["point_cloud"])  # [B,1+G,D]
         if self.loss_type == "generative":
-            loss = self.generative_loss(projected, self.draw_instructions(samples), texts)
+            prompts = list(samples["question"]) if asks else self.draw_instructions(samples)
+            loss = self.generative_loss(projected, prompts, texts)
         else:
             loss = self.contrastive_loss(projected, texts)
         output = {f"loss_{self.loss_type}": loss}
