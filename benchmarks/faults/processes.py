@@ -1,7 +1,7 @@
 """Ranks as forked processes: torch is imported once, by the parent, which never computes.
 
-`run_ranks` is for cases whose faults the ranks cause themselves; `run_under_agent` runs them below
-the agent of `torch.distributed.run`, which restarts and signals them.
+`run_ranks` is for cases whose faults the ranks cause themselves; `run_under_launcher` starts the
+real `torch.distributed.run`, which restarts and signals them.
 """
 
 from __future__ import annotations
@@ -90,15 +90,12 @@ def start_ranks(world_size: int, function: Callable[[], Any], log: Path) -> list
     return [fork(lambda rank=rank: rank_main(rank), log) for rank in range(world_size)]
 
 
-def in_group(function: Callable[[], Any], returns: bool = False) -> None:
-    """Join the group that the environment describes, run `function`, leave as train.py does.
-
-    The agent waits for a function to return, so with `returns` success does not end the process.
-    """
+def in_group(function: Callable[[], Any]) -> None:
+    """Join the group that the environment describes, run `function`, leave as train.py does."""
     import torch
     from omegaconf import OmegaConf
 
-    from lavis.common.dist_utils import destroy, init_distributed_mode, leave
+    from lavis.common.dist_utils import init_distributed_mode, leave
     from lavis.common.errors import PointLanguageError, Preempted
 
     torch.set_num_threads(1)
@@ -111,10 +108,7 @@ def in_group(function: Callable[[], Any], returns: bool = False) -> None:
     except PointLanguageError:
         traceback.print_exc()
         leave(2)
-    if returns:
-        destroy()
-    else:
-        leave()
+    leave()
 
 
 def run_ranks(
@@ -124,28 +118,32 @@ def run_ranks(
     return wait_all(start_ranks(world_size, function, log), seconds)
 
 
-def run_under_agent(
-    world_size: int, function: Callable[[], Any], log: Path, max_restarts: int = 0
+def run_under_launcher(
+    world_size: int, call: str, arguments: Sequence[Any], log: Path, max_restarts: int = 0
 ) -> int:
-    """Fork the agent of `torch.distributed.run` with `world_size` ranks; return its pid."""
+    """Start `torch.distributed.run` with a call of `launched.py`; return the launcher's pid.
 
-    def agent_main() -> None:
-        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    Args:
+        world_size: ranks.
+        call: name of the call.
+        arguments: ready for JSON.
+        log: where launcher and ranks write.
+        max_restarts: how often the launcher starts all ranks again.
+    """
+    root = Path(__file__).resolve().parents[2]
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={world_size}"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"),
+        *(f"--max-restarts={max_restarts}", "--monitor-interval=0.05"),
+        *("-m", "benchmarks.faults.launched", call, json.dumps(list(arguments))),
+    ]
 
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=world_size,
-            run_id=f"run{os.getpid()}",
-            rdzv_backend="c10d",
-            rdzv_endpoint=f"127.0.0.1:{free_port()}",
-            max_restarts=max_restarts,
-            monitor_interval=0.05,
-            start_method="fork",
-        )
-        elastic_launch(config, in_group)(function, True)
+    def launcher_main() -> None:
+        # Forking ranks out of a launcher that has threads can leave them with a lock nobody opens.
+        os.chdir(root)
+        os.execv(command[0], command)
 
-    return fork(agent_main, log)
+    return fork(launcher_main, log)
 
 
 def write_json(path: Path, content: Any) -> None:

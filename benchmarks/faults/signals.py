@@ -14,7 +14,7 @@ from benchmarks.faults.compare import checkpoint_difference
 from benchmarks.faults.processes import (
     Figure,
     read_json,
-    run_under_agent,
+    run_under_launcher,
     start_ranks,
     wait_all,
     write_json,
@@ -43,7 +43,7 @@ class SlowTask(TinyTask):
         return super().evaluation(model, data_loader, device)
 
 
-def _endless(folder: Path, job: str, eval_freq: int) -> None:
+def endless(folder: Path, job: str, eval_freq: int) -> None:
     """One rank of a run that only a signal ends; writes its pid and its exit code."""
     write_json(folder / f"{job}-pid{get_rank()}.json", os.getpid())
     try:
@@ -70,9 +70,9 @@ def _stop_one(folder: Path, job: str, target: str, signum: int, delay: float) ->
     # A signal to one rank inside an evaluation ends the others by their lost connection.
     eval_freq = 10_000 if target == "one rank" else 4
     if launched:
-        pids = [run_under_agent(RANKS, lambda: _endless(folder, job, eval_freq), log)]
+        pids = [run_under_launcher(RANKS, "endless", [str(folder), job, eval_freq], log)]
     else:
-        pids = start_ranks(RANKS, lambda: _endless(folder, job, eval_freq), log)
+        pids = start_ranks(RANKS, lambda: endless(folder, job, eval_freq), log)
     _wait_for_steps(folder / job / "log.jsonl")
     time.sleep(delay)
     started = time.monotonic()
@@ -129,7 +129,8 @@ class DyingTask(TinyTask):
         return super().train_step(model, samples)
 
 
-def _mended(folder: Path, job: str, deaths: list[int]) -> None:
+def mended(folder: Path, job: str, deaths: list[int]) -> None:
+    """One rank of a run that resumes after each death."""
     options: dict[str, Any] = {"dropout": 0.5, "save_freq": 2, "resume_ckpt_path": "auto"}
     tiny_runner(folder, job, task=DyingTask(deaths), max_epoch=3, **options).train()
 
@@ -139,9 +140,8 @@ def fig07(folder: Path, quick: bool) -> Figure:
     log, deaths = folder / "log.txt", [3] if quick else [3, 5, 2]
     codes = []
     for job, steps in (("whole", []), ("killed", deaths)):
-        pid = run_under_agent(
-            RANKS, lambda job=job, steps=steps: _mended(folder, job, steps), log, max_restarts=3
-        )
+        arguments = [str(folder), job, steps]
+        pid = run_under_launcher(RANKS, "mended", arguments, log, max_restarts=3)
         codes += wait_all([pid], 240)
     if codes != [0, 0]:
         return Figure(False, {"exit_codes": codes})

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from lavis.common.fresh_store import fresh_store
+
 T = TypeVar("T")
 
 # Stock waits 365 days. Preparing data on rank 0 is the longest wait that a healthy run has.
@@ -99,9 +101,11 @@ def init_distributed_mode(run_cfg: Any) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = run_cfg.get("dist_backend") or ("nccl" if device.type == "cuda" else "gloo")
+    url = run_cfg.get("dist_url", "env://")
+    store, _, _ = next(dist.rendezvous(url, rank=rank, world_size=world_size, timeout=TIMEOUT))
     dist.init_process_group(
         backend=backend,
-        init_method=run_cfg.get("dist_url", "env://"),
+        store=fresh_store(store, rank, world_size, TIMEOUT),
         world_size=world_size,
         rank=rank,
         timeout=TIMEOUT,

@@ -38,6 +38,10 @@ class DependencyError(PointLanguageError):
     """An installed package is missing or has another version than the pinned one."""
 
 
+class ProcessGroupError(PointLanguageError):
+    """The processes of a run do not find each other."""
+
+
 class NonFiniteLossError(PointLanguageError):
     """The loss or a gradient became NaN or infinite."""
 

@@ -70,7 +70,8 @@ def results_tables(records: Sequence[Mapping[str, Any]], *, headlines: bool = Fa
         Markdown; metrics without a value are left out.
     """
     tables: list[str] = []
-    for task in dict.fromkeys(record["task"] for record in records):
+    tasks = dict.fromkeys(record["task"] for record in records)
+    for task in sorted(tasks, key=lambda task: task not in _HEADLINES):  # studies come last
         own = [record for record in records if record["task"] == task]
         tables += [*_table_lines([_headlines(record) for record in own] if headlines else own), ""]
     return "\n".join([*tables, _NOTE])

@@ -1,0 +1,69 @@
+"""A part of the launcher's key-value store that no earlier attempt has written to.
+
+`torch.distributed.run` keeps one store over the restarts of a job (torch 2.13), and process groups
+leave the addresses of their ranks in it. After a restart a quick rank then reads where its peer
+listened before the peer died, and the new group fails ("connection refused") or waits for ever.
+The number of restarts is no help: the launchers of several machines count them apart. So the ranks
+of an attempt find each other first, by names that are drawn anew.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, Store
+
+from lavis.common.errors import ProcessGroupError, explain
+
+_PAUSE = 0.02  # seconds between two looks
+
+
+def fresh_store(store: Store, rank: int, world_size: int, timeout: timedelta) -> Store:
+    """Agree with the other ranks of this attempt on a prefix, and return the store below it.
+
+    Every other rank says a name of its own; rank 0 answers to each name it sees with the name of
+    the attempt, until all have confirmed. Names of dead ranks are answered and never confirmed.
+
+    Args:
+        store: may hold keys of earlier attempts.
+        rank, world_size: of this process.
+        timeout: until all ranks must be there.
+
+    Raises:
+        ProcessGroupError: on rank 0, when a rank does not come.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"attempt/name/{rank}", own)
+        attempt = store.get(f"attempt/answer/{own}").decode()
+        store.add(f"attempt/confirmed/{attempt}", 1)
+    else:
+        attempt = own
+        _answer(store, attempt, world_size, time.monotonic() + timeout.total_seconds())
+    return PrefixStore(f"attempt/{attempt}", store)
+
+
+def _answer(store: Store, attempt: str, world_size: int, end: float) -> None:
+    """Answer names until every rank but this one has confirmed."""
+    answered: dict[int, bytes] = {}
+    while (confirmed := store.add(f"attempt/confirmed/{attempt}", 0)) < world_size - 1:
+        for rank in range(1, world_size):
+            key = f"attempt/name/{rank}"
+            if not store.check([key]):
+                continue
+            name = store.get(key)
+            if answered.get(rank) != name:
+                store.set(f"attempt/answer/{name.decode()}", attempt)
+                answered[rank] = name
+        if time.monotonic() > end:
+            raise ProcessGroupError(
+                explain(
+                    "not all processes of the run have come",
+                    where="torch.distributed.run",
+                    got=f"{confirmed + 1} of {world_size} ranks",
+                    fix="look at the output of the other ranks, and at --nproc_per_node",
+                )
+            )
+        time.sleep(_PAUSE)
