@@ -3,9 +3,9 @@
     python -m benchmarks.runner_overhead              # about a minute
     python -m benchmarks.runner_overhead --steps 40 --parameters 1000000 --out /tmp/x.json
 
-steps   A step whose model takes 50 ms without using the processor, then the backward pass and update
-        of a tiny model: in the runner and in a bare loop over one batch. What the runner computes
-        more (loader, guards, clipping, schedule, progress, log, TensorBoard) is the overhead.
+steps   A step whose model takes 50 ms without using the processor, then backward pass and update of
+        a tiny model: in the runner and in a bare loop over one batch. What the runner computes more
+        (loader, guards, clipping, schedule, progress, log, TensorBoard) is the overhead.
 saves   A run with as many trained parameters as the demo's stage 1, saved every 50 steps of 1.3 s,
         which is what those steps take; the share of the time that saves (gathering, writing, hash,
         fsync) hold the loop.
