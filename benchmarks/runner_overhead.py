@@ -4,8 +4,8 @@
     python -m benchmarks.runner_overhead --steps 40 --parameters 1000000 --out /tmp/x.json
 
 steps   A step whose model takes 50 ms without using the processor, then backward pass and update of
-        a tiny model: in the runner and in a bare loop over one batch. What the runner computes more
-        (loader, guards, clipping, schedule, progress, log, TensorBoard) is the overhead.
+        a tiny model: in the runner and in a bare loop over the same data. What the runner computes
+        more (guards, clipping, schedule, exact order, progress, log, TensorBoard) is the overhead.
 saves   A run with as many trained parameters as the demo's stage 1, saved every 50 steps of 1.3 s,
         which is what those steps take; the share of the time that saves (gathering, writing, hash,
         fsync) hold the loop.
@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from benchmarks.faults.tiny_run import TinyModel, TinyTask, tiny_runner
+from benchmarks.faults.tiny_run import TinyData, TinyModel, TinyTask, tiny_runner
 from benchmarks.machine import describe_machine, result_header
 from lavis.evaluation.provenance import write_json_atomic
 
@@ -89,13 +90,14 @@ def step_overhead(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def bare_loop(steps: int) -> float:
-    """Return the processor seconds of so many steps of the same model without a runner."""
+    """Return the processor seconds of so many steps of the same model and data, bare."""
     model = TinyModel()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
-    batch = {"inputs": torch.randn(8, 4), "targets": torch.randn(8, 1)}
+    data = TinyData(8 * steps)
+    loader = DataLoader(data, batch_size=8, shuffle=True, collate_fn=data.collater)
     start = time.process_time()
-    for _ in range(steps):
+    for batch in loader:
         time.sleep(STEP_SECONDS)
         model(batch)["loss"].backward()
         optimizer.step()
