@@ -117,7 +117,7 @@ def usual_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = No
 
 def our_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = None) -> dict:
     """One step of ours: encode (unless tokens are given), trim the text, losses, backward."""
-    tokens = model.point_tokens(batch["cloud"]) if tokens is None else tokens
+    tokens = model.point_tokens({"point_cloud": batch["cloud"]}) if tokens is None else tokens
     longest = int(batch["mask"].sum(1).max())
     found = model.ours(tokens, batch["ids"][:, :longest], batch["mask"][:, :longest])
     torch.stack(list(found.values())).sum().backward()
@@ -202,7 +202,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     model, batch = build(options, width, bert), make_batch(options.batch, options.device)
     model.negatives = batch["negatives"]
     with torch.no_grad():
-        tokens = model.point_tokens(batch["cloud"])
+        tokens = model.point_tokens({"point_cloud": batch["cloud"]})
     found = equality(model, batch, tokens)
     usual_tokens = usual_point_tokens(model.point_encoder, batch["cloud"])
     # The expanded square distance picks another neighbour now and then: count groups, not entries.

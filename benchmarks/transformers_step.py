@@ -113,7 +113,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> list[d
     model, batch = build(options, width, bert), make_batch(options.batch, options.device)
     theirs = transformers_qformer(model)
     with torch.no_grad():
-        tokens = model.point_tokens(batch["cloud"])
+        tokens = model.point_tokens({"point_cloud": batch["cloud"]})
     rows = []
     for name, (ours, usual) in passes(model, theirs, batch, tokens).items():
         torch.manual_seed(0)

@@ -1,7 +1,8 @@
-"""Point clouds of a whole data set in two memory-mapped arrays: 9 bytes a coloured point.
+"""Point clouds of a whole data set in memory-mapped arrays: 9 bytes a coloured point.
 
-    points_xyz.npy  int16 [n,P,3]   coordinate in the unit sphere times 32767
-    points_rgb.npy  uint8 [n,P,3]   colour times 255
+    points_xyz.npy    int16 [n,P,3]   coordinate in the unit sphere times 32767
+    points_rgb.npy    uint8 [n,P,3]   colour times 255
+    points_scale.npy  float32 [n]     radius of that sphere in the data's own unit
 
 The grid of 1/32767 is finer than the 14-bit quantisation of the source meshes. Opening costs
 nothing, a row is one page-cache read, and processes share the pages.
@@ -19,6 +20,7 @@ from lavis.common.errors import DataError, ShapeError, explain
 
 XYZ_NAME = "points_xyz.npy"
 RGB_NAME = "points_rgb.npy"
+SCALE_NAME = "points_scale.npy"
 XYZ_SCALE = 32767.0
 RGB_SCALE = 255.0
 
@@ -37,7 +39,7 @@ def pack_xyz(xyz: np.ndarray) -> np.ndarray:
 
 
 class PackedPointWriter:
-    """Fill the two arrays row by row; `close` (or leaving the `with` block) flushes them."""
+    """Fill the arrays row by row; `close` (or leaving the `with` block) flushes them."""
 
     def __init__(self, folder: Path, num_objects: int, num_points: int) -> None:
         self.folder = Path(folder)
@@ -46,22 +48,28 @@ class PackedPointWriter:
         create = np.lib.format.open_memmap
         self.xyz = create(self.folder / XYZ_NAME, mode="w+", dtype=np.int16, shape=shape)
         self.rgb = create(self.folder / RGB_NAME, mode="w+", dtype=np.uint8, shape=shape)
+        self.scale = create(
+            self.folder / SCALE_NAME, mode="w+", dtype=np.float32, shape=(num_objects,)
+        )
 
-    def write(self, row: int, xyz: np.ndarray, rgb: np.ndarray) -> None:
+    def write(self, row: int, xyz: np.ndarray, rgb: np.ndarray, scale: float) -> None:
         """Store one object.
 
         Args:
             row: its row.
             xyz: [P,3], int16 as packed or float in [-1,1].
             rgb: [P,3] or [3], uint8.
+            scale: length of one unit of xyz, in the data's own unit.
         """
         self.xyz[row] = xyz if xyz.dtype == np.int16 else pack_xyz(xyz)
         self.rgb[row] = rgb
+        self.scale[row] = scale
 
     def close(self) -> None:
         """Write everything to the disk."""
         self.xyz.flush()
         self.rgb.flush()
+        self.scale.flush()
 
     def __enter__(self) -> PackedPointWriter:
         return self
@@ -80,14 +88,15 @@ class PackedPoints:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.xyz = _open(self.folder / XYZ_NAME, np.dtype(np.int16))
-        self.rgb = _open(self.folder / RGB_NAME, np.dtype(np.uint8))
-        if self.xyz.shape != self.rgb.shape:
+        self.xyz = _open(self.folder / XYZ_NAME, np.dtype(np.int16), "[n,P,3]")
+        self.rgb = _open(self.folder / RGB_NAME, np.dtype(np.uint8), "[n,P,3]")
+        self.scale = _open(self.folder / SCALE_NAME, np.dtype(np.float32), "[n]")
+        if self.xyz.shape != self.rgb.shape or self.xyz.shape[:1] != self.scale.shape:
             raise DataError(
                 explain(
-                    "coordinates and colours differ in shape",
+                    "coordinates, colours and scales differ in shape",
                     where=str(self.folder),
-                    got=f"{self.xyz.shape} and {self.rgb.shape}",
+                    got=f"{self.xyz.shape}, {self.rgb.shape} and {self.scale.shape}",
                     fix="delete the folder and prepare it again",
                 )
             )
@@ -128,7 +137,7 @@ class PackedPoints:
         self.__init__(state["folder"])  # type: ignore[misc]
 
 
-def _open(path: Path, dtype: np.dtype) -> np.ndarray:
+def _open(path: Path, dtype: np.dtype, layout: str) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -137,17 +146,18 @@ def _open(path: Path, dtype: np.dtype) -> np.ndarray:
                 "a packed point file cannot be read",
                 where=str(path),
                 got=str(error),
-                expected=f"a {dtype} array [n,P,3]",
+                expected=f"a {dtype} array {layout}",
                 fix="delete the prepared folder and prepare it again",
             )
         ) from error
-    if array.dtype != dtype or array.ndim != 3 or array.shape[2] != 3:
+    axes = layout.count(",") + 1
+    if array.dtype != dtype or array.ndim != axes or array.shape[2:] not in ((), (3,)):
         raise DataError(
             explain(
                 "a packed point file has the wrong layout",
                 where=str(path),
                 got=f"{array.dtype} {array.shape}",
-                expected=f"{dtype} [n,P,3]",
+                expected=f"{dtype} {layout}",
                 fix="delete the prepared folder and prepare it again",
             )
         )

@@ -132,6 +132,10 @@ class CorruptedStore:
     severity: int
     seed: int = 0
 
+    def scale(self, object_id: str) -> float:
+        """Return the scale of the store."""
+        return self.store.scale(object_id)
+
     def load(self, object_id: str) -> np.ndarray:
         """Return the corrupted cloud [M,3|6], M at most the stored number of points."""
         cloud = np.asarray(self.store.load(object_id), dtype=np.float32)

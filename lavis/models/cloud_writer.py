@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,17 +20,17 @@ class CloudWriter:
 
     language_model: LanguageModel
 
-    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
-        """Turn clouds [B,N,3|6] into what the language model sees of them: [B,P,D_llm]."""
+    def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
+        """Turn a batch's clouds into what the language model sees of them: [B,P,D_llm]."""
         raise TypeError(f"{type(self).__name__} has to define cloud_prefix()")
 
-    def caption_prompt(self) -> str:
-        """Return the text between the prefix and a caption."""
-        raise TypeError(f"{type(self).__name__} has to define caption_prompt()")
+    def caption_prompts(self, samples: Mapping[str, Any], prompt: str | None = None) -> list[str]:
+        """Return the texts between the prefixes and captions; `prompt` replaces the yaml's."""
+        raise TypeError(f"{type(self).__name__} has to define caption_prompts()")
 
-    def question_prompt(self, question: str) -> str:
-        """Return the text between the prefix and the answer to a question."""
-        raise TypeError(f"{type(self).__name__} has to define question_prompt()")
+    def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
+        """Return the texts between the prefixes and the answers to `samples['question']`."""
+        raise TypeError(f"{type(self).__name__} has to define question_prompts()")
 
     @torch.no_grad()
     def generate(
@@ -52,7 +53,6 @@ class CloudWriter:
             temperature: of sampling.
             prompt: text for every cloud; None is the yaml's.
         """
-        prompt = self.caption_prompt() if prompt is None else prompt.rstrip(" ")
         sampling: dict[str, Any] = {
             "do_sample": False,
             "top_p": None,
@@ -63,7 +63,7 @@ class CloudWriter:
             sampling = {"do_sample": True, "top_p": top_p, "temperature": temperature or 1.0}
             num_beams = 1
         lengths = {"max_new_tokens": max_length, "min_new_tokens": min_length}
-        prompts = [prompt] * len(samples["point_cloud"])
+        prompts = self.caption_prompts(samples, prompt)
         return self._write(samples, prompts, num_beams=num_beams, **lengths, **sampling)
 
     @torch.no_grad()
@@ -71,10 +71,10 @@ class CloudWriter:
         self, samples: dict[str, Any], num_beams: int = 1, max_len: int = 12, min_len: int = 1
     ) -> list[str]:
         """Answer `samples['question']` about each cloud by instruction."""
-        prompts = [self.question_prompt(question) for question in samples["question"]]
+        prompts = self.question_prompts(samples)
         lengths = {"max_new_tokens": max_len, "min_new_tokens": min_len}
         return self._write(samples, prompts, num_beams=num_beams, do_sample=False, **lengths)
 
     def _write(self, samples: dict[str, Any], prompts: list[str], **options: Any) -> list[str]:
-        prefix = self.cloud_prefix(samples["point_cloud"])
+        prefix = self.cloud_prefix(samples)
         return self.language_model.generate(prefix, prompts, batch_size=_TOGETHER, **options)

@@ -27,7 +27,7 @@ def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray:
     parts = []
     for samples in tqdm(loader, desc="embed training objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)
-        parts.append(model.object_embeddings(samples["point_cloud"]).float().cpu().numpy())
+        parts.append(model.object_embeddings(samples).float().cpu().numpy())
     shards = all_gather_object_list(np.concatenate(parts) if parts else None)
     first = next(shard for shard in shards if shard is not None)
     embeds = np.empty((len(dataset), *first.shape[1:]), dtype=np.float32)

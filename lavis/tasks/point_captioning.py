@@ -30,7 +30,7 @@ class PointCaptioningTask(PointTask):
         """Caption a batch."""
         settings = self.decoding_settings()
         captions = model.generate(samples, **settings)
-        embeds = model.object_embeddings(samples["point_cloud"]).float().cpu().numpy()
+        embeds = model.object_embeddings(samples).float().cpu().numpy()
         return [
             {"image_id": str(i), "2d_caption": reference, "caption": caption, "embedding": embed}
             for i, reference, caption, embed in zip(

@@ -54,7 +54,7 @@ class PointClassificationTask(PointTask):
             for i, label, row in zip(samples["instance_id"], samples["label"], scores, strict=True)
         ]
         if self.train_embeds is not None:
-            embeds = model.object_embeddings(samples["point_cloud"]).float().cpu().numpy()
+            embeds = model.object_embeddings(samples).float().cpu().numpy()
             for record, embed in zip(records, embeds, strict=True):
                 record["embedding"] = embed
         return records

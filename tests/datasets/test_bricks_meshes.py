@@ -28,16 +28,18 @@ def test_samples_are_uniform_by_area() -> None:
 
 
 def test_cloud_fills_the_unit_sphere_and_depends_on_id_and_seed(brick_2x4) -> None:
-    cloud = meshes.sample_cloud(*brick_2x4, 512, 0, "3001")
+    cloud, radius = meshes.sample_cloud(*brick_2x4, 512, 0, "3001")
     assert np.linalg.norm(cloud, axis=1).max() == pytest.approx(1.0)
     np.testing.assert_allclose(cloud.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 0, "3001"))
-    assert not np.array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 1, "3001"))
-    assert not np.array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 0, "3002"))
+    np.testing.assert_array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 0, "3001")[0])
+    assert not np.array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 1, "3001")[0])
+    assert not np.array_equal(cloud, meshes.sample_cloud(*brick_2x4, 512, 0, "3002")[0])
+    # A brick 2 x 4 in studs; walls stay a little inside their grid.
+    np.testing.assert_allclose(np.sort(np.ptp(cloud, axis=0) * radius)[1:], [2, 4], atol=0.1)
 
 
 def test_studs_point_to_plus_y(brick_2x4) -> None:
-    cloud = meshes.sample_cloud(*brick_2x4, 20_000, 0, "3001")
+    cloud, _ = meshes.sample_cloud(*brick_2x4, 20_000, 0, "3001")
     top, bottom = cloud[:, 1].max(), cloud[:, 1].min()
     height = top - bottom
     near_top = cloud[cloud[:, 1] > top - 0.02 * height]

@@ -21,7 +21,7 @@ def packed(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     rgb = rng.integers(0, 256, (3, 16, 3), dtype=np.uint8)
     with PackedPointWriter(tmp_path, 3, 16) as writer:
         for row in range(3):
-            writer.write(row, xyz[row], rgb[row])
+            writer.write(row, xyz[row], rgb[row], scale=row + 0.5)
     return tmp_path, xyz, rgb
 
 
@@ -32,6 +32,7 @@ def test_row_returns_what_was_written_within_half_a_step(packed) -> None:
     assert cloud.shape == (16, 6)
     np.testing.assert_allclose(cloud[:, :3], xyz[1], atol=0.5 / 32767 + 1e-7)
     np.testing.assert_allclose(cloud[:, 3:], rgb[1] / 255.0, atol=1e-6)
+    assert PackedPoints(folder).scale.tolist() == [0.5, 1.5, 2.5]
 
 
 def test_batch_equals_rows(packed) -> None:

@@ -68,6 +68,17 @@ def test_collater_stacks_clouds_and_labels_and_lists_the_rest(objects) -> None:
     assert batch["instance_id"] == ["o0", "o1"]
 
 
+def test_box_size_is_that_of_the_stored_cloud_in_the_data_s_unit(objects) -> None:
+    stored = np.load(objects[0] / "o3.npy")
+    dataset = build(objects, train=True)
+    dataset.point_store.scale = lambda object_id: 4.0  # type: ignore[method-assign]
+    expected = torch.from_numpy(np.ptp(stored[:, :3], axis=0) * 4)
+    torch.testing.assert_close(dataset[3]["box_size"], expected)
+    dataset.set_epoch(1)  # another augmentation
+    torch.testing.assert_close(dataset[3]["box_size"], expected)
+    assert dataset.collater([dataset[0], dataset[3]])["box_size"].shape == (2, 3)
+
+
 def test_augmentation_depends_on_seed_epoch_and_instance_only(objects) -> None:
     dataset = build(objects, train=True)
     first = dataset[3]["point_cloud"]
@@ -227,3 +238,25 @@ def test_training_texts_are_drawn_by_weight_and_epoch(objects) -> None:
 def test_unusable_text_weights_are_refused(objects, weights, error, said) -> None:
     with pytest.raises(error, match=said):
         build(objects, text_weights=weights)
+
+
+def test_rare_question_types_are_repeated_with_augmentations_of_their_own(objects) -> None:
+    path = objects[0] / "qa.json"
+    record = {"object_id": "o1", "question": "how many?", "answer": "8"}
+    types = ["teeth_count", "color", "teeth_count"]
+    entries = [record | {"question_id": f"q{n}", "question_type": t} for n, t in enumerate(types)]
+    path.write_text(json.dumps(entries))
+
+    def build_qa(repeats: dict[str, int]) -> PointQADataset:
+        processor = PointTrainProcessor.from_config({"num_points": 32})
+        store = FilePointStore(objects[0])
+        return PointQADataset(processor, str.lower, store, [path], question_repeats=repeats)
+
+    dataset = build_qa({"teeth_count": 3})
+    samples = [dataset[i] for i in range(len(dataset))]
+    assert [s["question_id"] for s in samples] == ["q0"] * 3 + ["q1"] + ["q2"] * 3
+    assert len({s["instance_id"] for s in samples}) == 7
+    assert not torch.equal(samples[0]["point_cloud"], samples[1]["point_cloud"])
+    for wrong in ({"teeth_cuont": 3}, {"color": 0}, {"color": 1.5}):
+        with pytest.raises(ConfigError, match=r"question_repeats\."):
+            build_qa(wrong)

@@ -25,11 +25,15 @@ class Store:
     def load(self, object_id):
         return sphere(seed=len(object_id))
 
+    def scale(self, object_id):
+        return float(len(object_id))
+
 
 @pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
 def test_every_kind_is_a_function_of_seed_object_and_severity(kind):
     first, again = (CorruptedStore(Store(), kind, 3, 7).load("abc") for _ in range(2))
     np.testing.assert_array_equal(first, again)
+    assert CorruptedStore(Store(), kind, 3, 7).scale("abc") == 3.0
     assert first.dtype == np.float32
     assert first.shape[1] == 6
     assert 1 <= len(first) <= 400

@@ -142,7 +142,7 @@ def packed(folder, object_ids=IDS):
     with PackedPointWriter(folder, len(object_ids), 60) as writer:
         for row, object_id in enumerate(object_ids):
             cloud = clouds(object_id)
-            writer.write(row, cloud[:, :3], np.rint(cloud[:, 3:] * 255).astype(np.uint8))
+            writer.write(row, cloud[:, :3], np.rint(cloud[:, 3:] * 255).astype(np.uint8), 1.0)
     write_json_atomic(folder / "object_ids.json", object_ids)
     return folder
 

@@ -56,7 +56,9 @@ def test_qformer_likelihood_equals_one_pair_at_a_time(qformer_model, point_cloud
     model, samples = qformer_model, {"point_cloud": point_cloud[:2], "question": QUESTIONS}
     found = model.score_answers(samples, CANDIDATES)
     for row, answers in enumerate(CANDIDATES):
-        cloud = model.qformer.project_cloud(model.encode_cloud(point_cloud[row : row + 1]))
+        cloud = model.qformer.project_cloud(
+            model.encode_cloud({"point_cloud": point_cloud[row : row + 1]})
+        )
         cache = model.qformer.query_pass(cloud)[1]
         for k, answer in enumerate(answers):
             text = model.tokenizer(f"{QUESTIONS[row]} {answer}", return_tensors="pt").input_ids

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.stage1_losses import Stage1Options
+from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
 
 
@@ -85,6 +86,58 @@ def test_matching_batch_takes_fewer_pairs(model, samples):
     assert torch.isfinite(model(samples)["loss_ptm"])
 
 
+@pytest.fixture
+def model_with_size(tiny_bert, tiny_encoder_cfg) -> PointBlip:
+    torch.manual_seed(0)
+    return PointBlip(
+        Stage1Options(embed_dim=16),
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg | {"point_dims": 6}),
+        qformer_bert=tiny_bert,
+        num_query_token=4,
+        use_size_token=True,
+    )
+
+
+BOXES = torch.tensor([[2.0, 1.2, 4.0], [4.0, 1.2, 8.0], [1.0, 1.0, 0.0], [10.0, 0.4, 11.0]])
+
+
+def test_size_token_comes_last_and_tells_equal_shapes_of_other_size_apart(model_with_size, samples):
+    model = model_with_size.eval()
+    clouds = samples["point_cloud"][:1].expand(4, -1, -1)
+    tokens = model.point_tokens({"point_cloud": clouds, "box_size": BOXES})
+    torch.testing.assert_close(tokens[:, :-1], model.read_tokens(clouds))
+    distance = torch.cdist(tokens[:, -1], tokens[:, -1])
+    assert distance[~torch.eye(4, dtype=torch.bool)].min() > 0.1
+    embeds = model.object_embeddings({"point_cloud": clouds, "box_size": BOXES})
+    assert not torch.allclose(embeds[0], embeds[1])
+
+
+def test_size_token_is_trained_beside_a_frozen_encoder(model_with_size, samples):
+    freeze(model_with_size.point_encoder)
+    model_with_size(samples | {"box_size": BOXES})["loss"].backward()
+    gradients = [p.grad for p in model_with_size.size_token.parameters()]
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in gradients)
+
+
+def test_model_with_a_size_token_refuses_samples_without_sizes(model_with_size, samples):
+    with pytest.raises(ConfigError, match="box_size"):
+        model_with_size(samples)
+
+
+def test_chunks_carry_the_sizes_of_their_objects(model_with_size, samples):
+    model = model_with_size.eval()
+    model.draw_negatives = hardest_negatives
+
+    def gradients(chunk_size):
+        model.options.chunk_size = chunk_size
+        model.zero_grad()
+        model(samples | {"box_size": BOXES})["loss"].backward()
+        return [p.grad.clone() for p in model.size_token.parameters()]
+
+    for found, expected in zip(gradients(3), gradients(None)):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("chunk_size", [1, 3, 4])
 def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(model, samples, chunk_size):
     model.eval()  # without dropout, whose draws depend on the chunks
@@ -134,7 +187,7 @@ def test_caption_loss_equals_a_plain_computation(model, samples):
     ids, mask = model.tokenize(samples["text_input"])
     decoder_ids = ids.clone()
     decoder_ids[:, 0] = model.tokenizer.bos_token_id
-    cloud = model.qformer.project_cloud(model.encode_cloud(samples["point_cloud"]))
+    cloud = model.qformer.project_cloud(model.encode_cloud(samples))
     _, cache = model.qformer.query_pass(cloud)
     states, _ = model.qformer.causal_pass(decoder_ids, mask, cache)
     logits = model.qformer.vocabulary_logits(states)[:, :-1]
@@ -171,18 +224,18 @@ def test_the_lift_folded_into_keys_equals_lifted_tokens(tiny_bert, tiny_encoder_
         qformer_bert=tiny_bert,
         qformer_width=40,
     ).eval()
-    lifted = model.qformer.project_cloud(model.encode_cloud(samples["point_cloud"]))
-    folded = model.project_cloud(model.point_tokens(samples["point_cloud"]))
+    lifted = model.qformer.project_cloud(model.encode_cloud(samples))
+    folded = model.project_cloud(model.point_tokens(samples))
     torch.testing.assert_close(folded[0][0], lifted[0][0], atol=1e-5, rtol=1e-4)
 
 
 def test_xyz_encoding_adds_where_a_token_is(model, samples):
     model.eval()
-    plain = model.point_tokens(samples["point_cloud"])
+    plain = model.point_tokens(samples)
     model.xyz_encoding = True
     centers = model.point_encoder(samples["point_cloud"]).centers
     expected = plain + encode_xyz(centers, plain.shape[-1])
-    torch.testing.assert_close(model.point_tokens(samples["point_cloud"]), expected)
+    torch.testing.assert_close(model.point_tokens(samples), expected)
 
 
 @pytest.mark.parametrize("top_p", [None, 0.9])
@@ -212,7 +265,7 @@ def test_similarity_matrix_reranks_only_the_best(model, samples):
     assert ranked.sum(1).tolist() == [2, 2, 2, 2]
     plain = model.compute_sim_matrix([samples], k_test=0)
     torch.testing.assert_close(plain.object_to_text, plain.contrast)
-    tokens = model.encode_cloud(samples["point_cloud"])
+    tokens = model.encode_cloud(samples)
     row, column = (int(i) for i in ranked.nonzero()[0])
     matched = model.match_scores(tokens[row : row + 1], [samples["text_input"][column]])
     expected = matrices.contrast[row, column] + matched[0]
@@ -287,9 +340,9 @@ def test_an_encoder_that_would_stay_random_is_refused(model, tiny_bert, tiny_enc
 
 def test_class_token_comes_before_the_group_tokens(model, samples):
     model.eval()
-    plain = model.encode_cloud(samples["point_cloud"])
+    plain = model.encode_cloud(samples)
     model.use_class_token = True
-    tokens = model.encode_cloud(samples["point_cloud"])
+    tokens = model.encode_cloud(samples)
     assert torch.equal(tokens[:, 1:], plain)
     encoded = model.point_encoder(samples["point_cloud"])
     assert torch.equal(tokens[:, 0], encoded.cls_token)
@@ -310,4 +363,4 @@ def test_an_encoder_without_class_token_is_told_by_the_key(model, samples):
     encode = model.point_encoder.forward
     model.point_encoder.forward = lambda cloud: encode(cloud)._replace(cls_token=None)
     with pytest.raises(ConfigError, match=r"model\.use_class_token"):
-        model.encode_cloud(samples["point_cloud"])
+        model.encode_cloud(samples)

@@ -102,6 +102,24 @@ def test_empty_prompt_and_batch_of_one(tiny_llama, tiny_bert, tiny_encoder_cfg, 
     assert torch.isfinite(model(one)["loss"])
 
 
+def test_prompts_name_each_object_s_size_where_they_say_so(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, samples
+):
+    prompts = {"prompt": "{size} studs: a", "qa_prompt": "{size}. {} ->"}
+    model = build(tiny_llama, tiny_bert, tiny_encoder_cfg, **prompts)
+    boxes = torch.tensor([[4.0, 1.2, 2.0], [1.0, 9.6, 1.0]])
+    pair = {"point_cloud": samples["point_cloud"][:2], "box_size": boxes}
+    assert model.caption_prompts(pair) == ["2.0 x 4.0 x 1.2 studs: a", "1.0 x 1.0 x 9.6 studs: a"]
+    assert model.caption_prompts(pair, "what is {this} ") == ["what is {this}"] * 2
+    asked = pair | {"question": ["how {long}?", "why?"]}
+    assert model.question_prompts(asked) == [
+        "2.0 x 4.0 x 1.2. how {long}? ->",
+        "1.0 x 1.0 x 9.6. why? ->",
+    ]
+    with pytest.raises(ConfigError, match=r"model\.prompt"):
+        model(samples)
+
+
 def test_newline_ends_a_caption_when_the_yaml_says_so(tiny_opt):
     model = LanguageModel(tiny_opt, end_text="\n")
     ids, mask = model.tokenize([" a", " abc"], add_end=True)
@@ -164,12 +182,12 @@ def test_draft_is_a_row_of_token_embeddings_that_stays_ended(
         for place, token in enumerate((7, language_model.end_id, 9, 11)):
             model.draft.position[place] = 100 * language_model.embedding_table()[token]
     ids = model.draft(
-        model.query_states(samples["point_cloud"]),
+        model.query_states(samples),
         language_model.embedding_table(),
         language_model.end_id,
     )
     assert ids[0].tolist() == [7, *[language_model.end_id] * 3]
-    prefix = model.cloud_prefix(samples["point_cloud"])
+    prefix = model.cloud_prefix(samples)
     assert prefix.shape[1] == model.qformer.config.num_query_token + 4
     torch.testing.assert_close(prefix[:, -4:], language_model.embed(ids))
 

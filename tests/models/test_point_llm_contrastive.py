@@ -81,9 +81,9 @@ def test_both_losses_start_from_one_projector(tiny_llama, tiny_encoder_cfg):
 def test_norm_matching_gives_tokens_the_length_of_words(tiny_llama, tiny_encoder_cfg, samples):
     model = build(tiny_llama, tiny_encoder_cfg, match_text_norm=True)
     words = model.language_model.embedding_table().norm(dim=-1).mean()
-    length = model.project(samples["point_cloud"]).norm(dim=-1).mean()
+    length = model.project(samples).norm(dim=-1).mean()
     assert length.item() == pytest.approx(words.item(), rel=0.05)
-    plain = build(tiny_llama, tiny_encoder_cfg).project(samples["point_cloud"])
+    plain = build(tiny_llama, tiny_encoder_cfg).project(samples)
     assert plain.norm(dim=-1).mean().item() == pytest.approx(32**0.5, rel=0.05)
 
 
@@ -91,7 +91,7 @@ def test_center_loss_does_not_know_which_text_belongs_to_which_object(
     tiny_llama, tiny_encoder_cfg, samples, captions
 ):
     model = build(tiny_llama, tiny_encoder_cfg)
-    projected = model.project(samples["point_cloud"])
+    projected = model.project(samples)
     loss = model.center_loss(projected, captions)
     torch.testing.assert_close(loss, model.center_loss(projected, captions[::-1]))
     words = model.embed_texts(captions)
@@ -132,7 +132,7 @@ def test_captions_and_answers(tiny_llama, tiny_encoder_cfg, samples, num_beams):
     assert len(model.generate(samples, num_beams=num_beams, max_length=4)) == 4
     questions = {**samples, "question": ["which color?"] * 4}
     assert len(model.predict_answers(questions, num_beams=num_beams, max_len=4)) == 4
-    assert model.object_embeddings(samples["point_cloud"]).shape == (4, 32)
+    assert model.object_embeddings(samples).shape == (4, 32)
 
 
 @pytest.mark.parametrize("options", [RELEASE, OURS], ids=["release", "ours"])

@@ -29,8 +29,8 @@ STATES, LOSSES, GRADIENTS = 1e-5, 1e-5, 1e-4
 class FromTokens(PointBlip):
     """Stage 1 on ready cloud tokens, as the reference was run."""
 
-    def point_tokens(self, point_cloud: torch.Tensor) -> torch.Tensor:
-        return point_cloud
+    def point_tokens(self, samples: dict) -> torch.Tensor:
+        return samples["point_cloud"]
 
 
 def official_name(name: str) -> str:

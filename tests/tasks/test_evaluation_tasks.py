@@ -172,8 +172,8 @@ class Clairvoyant:
     def predict_class(self, samples, class_embeds):
         return class_embeds[samples["point_cloud"][:, 0, 0].long()]
 
-    def object_embeddings(self, point_cloud):
-        return torch.eye(2)[point_cloud[:, 0, 0].long()][:, None]  # [B,1,2]
+    def object_embeddings(self, samples):
+        return torch.eye(2)[samples["point_cloud"][:, 0, 0].long()][:, None]  # [B,1,2]
 
     def generate(self, samples, prompt, **settings):
         assert prompt in ("What is this?", "Caption this 3D model in detail.")

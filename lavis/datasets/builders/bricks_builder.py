@@ -79,7 +79,12 @@ class BricksBuilder(BaseDatasetBuilder):
             train_ann_paths=self._paths("train"),
             max_bad_fraction=float(info.get("max_bad_fraction", 0.0)),
             text_weights=info.get("text_weights") if augment else None,
+            **(self.training_options() if augment else {}),
         )
+
+    def training_options(self) -> dict[str, Any]:
+        """Return further arguments of the training split's data set."""
+        return {}
 
     def _paths(self, split: str) -> list[Path]:
         """Return the annotation files of a split; storage is one path or a list."""
@@ -127,6 +132,10 @@ class BricksQABuilder(BricksBuilder):
     train_dataset_cls = PointQADataset
     eval_dataset_cls = PointQADataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/qa.yaml"}  # noqa: RUF012
+
+    def training_options(self) -> dict[str, Any]:
+        """Return how often questions of each type are named in an epoch."""
+        return {"question_repeats": self.config.build_info.get("question_repeats")}
 
 
 @registry.register_builder("bricks_classification")

@@ -38,6 +38,10 @@ class PointStore(Protocol):
         """Return [N,3|6]; DataError when it is absent or unreadable."""
         ...
 
+    def scale(self, object_id: str) -> float:
+        """Return the length of one unit of the object's xyz, in the data's own unit."""
+        ...
+
 
 class PackedPointStore:
     """Clouds of a packed folder (`points_xyz.npy`, `points_rgb.npy`, `object_ids.json`)."""
@@ -54,7 +58,14 @@ class PackedPointStore:
         self.row_of: Mapping[str, int] = {object_id: row for row, object_id in enumerate(ids)}
 
     def load(self, object_id: str) -> np.ndarray:
-        """Return float32 [P,6]."""
+        """Return float32 [P,6], xyz in the unit sphere."""
+        return self.points[self._row(object_id)]
+
+    def scale(self, object_id: str) -> float:
+        """Return the radius of the object's unit sphere."""
+        return float(self.points.scale[self._row(object_id)])
+
+    def _row(self, object_id: str) -> int:
         row = self.row_of.get(object_id)
         if row is None:
             raise DataError(
@@ -65,7 +76,7 @@ class PackedPointStore:
                     fix="annotations and points must come from the same preparation",
                 )
             )
-        return self.points[row]
+        return row
 
 
 class FilePointStore:
@@ -98,6 +109,10 @@ class FilePointStore:
             return content
         except DAMAGE as error:
             raise DataError(_unreadable(path, error)) from error
+
+    def scale(self, object_id: str) -> float:
+        """Return 1: files keep the unit they are in."""
+        return 1.0
 
 
 def _refuse_bomb(content: Any, array_name: str) -> None:

@@ -1,8 +1,9 @@
 """Point clouds with captions, questions or labels.
 
-A sample is a dict: point_cloud float32 [N,3|6], text_input, instance_id, object_id and the fields
-of the task. Augmentation is a function of (seed, epoch, instance id): neither the number of workers
-nor of processes changes it.
+A sample is a dict: point_cloud float32 [N,3|6], box_size float32 [3], text_input, instance_id,
+object_id and the fields of the task. `box_size` is the bounding box (x, y, z) of the cloud as it
+was stored, in the data's own unit: what normalisation and augmentation take away. Augmentation is
+a function of (seed, epoch, instance id): neither the number of workers nor of processes changes it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lavis.datasets.datasets.base_dataset import BaseDataset
 
@@ -22,6 +24,7 @@ from lavis.datasets.datasets.annotations import (
     check_text_weights,
     draw_field,
     read_annotation,
+    repeat_types,
     sample_rng,
     take,
 )
@@ -33,8 +36,8 @@ Sample = dict[str, Any]
 class PointTextDataset(BaseDataset):
     """Objects with one caption each (captioning, pretraining).
 
-    Sample: point_cloud, text_input (processed caption), instance_id, object_id, caption, and when
-    annotated description, category, label.
+    Sample: point_cloud, box_size, text_input (processed caption), instance_id, object_id, caption,
+    and when annotated description, category, label.
 
     Args:
         point_processor: `__call__(cloud, rng)`, or any callable on a cloud.
@@ -102,11 +105,16 @@ class PointTextDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> Sample:
         entry = self.annotation[index]
-        return {"point_cloud": self.load_cloud(entry), **self.text_fields(entry)}
+        return {**self.load_object(entry), **self.text_fields(entry)}
 
-    def load_cloud(self, entry: Entry) -> torch.Tensor:
-        """Return the processed cloud of a record, float32 [N,3|6]."""
-        cloud = check_cloud(self.point_store.load(entry["object_id"]), entry["object_id"])
+    def load_object(self, entry: Entry) -> Sample:
+        """Return a record's processed cloud, float32 [N,3|6], and its box before that, [3]."""
+        object_id = entry["object_id"]
+        cloud = check_cloud(self.point_store.load(object_id), object_id)
+        box = np.ptp(cloud[:, :3], axis=0) * np.float32(self.point_store.scale(object_id))  # [3]
+        return {"point_cloud": self._process(cloud, entry), "box_size": torch.from_numpy(box)}
+
+    def _process(self, cloud: np.ndarray, entry: Entry) -> torch.Tensor:
         if not self._seeded:
             return self.point_processor(cloud)
         rng = sample_rng(self.seed, int(self._epoch), entry["instance_id"])
@@ -136,11 +144,12 @@ class PointTextDataset(BaseDataset):
         return {"label": self.label_of[name]} if name in self.label_of else {}
 
     def collater(self, samples: list[Sample]) -> Sample:
-        """Batch samples: point_cloud [B,N,3|6], label int64 [B], every other field a list."""
+        """Batch samples: point_cloud [B,N,3|6], box_size [B,3], label int64 [B]; else lists."""
         if not samples:
             raise DataError(explain("a batch without samples cannot be collated"))
         batch: Sample = {key: [sample[key] for sample in samples] for key in samples[0]}
-        batch["point_cloud"] = torch.stack(batch["point_cloud"])  # [B,N,3|6]
+        for key in ("point_cloud", "box_size"):
+            batch[key] = torch.stack(batch[key])  # [B,N,3|6], [B,3]
         if "label" in batch:
             batch["label"] = torch.tensor(batch["label"], dtype=torch.int64)  # [B]
         return batch
@@ -218,12 +227,22 @@ class PointTextDataset(BaseDataset):
 class PointQADataset(PointTextDataset):
     """Questions about objects; several per object.
 
-    Sample: point_cloud, text_input = question (processed), question_id = instance_id, object_id,
-    answer, family, question_type.
+    Sample: point_cloud, box_size, text_input = question (processed), question_id = instance_id,
+    object_id, answer, family, question_type.
+
+    Args:
+        question_repeats: {question type: how often an epoch names its questions}, so that rare
+            types are learned, too.
     """
 
     id_key = "question_id"
     required_text = ("question_id", "object_id", "question", "answer")
+
+    def __init__(
+        self, *args: Any, question_repeats: Mapping[str, int] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.annotation = repeat_types(self.annotation, question_repeats or {})
 
     def text_fields(self, entry: Entry) -> Sample:
         """Return everything of a sample but its cloud."""

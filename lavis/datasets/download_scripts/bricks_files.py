@@ -19,7 +19,7 @@ from lavis.datasets.download_scripts.bricks_text import COLORS, label_text
 from lavis.datasets.manifest import write_json
 
 # Raise it when the content of the folder changes: work of an older format is not continued.
-FORMAT = 1
+FORMAT = 2
 CAPTION_KEYS = ("object_id", "caption", "description", "category", "color", "base_id")
 
 ATTRIBUTION = """# Attribution of the brick data set
@@ -34,8 +34,8 @@ ATTRIBUTION = """# Attribution of the brick data set
 
 Changes made here: printed, moved, obsolete, sticker, alias and internal parts and repeated
 geometries are left out; surface points are sampled from the meshes, turned so that up is +y,
-centred and scaled to the unit sphere; descriptions are cleaned of markers and notes; captions and
-question-answer pairs are composed from them.
+centred and scaled to the unit sphere, whose radius in studs is kept; descriptions are cleaned of
+markers and notes; captions and question-answer pairs are composed from them.
 
 **Colours are synthetic**: each object got one of twelve palette colours by a hash of its id.
 LEGO is a trademark of the LEGO Group, which does not sponsor or endorse this data set.
@@ -48,14 +48,19 @@ def shard_path(work: Path, category: str) -> Path:
 
 
 def write_shard(
-    work: Path, category: str, members: list[dict[str, str]], xyz: np.ndarray, names: list[str]
+    work: Path,
+    category: str,
+    members: list[dict[str, str]],
+    xyz: np.ndarray,
+    scale: np.ndarray,
+    names: list[str],
 ) -> None:
-    """Write a category's points [n,P,3] and geometry hashes, whole or not at all."""
+    """Write a category's points [n,P,3], scales [n] and geometry hashes, whole or not at all."""
     path = shard_path(work, category)
     partial = path.with_suffix(".tmp")
     ids = np.array([member["object_id"] for member in members])
     with open(partial, "wb") as file:
-        np.savez(file, xyz=xyz, ids=ids, geometry=np.array(names))
+        np.savez(file, xyz=xyz, scale=scale, ids=ids, geometry=np.array(names))
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -74,10 +79,10 @@ def read_shard(work: Path, category: str, members: list[dict[str, str]]) -> list
         return None
 
 
-def shard_points(work: Path, category: str) -> np.ndarray:
-    """Return the packed points int16 [n,P,3] of a category."""
+def shard_points(work: Path, category: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the packed points int16 [n,P,3] and the scales float32 [n] of a category."""
     with np.load(shard_path(work, category), allow_pickle=False) as shard:
-        return shard["xyz"]
+        return shard["xyz"], shard["scale"]
 
 
 def write_texts(

@@ -18,7 +18,8 @@ import numpy as np
 from lavis.common.errors import DataError, DependencyError, explain
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 
-# Rounding to a tenth of an LDraw unit (a stud pitch is 20) makes equal meshes hash equally.
+_STUD_LDU = 20.0  # LDraw units from one stud to the next
+# Rounding to a tenth of an LDraw unit makes equal meshes hash equally.
 _HASH_GRID_LDU = 0.1
 
 
@@ -146,16 +147,26 @@ def sample_surface(
     )  # [P,3]
 
 
-def to_unit_sphere(points: np.ndarray) -> np.ndarray:
-    """Turn up to +y, move the mean to the origin, scale the largest radius to 1: [P,3]."""
+def to_unit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Turn up to +y, move the mean to the origin, scale the largest radius to 1.
+
+    Returns:
+        The points [P,3], and that radius in the unit of the input.
+    """
     points = points * np.array([1.0, -1.0, -1.0])
     points = points - points.mean(axis=0)
-    return points / max(np.linalg.norm(points, axis=1).max(), 1e-12)
+    radius = max(np.linalg.norm(points, axis=1).max(), 1e-12)
+    return points / radius, float(radius)
 
 
 def sample_cloud(
     vertices: np.ndarray, faces: np.ndarray, num_points: int, seed: int, part_id: str
-) -> np.ndarray:
-    """Return the object's cloud [P,3] in the unit sphere; it depends on seed and id alone."""
+) -> tuple[np.ndarray, float]:
+    """Sample an object; the result depends on seed and id alone.
+
+    Returns:
+        The cloud [P,3] in the unit sphere, and the sphere's radius in studs.
+    """
     rng = np.random.default_rng([seed, stable_hash(f"points:{part_id}")])
-    return to_unit_sphere(sample_surface(vertices, faces, num_points, rng))
+    cloud, radius = to_unit_sphere(sample_surface(vertices, faces, num_points, rng))
+    return cloud, radius / _STUD_LDU

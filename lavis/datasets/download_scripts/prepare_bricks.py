@@ -191,16 +191,19 @@ def _sample_category(
     work: Path, package: Path, category: str, members: list[Record], plan: Plan, bar: Any
 ) -> list[str]:
     xyz = np.empty((len(members), plan.num_points, 3), dtype=np.int16)  # [n,P,3]
+    scale = np.empty(len(members), dtype=np.float32)  # [n]
     names = []
     with bricks_meshes.open_category(package, category) as archive:
         for row, member in enumerate(members):
             part_id = member["object_id"]
             vertices, faces = bricks_meshes.decode_mesh(archive, part_id)
             names.append(bricks_meshes.geometry_hash(vertices))
-            cloud = bricks_meshes.sample_cloud(vertices, faces, plan.num_points, plan.seed, part_id)
+            cloud, scale[row] = bricks_meshes.sample_cloud(
+                vertices, faces, plan.num_points, plan.seed, part_id
+            )
             xyz[row] = pack_xyz(cloud)
             bar.update(1)
-    bricks_files.write_shard(work, category, members, xyz, names)
+    bricks_files.write_shard(work, category, members, xyz, scale, names)
     return names
 
 
@@ -223,12 +226,12 @@ def _pack(
     row_of = {record["object_id"]: row for row, record in enumerate(records)}
     with PackedPointWriter(final, len(records), num_points) as writer:
         for category, members in _by_category(parts).items():
-            xyz = bricks_files.shard_points(work, category)
+            xyz, scale = bricks_files.shard_points(work, category)
             for place, member in enumerate(members):
                 row = row_of.get(member["object_id"])
                 if row is not None:
                     color = np.array(bricks_text.COLORS[member["color"]], dtype=np.uint8)
-                    writer.write(row, xyz[place], color)
+                    writer.write(row, xyz[place], color, scale[place])
 
 
 def _report(counts: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ computed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -74,23 +74,23 @@ class PointBlip(Stage1Losses):
         if mode in ("text", "both"):
             features.text_embeds = self.embed_texts(samples["text_input"])
         if mode in ("point", "both"):
-            features.point_embeds = self.embed_clouds(samples["point_cloud"])[0]
+            features.point_embeds = self.embed_clouds(samples)[0]
         if mode == "multimodal":
-            cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
+            cloud = self.project_cloud(self.point_tokens(samples))
             tokens = self.tokenize(samples["text_input"])
             features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
         return features
 
     @torch.no_grad()
-    def embed_clouds(self, point_cloud: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_clouds(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return unit query embeddings [B,Q,E] and the point tokens [B,G,D] of clouds."""
-        point_tokens = self.point_tokens(point_cloud)
+        point_tokens = self.point_tokens(samples)
         states, _ = self.qformer.query_pass(self.project_cloud(point_tokens))
         return self.embed_queries(states), point_tokens
 
-    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
         """Embed objects for comparison with each other: [B,Q,E]."""
-        return self.embed_clouds(point_cloud)[0]
+        return self.embed_clouds(samples)[0]
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -141,7 +141,7 @@ class PointBlip(Stage1Losses):
                     fix="use arch point_blip_llm for prompts",
                 )
             )
-        cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
+        cloud = self.project_cloud(self.point_tokens(samples))
         _, cache = self.qformer.query_pass(cloud)
         tokenizer = self.tokenizer
         if num_beams > 1 and top_p is None:
@@ -176,7 +176,7 @@ class PointBlip(Stage1Losses):
             Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
             number.
         """
-        cloud = self.project_cloud(self.point_tokens(samples["point_cloud"]))
+        cloud = self.project_cloud(self.point_tokens(samples))
         _, cache = self.qformer.query_pass(cloud)
         questions = list(samples["question"])
 
@@ -197,5 +197,5 @@ class PointBlip(Stage1Losses):
     @torch.no_grad()
     def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
         """Score clouds against classes: [B,K], the best query's cosine over the temperature."""
-        point_embeds, _ = self.embed_clouds(samples["point_cloud"])
+        point_embeds, _ = self.embed_clouds(samples)
         return losses.query_text_similarity(point_embeds, class_embeds) / self.temperature()

@@ -7,6 +7,7 @@ Reference: PointBLIP (github.com/zhaozh10/PointBLIP): frozen Point-BERT tokens t
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
+from lavis.models.object_size import SizeToken, box_sizes
 from lavis.models.point_blip_models.weight_files import weights_file
 from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
@@ -41,6 +43,7 @@ class PointBlipBase(BaseModel):
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
+        use_size_token: put a token of the object's size behind the group tokens (object_size.py).
         xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
         checkpoint_qformer: recompute the Q-Former's layers in backward, for memory.
         with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
@@ -58,6 +61,7 @@ class PointBlipBase(BaseModel):
         cross_attention_freq: int = 2,
         qformer_width: int | None = None,
         use_class_token: bool = False,
+        use_size_token: bool = False,
         xyz_encoding: bool = False,
         checkpoint_qformer: bool = False,
         with_text: bool = True,
@@ -74,6 +78,7 @@ class PointBlipBase(BaseModel):
         self.use_class_token = use_class_token
         self.xyz_encoding = xyz_encoding
         token_width = self.point_encoder.embed_dim
+        self.size_token = SizeToken(token_width) if use_size_token else None
         if qformer_width is None:
             self.pc_projection = None
         else:
@@ -104,31 +109,35 @@ class PointBlipBase(BaseModel):
             "cross_attention_freq": cfg.get("cross_attention_freq", 2),
             "qformer_width": cfg.get("qformer_width"),
             "use_class_token": cfg.get("use_class_token", False),
+            "use_size_token": cfg.get("use_size_token", False),
             "xyz_encoding": cfg.get("xyz_encoding", False),
             "checkpoint_qformer": cfg.get("checkpoint_qformer", False),
         }
 
-    def encode_cloud(self, point_cloud: Tensor) -> Tensor:
+    def encode_cloud(self, samples: Mapping[str, Any]) -> Tensor:
         """Turn clouds into the tokens that the queries read, lifted: [B,G,qformer_width]."""
-        tokens = self.point_tokens(point_cloud)
+        tokens = self.point_tokens(samples)
         return tokens if self.pc_projection is None else tokens @ self.pc_projection
 
     def project_cloud(self, point_tokens: Tensor) -> Cloud:
         """Compute the Q-Former's keys/values of `point_tokens`; the lift is folded into them."""
         return self.qformer.project_cloud(point_tokens, self.pc_projection)
 
-    def point_tokens(self, point_cloud: Tensor) -> Tensor:
-        """Encode clouds, before the lift.
+    def point_tokens(self, samples: Mapping[str, Any]) -> Tensor:
+        """Encode objects, before the lift.
 
         Args:
-            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            samples: `point_cloud` [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; with a size
+                token `box_size` [B,3], too.
 
         Returns:
-            Point tokens [B,G,D], or [B,1+G,D] with the class token first.
+            Point tokens [B,G,D]; with a class token that first, with a size token that last.
 
         Raises:
             ShapeError: when the input is not a batch of clouds.
+            ConfigError: the model reads sizes, and the samples have none.
         """
+        point_cloud = samples["point_cloud"]
         if point_cloud.ndim != 3 or point_cloud.shape[-1] not in (3, 6):
             raise ShapeError(
                 explain(
@@ -141,7 +150,12 @@ class PointBlipBase(BaseModel):
             )
         frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            return self.read_tokens(point_cloud.to(self.device))
+            tokens = self.read_tokens(point_cloud.to(self.device))
+        if self.size_token is None:
+            return tokens
+        box_size = box_sizes(samples, "model.use_size_token").to(self.device)
+        size = self.size_token(box_size)  # [B,D]
+        return torch.cat([tokens, size[:, None].to(tokens.dtype)], dim=1)
 
     def read_tokens(self, point_cloud: Tensor) -> Tensor:
         """Return the encoder's tokens [B,G,D], after its class token when that is used."""

@@ -23,9 +23,12 @@ from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.models.cloud_writer import CloudWriter
 from lavis.models.llm import LanguageModel, LoraOptions
+from lavis.models.object_size import box_sizes, size_text
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
+
+SIZE_PLACE = "{size}"  # in prompts
 
 
 @registry.register_model("point_blip_llm")
@@ -38,8 +41,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         lora: adapters, or None for a frozen model.
         llm_dtype: dtype of the frozen weights; `auto` is bfloat16 where that is native, or float32.
         llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a
-        newline. prompt: text between the prefix and a caption.
-        qa_prompt: text between the prefix and an answer; `{}` is the question.
+            newline.
+        prompt: text between the prefix and a caption; `{size}` is the size of the object's box.
+        qa_prompt: text between the prefix and an answer; `{}` is the question, `{size}` as above.
         draft_length: places of the caption draft behind the linear prefix (see draft.py); 0, as
             published, leaves it out.
         loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
@@ -139,7 +143,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             `loss` (weighted sum), `loss_lm`, the mean cross-entropy of the target tokens, and for
             captions `loss_draft`; without those of weight 0.
         """
-        states = self.query_states(samples["point_cloud"])  # [B,Q,C]
+        states = self.query_states(samples)  # [B,Q,C]
         output = {}
         if self.draft is not None and self.loss_weights["draft"] and "caption" in samples:
             output["loss_draft"] = self.draft_loss(states, samples["caption"])
@@ -165,9 +169,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         ids, mask = self.language_model.tokenize([f" {text}" for text in captions], add_end=True)
         return self.draft.loss(query_states, ids, mask, self.language_model.embedding_table())
 
-    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
+    def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
         """Read clouds into what the language model sees of them: [B,Q+K,D_llm]."""
-        return self.lift(self.query_states(point_cloud))
+        return self.lift(self.query_states(samples))
 
     def lift(self, query_states: Tensor) -> Tensor:
         """Turn query states [B,Q,C] into the prefix [B,Q,D_llm], and the draft's tokens behind."""
@@ -178,31 +182,40 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         ids = self.draft(query_states, model.embedding_table(), model.end_id)  # [B,K]
         return torch.cat([prefix, model.embed(ids).to(prefix.dtype)], dim=1)
 
-    def query_states(self, point_cloud: Tensor) -> Tensor:
+    def query_states(self, samples: Mapping[str, Any]) -> Tensor:
         """Read clouds with the queries: [B,Q,C]."""
-        cloud = self.project_cloud(self.point_tokens(point_cloud))
+        cloud = self.project_cloud(self.point_tokens(samples))
         return self.qformer.query_pass(cloud)[0]
 
     @torch.no_grad()
-    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
         """Embed objects for comparison with each other: the query states [B,Q,C]."""
-        return self.query_states(point_cloud)
+        return self.query_states(samples)
 
     def prompts_and_targets(self, samples: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Lay out the texts of a batch. A leading space separates target from prompt."""
         if "question" in samples:
-            prompts = [self.question_prompt(question) for question in samples["question"]]
-            return prompts, [f" {answer}" for answer in samples["answer"]]
-        captions = list(samples["text_input"])
-        return [self.prompt] * len(captions), [f" {caption}" for caption in captions]
+            return self.question_prompts(samples), [f" {answer}" for answer in samples["answer"]]
+        return self.caption_prompts(samples), [f" {caption}" for caption in samples["text_input"]]
 
-    def caption_prompt(self) -> str:
-        """Return the yaml's prompt."""
-        return self.prompt
+    def caption_prompts(self, samples: Mapping[str, Any], prompt: str | None = None) -> list[str]:
+        """Return `prompt`, or the yaml's, with each cloud's size where it says so."""
+        text = self.prompt if prompt is None else prompt.rstrip(" ")
+        if SIZE_PLACE not in text:
+            return [text] * len(samples["point_cloud"])
+        boxes = box_sizes(samples, "model.prompt")
+        return [text.replace(SIZE_PLACE, size_text(box)) for box in boxes]
 
-    def question_prompt(self, question: str) -> str:
-        """Put a question into `qa_prompt`."""
-        return self.qa_prompt.format(question)
+    def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
+        """Put questions, and sizes where it says so, into `qa_prompt`."""
+        questions = samples["question"]
+        if SIZE_PLACE not in self.qa_prompt:
+            return [self.qa_prompt.format(question) for question in questions]
+        boxes = box_sizes(samples, "model.qa_prompt")
+        return [
+            self.qa_prompt.format(question, size=size_text(box))
+            for question, box in zip(questions, boxes, strict=True)
+        ]
 
     @torch.no_grad()
     def score_answers(
@@ -214,8 +227,8 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
             number.
         """
-        prefix = self.cloud_prefix(samples["point_cloud"])
-        prompts = [self.question_prompt(question) for question in samples["question"]]
+        prefix = self.cloud_prefix(samples)
+        prompts = self.question_prompts(samples)
 
         def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
             texts = [f" {answer}" for answer in answers]

@@ -6,7 +6,7 @@ point clouds in place of images. Source: BLIP-2 (arXiv 2301.12597), section 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,23 +100,23 @@ class Stage1Losses(PointBlipBase):
         keys = text_keys(captions).to(self.device)
         chunk_size = self.options.chunk_size
         compute = self.chunked_losses if chunk_size else self.whole_losses
-        output = compute(samples["point_cloud"], text, (keys, losses.gather(keys)))
+        output = compute(samples, text, (keys, losses.gather(keys)))
         terms = [self.loss_weights[name] * value for name, value in output.items()]
         named = {f"loss_{name}": value for name, value in output.items()}
         total = torch.stack(terms).sum()
         return {"temperature": self.temp.detach().clone(), **named, "loss": total}
 
     def whole_losses(
-        self, point_cloud: Tensor, text: Text, keys: tuple[Tensor, Tensor]
+        self, samples: Mapping[str, Any], text: Text, keys: tuple[Tensor, Tensor]
     ) -> dict[str, Tensor]:
         """Compute the losses of positive weight; clouds are read once for all three.
 
         Args:
-            point_cloud: [B,N,3|6].
+            samples: as in `forward`.
             text: ids and mask [B,T].
             keys: text keys of this rank [B] and of all ranks [world*B].
         """
-        point_tokens = self.point_tokens(point_cloud)  # [B,G,D]
+        point_tokens = self.point_tokens(samples)  # [B,G,D]
         cloud = self.project_cloud(point_tokens)
         query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
         point_embeds = self.embed_queries(query_states)  # [B,Q,E]
@@ -133,14 +133,16 @@ class Stage1Losses(PointBlipBase):
         return output
 
     def chunked_losses(
-        self, point_cloud: Tensor, text: Text, keys: tuple[Tensor, Tensor]
+        self, samples: Mapping[str, Any], text: Text, keys: tuple[Tensor, Tensor]
     ) -> dict[str, Tensor]:
         """Compute the same as `whole_losses`, holding the activations of one chunk at a time."""
         size = self.options.chunk_size or len(keys[0])
         chunks = torch.arange(len(keys[0]), device=self.device).split(size)
+        objects = {key: samples[key] for key in ("point_cloud", "box_size") if key in samples}
 
         def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            tokens = self.point_tokens(point_cloud[rows.to(point_cloud.device)])
+            chunk = {key: value[rows.to(value.device)] for key, value in objects.items()}
+            tokens = self.point_tokens(chunk)
             states, _ = self.qformer.query_pass(self.project_cloud(tokens))
             texts = self.embed_text_tokens(text[0][rows], text[1][rows])
             return tokens, self.embed_queries(states), texts

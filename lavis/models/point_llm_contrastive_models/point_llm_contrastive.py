@@ -13,7 +13,7 @@ options of ours are `match_text_norm`, `negatives: batch`, `end_in_target` and
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         """
         asks = self.loss_type == "generative" and "question" in samples
         texts = require_texts(samples["answer" if asks else "text_input"])
-        projected = self.project(samples["point_cloud"])  # [B,1+G,D]
+        projected = self.project(samples)  # [B,1+G,D]
         if self.loss_type == "generative":
             prompts = list(samples["question"]) if asks else self.draw_instructions(samples)
             loss = self.generative_loss(projected, prompts, texts)
@@ -212,25 +212,26 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         distance = (projected.mean((0, 1)).float() - words.mean(0)).square().sum()
         return distance / words.square().sum(-1).mean()
 
-    def project(self, point_cloud: Tensor) -> Tensor:
+    def project(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode and project clouds: [B,1+G,D], the class token first."""
         with torch.no_grad():
-            encoded = self.point_encoder(point_cloud.to(self.device))
+            encoded = self.point_encoder(samples["point_cloud"].to(self.device))
             first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
             tokens = torch.cat([*first, encoded.tokens], 1)
         return self.projector(tokens.float())
 
-    def cloud_prefix(self, point_cloud: Tensor) -> Tensor:
+    def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode and project clouds, with the boundary tokens around: [B,3+G,D]."""
-        return self.add_boundaries(self.project(point_cloud))
+        return self.add_boundaries(self.project(samples))
 
-    def caption_prompt(self) -> str:
-        """Return the first instruction of the yaml."""
-        return self.instructions[0]
+    def caption_prompts(self, samples: Mapping[str, Any], prompt: str | None = None) -> list[str]:
+        """Return `prompt`, or the first instruction of the yaml, for every cloud."""
+        text = self.instructions[0] if prompt is None else prompt.rstrip(" ")
+        return [text] * len(samples["point_cloud"])
 
-    def question_prompt(self, question: str) -> str:
-        """Return the question: it is the instruction."""
-        return question
+    def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
+        """Return the questions: they are the instructions."""
+        return list(samples["question"])
 
     def add_boundaries(self, projected: Tensor) -> Tensor:
         """Put the boundary tokens around projected tokens: [B,1+G,D] -> [B,3+G,D]."""
@@ -268,9 +269,9 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         return (words * weights).sum(1) / weights.sum(1)
 
     @torch.no_grad()
-    def object_embeddings(self, point_cloud: Tensor) -> Tensor:
+    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
         """Average the projected tokens of clouds: float32 [B,D]."""
-        return self.project(point_cloud).mean(1).float()
+        return self.project(samples).mean(1).float()
 
     @torch.no_grad()
     def alignment_embeddings(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -283,7 +284,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         texts = require_texts(samples["text_input"])
         words, mask = self.language_model.text_tokens(texts)
         return {
-            "points": self.object_embeddings(samples["point_cloud"]),
+            "points": self.object_embeddings(samples),
             "texts": self.embed_texts(texts),
             "words": [row[: int(length)] for row, length in zip(words, mask.sum(1))],
         }
