@@ -130,6 +130,11 @@ class PackedPoints:
         rgb = self.rgb[index] * np.float32(1 / RGB_SCALE)  # [B,P,3]
         return xyz, rgb
 
+    def box_sizes(self) -> np.ndarray:
+        """Return every object's bounding box along x, y, z in the data's own unit: [n,3]."""
+        edges = np.stack([np.ptp(cloud.astype(np.int32), axis=0) for cloud in self.xyz])  # [n,3]
+        return (edges / XYZ_SCALE * self.scale[:, None]).astype(np.float32)
+
     def __getstate__(self) -> dict[str, Path]:
         return {"folder": self.folder}
 

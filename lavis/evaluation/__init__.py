@@ -15,6 +15,7 @@
     intervals       seeded bootstrap intervals and the paired comparison of two runs
     baselines       what a model has to beat: chance, most frequent, nearest neighbour, random text
     blind           a question answerer that never sees the object
+    nearest_box     a question answerer that sees the object's size alone
     records         metrics.json: schema and id checks; provenance: atomic strict JSON, hashes
     tables          the README's results table, generated from docs/results/*.json
 

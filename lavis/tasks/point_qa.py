@@ -4,7 +4,8 @@ Three ways to answer, by `run.qa_mode`: `generate` (the language model writes), 
 likeliest of the family's frequent training answers; also the Q-Former), `choice` (multiple choice:
 the likeliest of a few; choices of the annotation, or drawn from the family's training answers).
 
-Baselines: the most frequent training answer of the family, and a text-only "blind" answerer.
+Baselines: the most frequent training answer of the family, a text-only "blind" answerer and, where
+the data set knows the sizes of all objects at once, the answer about the object of nearest size.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.blind import BlindAnswerer
+from lavis.evaluation.nearest_box import NearestBoxAnswerer
 from lavis.evaluation.qa import exact_match, most_frequent_answers, normalize_answer, qa_scores
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
 from lavis.tasks.point_task import PointTask, Scores, by_id
@@ -111,6 +113,7 @@ class PointQATask(PointTask):
         guesses = {
             "most_frequent_answer": {i: frequent.get(f, "") for i, f in families.items()},
             "blind_text_only": blind_answers(train, records),
+            "nearest_box": nearest_box_answers(train, records, dataset),
         }
         per_item = {
             "exact_match": scores.exact_match,
@@ -171,6 +174,18 @@ def blind_answers(train: list[dict[str, Any]], records: Records) -> dict[str, st
         return {}
     answer = BlindAnswerer(train)
     return {record["question_id"]: answer(record["question"]) for record in records}
+
+
+def nearest_box_answers(
+    train: list[dict[str, Any]], records: Records, dataset: Any
+) -> dict[str, str]:
+    """Answers from the objects' sizes alone; none where sizes or types of questions are unknown."""
+    store = getattr(dataset, "point_store", None)
+    typed = all(entry.get("question_type") for entry in [*train, *records])
+    if not (train and typed and hasattr(store, "box_sizes")):
+        return {}
+    answer = NearestBoxAnswerer(train, store.box_sizes())
+    return {r["question_id"]: answer(r["question_type"], r["object_id"]) for r in records}
 
 
 def answers_by_family(train: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -35,6 +35,12 @@ def test_row_returns_what_was_written_within_half_a_step(packed) -> None:
     assert PackedPoints(folder).scale.tolist() == [0.5, 1.5, 2.5]
 
 
+def test_box_sizes_are_in_the_data_s_unit(packed) -> None:
+    folder, xyz, _ = packed
+    expected = np.ptp(xyz, axis=1) * np.array([0.5, 1.5, 2.5])[:, None]
+    np.testing.assert_allclose(PackedPoints(folder).box_sizes(), expected, atol=2e-4)
+
+
 def test_batch_equals_rows(packed) -> None:
     points = PackedPoints(packed[0])
     xyz, rgb = points.batch([2, 0])

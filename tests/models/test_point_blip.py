@@ -124,6 +124,25 @@ def test_model_with_a_size_token_refuses_samples_without_sizes(model_with_size, 
         model_with_size(samples)
 
 
+def test_chunks_read_a_frozen_encoder_once(model, samples):
+    freeze(model.point_encoder)
+    model.eval()
+    model.draw_negatives = hardest_negatives
+    read = []
+    model.point_encoder.register_forward_hook(lambda *_: read.append(len(read)))
+
+    def run(chunk_size):
+        model.options.chunk_size = chunk_size
+        model.zero_grad()
+        model(samples)["loss"].backward()
+        return model.vision_proj.weight.grad.clone()
+
+    expected = run(None)
+    read.clear()
+    torch.testing.assert_close(run(2), expected)
+    assert len(read) == 2  # two chunks of two
+
+
 def test_chunks_carry_the_sizes_of_their_objects(model_with_size, samples):
     model = model_with_size.eval()
     model.draw_negatives = hardest_negatives

@@ -96,6 +96,30 @@ def test_ranking_answers_with_the_likeliest_training_answer(finish):
     assert items["exact_match"] == {"q0": 0.0, "q1": 1.0, "q2": 0.0}
 
 
+class SizedQuestions(Questions):
+    """The same questions, asked about objects whose boxes are known."""
+
+    def __init__(self):
+        boxes = {"o": np.ones(3), "like o": np.ones(3), "larger": 2 * np.ones(3)}
+        self.point_store = SimpleNamespace(box_sizes=lambda: boxes)
+
+    def train_annotation(self):
+        objects = ["larger", "larger", "like o", "larger", "larger"]
+        return [
+            entry | {"object_id": object_id, "question_type": "color"}
+            for entry, object_id in zip(super().train_annotation(), objects)
+        ]
+
+
+def test_questions_have_a_baseline_that_knows_sizes_alone(finish):
+    task, dataset = PointQATask(run_cfg(qa_mode="rank")), SizedQuestions()
+    task.before_evaluation(LikesBlue(), dataset)
+    records = task.valid_step(LikesBlue(), questions_batch())
+    _, record, _ = finish(task, records, dataset)
+    nearest = record["baselines"]["nearest_box"]["exact_match"]
+    assert nearest == pytest.approx(1 / 3)  # "blue" for all three
+
+
 def test_multiple_choice_has_its_chance(finish):
     task = PointQATask(run_cfg(qa_mode="choice", qa_candidates=2))
     task.before_evaluation(LikesBlue(), Questions())

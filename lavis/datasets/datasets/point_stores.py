@@ -65,6 +65,11 @@ class PackedPointStore:
         """Return the radius of the object's unit sphere."""
         return float(self.points.scale[self._row(object_id)])
 
+    def box_sizes(self) -> dict[str, np.ndarray]:
+        """Return {object id: bounding box [3]} in the data's own unit."""
+        sizes = self.points.box_sizes()
+        return {object_id: sizes[row] for object_id, row in self.row_of.items()}
+
     def _row(self, object_id: str) -> int:
         row = self.row_of.get(object_id)
         if row is None:

@@ -137,7 +137,19 @@ class PointBlipBase(BaseModel):
             ShapeError: when the input is not a batch of clouds.
             ConfigError: the model reads sizes, and the samples have none.
         """
-        point_cloud = samples["point_cloud"]
+        return self.add_size(self.encoder_tokens(samples["point_cloud"]), samples)
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether no weight of the point encoder is trained."""
+        return not any(p.requires_grad for p in self.point_encoder.parameters())
+
+    def encoder_tokens(self, point_cloud: Tensor) -> Tensor:
+        """Encode clouds [B,N,3|6], without gradient when the encoder is frozen: [B,G,D].
+
+        Raises:
+            ShapeError: when the input is not a batch of clouds.
+        """
         if point_cloud.ndim != 3 or point_cloud.shape[-1] not in (3, 6):
             raise ShapeError(
                 explain(
@@ -148,9 +160,11 @@ class PointBlipBase(BaseModel):
                     fix="check the data set's processors",
                 )
             )
-        frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            tokens = self.read_tokens(point_cloud.to(self.device))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+            return self.read_tokens(point_cloud.to(self.device))
+
+    def add_size(self, tokens: Tensor, samples: Mapping[str, Any]) -> Tensor:
+        """Put the size token of a batch's objects behind tokens [B,G,D], where there is one."""
         if self.size_token is None:
             return tokens
         box_size = box_sizes(samples, "model.use_size_token").to(self.device)
@@ -190,8 +204,7 @@ class PointBlipBase(BaseModel):
 
     def _require_encoder_weights(self, cfg: DictConfig) -> None:
         """Refuse an encoder that stays random: who froze it left it out of the checkpoint."""
-        frozen = not any(p.requires_grad for p in self.point_encoder.parameters())
-        trained = cfg.get("finetuned") or (frozen and cfg.get("pretrained"))
+        trained = cfg.get("finetuned") or (self.encoder_is_frozen and cfg.get("pretrained"))
         if trained and not (cfg.get("point_encoder_weights") or self._encoder_was_loaded):
             raise CheckpointError(
                 explain(

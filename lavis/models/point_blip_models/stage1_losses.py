@@ -139,10 +139,15 @@ class Stage1Losses(PointBlipBase):
         size = self.options.chunk_size or len(keys[0])
         chunks = torch.arange(len(keys[0]), device=self.device).split(size)
         objects = {key: samples[key] for key in ("point_cloud", "box_size") if key in samples}
+        encoded = None
+        if self.encoder_is_frozen:  # nothing is sent back to it: its tokens are kept, not redone
+            clouds = objects["point_cloud"].split(size)
+            encoded = torch.cat([self.encoder_tokens(part) for part in clouds])
 
         def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             chunk = {key: value[rows.to(value.device)] for key, value in objects.items()}
-            tokens = self.point_tokens(chunk)
+            own = self.encoder_tokens(chunk["point_cloud"]) if encoded is None else encoded[rows]
+            tokens = self.add_size(own, chunk)
             states, _ = self.qformer.query_pass(self.project_cloud(tokens))
             texts = self.embed_text_tokens(text[0][rows], text[1][rows])
             return tokens, self.embed_queries(states), texts
