@@ -36,9 +36,12 @@ def samples(point_cloud, captions) -> dict:
 
 def test_answers_are_targets_behind_their_questions(tiny_llama, tiny_encoder_cfg, samples):
     model = build(tiny_llama, tiny_encoder_cfg).eval()
-    cloud = samples["point_cloud"]
-    asked = {"point_cloud": cloud, "question": ["which color?"] * 4, "answer": ["red"] * 4}
-    expected = model.generative_loss(model.project(cloud), ["which color?"] * 4, ["red"] * 4)
+    asked = {
+        "point_cloud": samples["point_cloud"],
+        "question": ["which color?"] * 4,
+        "answer": ["red"] * 4,
+    }
+    expected = model.generative_loss(model.project(asked), ["which color?"] * 4, ["red"] * 4)
     torch.testing.assert_close(model(asked)["loss_generative"], expected)
     with pytest.raises(DataError, match="empty captions"):
         model({**asked, "answer": ["red", " ", "red", "red"]})
