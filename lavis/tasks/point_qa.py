@@ -180,11 +180,11 @@ def nearest_box_answers(
     train: list[dict[str, Any]], records: Records, dataset: Any
 ) -> dict[str, str]:
     """Answers from the objects' sizes alone; none where sizes or types of questions are unknown."""
-    store = getattr(dataset, "point_store", None)
+    box_sizes = getattr(getattr(dataset, "point_store", None), "box_sizes", None)
     typed = all(entry.get("question_type") for entry in [*train, *records])
-    if not (train and typed and hasattr(store, "box_sizes")):
+    if box_sizes is None or not (train and typed):
         return {}
-    answer = NearestBoxAnswerer(train, store.box_sizes())
+    answer = NearestBoxAnswerer(train, box_sizes())
     return {r["question_id"]: answer(r["question_type"], r["object_id"]) for r in records}
 
 
