@@ -18,32 +18,26 @@ $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.tx
 	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r requirements-dev-nodeps.txt
 	touch $@
 
-# Both stages. $(1): prefix of the recipes.
-define train_stages
+# Both stages, four evaluations, the table and the report.
+# $(1), $(2): prefixes of the training and evaluation recipes; $(3): the output folder.
+define run_all
 	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage1.yaml
 	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2_draft.yaml
 	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2.yaml
-endef
-
-# Four evaluations, the table and the report. $(1): prefix of the recipes; $(2): the output folder.
-define evaluate_tasks
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(1)retrieval.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(1)classification.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(1)captioning.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(1)qa.yaml
-	$(PY) -m lavis.evaluation.report --run $(2)
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)captioning.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)qa.yaml
+	$(PY) -m lavis.evaluation.report --run $(3)
 endef
 
 demo: setup
-	$(call train_stages,demo_)
-	$(call evaluate_tasks,demo_,output/demo)
+	$(call run_all,demo_,demo_,output/demo)
 
 full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
-	$(call train_stages,pretrain_)
-	$(PY) train.py --cfg-path $(BRICKS)/train/finetune_qa.yaml
-	$(call evaluate_tasks,,output/bricks)
+	$(call run_all,pretrain_,,output/bricks)
 
 # Generative against contrastive alignment: both trainings, the three projectors, captions, answers.
 study: setup
