@@ -8,7 +8,7 @@ teeth, look alike: what the description names is gone. The box of the cloud as i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,12 +47,12 @@ def box_sizes(samples: Mapping[str, Any], key: str) -> Tensor:
     return samples["box_size"]
 
 
-def size_text(box_size: Tensor) -> str:
-    """Write a box [3] (x, y up, z) as "1.0 x 3.0 x 1.4": footprint, short edge first, then height.
+def size_text(box_size: Sequence[float]) -> str:
+    """Write a box (x, y up, z) as "1.0 x 3.0 x 1.4": footprint, short edge first, then height.
 
     A quarter turn about the up axis changes nothing.
     """
-    x, height, z = box_size.tolist()
+    x, height, z = box_size
     return " x ".join(f"{edge:.1f}" for edge in (min(x, z), max(x, z), height))
 
 

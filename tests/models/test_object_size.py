@@ -34,5 +34,5 @@ def test_flat_tiny_and_huge_boxes_stay_finite(edges: list[float]) -> None:
 
 
 def test_size_in_words_is_footprint_then_height_and_ignores_quarter_turns() -> None:
-    assert size_text(torch.tensor([4.03, 1.36, 1.97])) == "2.0 x 4.0 x 1.4"
-    assert size_text(torch.tensor([1.97, 1.36, 4.03])) == "2.0 x 4.0 x 1.4"
+    assert size_text([4.03, 1.36, 1.97]) == "2.0 x 4.0 x 1.4"
+    assert size_text([1.97, 1.36, 4.03]) == "2.0 x 4.0 x 1.4"

@@ -203,7 +203,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         text = self.prompt if prompt is None else prompt.rstrip(" ")
         if SIZE_PLACE not in text:
             return [text] * len(samples["point_cloud"])
-        boxes = box_sizes(samples, "model.prompt")
+        boxes = box_sizes(samples, "model.prompt").tolist()
         return [text.replace(SIZE_PLACE, size_text(box)) for box in boxes]
 
     def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
@@ -211,7 +211,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         questions = samples["question"]
         if SIZE_PLACE not in self.qa_prompt:
             return [self.qa_prompt.format(question) for question in questions]
-        boxes = box_sizes(samples, "model.qa_prompt")
+        boxes = box_sizes(samples, "model.qa_prompt").tolist()
         return [
             self.qa_prompt.format(question, size=size_text(box))
             for question, box in zip(questions, boxes, strict=True)
