@@ -2,7 +2,7 @@
 
 Each question is answered like the training question of its type whose object has the most similar
 box: the nearest by the logarithms of the three edges, so that equal ratios count equally. A model
-that is told sizes and does not beat this answerer has learned nothing beside them.
+that is told sizes and does not beat this answerer has not shown that it uses more than them.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def model_with_size(tiny_bert, tiny_encoder_cfg) -> PointBlip:
     torch.manual_seed(0)
     return PointBlip(
         Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg | {"point_dims": 6}),
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
         qformer_bert=tiny_bert,
         num_query_token=4,
         use_size_token=True,

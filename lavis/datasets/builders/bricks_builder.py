@@ -78,13 +78,12 @@ class BricksBuilder(BaseDatasetBuilder):
             class_names=class_names,
             train_ann_paths=self._paths("train"),
             max_bad_fraction=float(info.get("max_bad_fraction", 0.0)),
-            text_weights=info.get("text_weights") if augment else None,
             **(self.training_options() if augment else {}),
         )
 
     def training_options(self) -> dict[str, Any]:
-        """Return further arguments of the training split's data set."""
-        return {}
+        """Return the arguments that only the training split's data set gets."""
+        return {"text_weights": self.config.build_info.get("text_weights")}
 
     def _paths(self, split: str) -> list[Path]:
         """Return the annotation files of a split; storage is one path or a list."""
@@ -134,8 +133,9 @@ class BricksQABuilder(BricksBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/qa.yaml"}  # noqa: RUF012
 
     def training_options(self) -> dict[str, Any]:
-        """Return how often questions of each type are named in an epoch."""
-        return {"question_repeats": self.config.build_info.get("question_repeats")}
+        """Add how often questions of each type are named in an epoch."""
+        repeats = self.config.build_info.get("question_repeats")
+        return {**super().training_options(), "question_repeats": repeats}
 
 
 @registry.register_builder("bricks_classification")

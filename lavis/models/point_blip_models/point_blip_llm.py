@@ -203,7 +203,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         text = self.prompt if prompt is None else prompt.rstrip(" ")
         if SIZE_PLACE not in text:
             return [text] * len(samples["point_cloud"])
-        boxes = box_sizes(samples, "model.prompt").tolist()
+        boxes = box_sizes(samples, "model.prompt" if prompt is None else "run.prompt").tolist()
         return [text.replace(SIZE_PLACE, size_text(box)) for box in boxes]
 
     def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
