@@ -24,7 +24,11 @@ _RULES: tuple[tuple[str, float, float], ...] = (
         math.inf,
     ),
     # shares
-    (r"drop\w*_rate|\w*dropout|label_smoothing|max_bad_fraction|color_drop|drop_max", 0, 1),
+    (
+        r"drop\w*_rate|\w*dropout|label_smoothing|max_bad_fraction|mirror_probability|color_drop|drop_max",
+        0,
+        1,
+    ),
     # amounts that may be none
     (r"\w+_(steps|batch|sigma|clip|weight)|shift|scale_(low|high)|max_words", 0, math.inf),
 )

@@ -68,7 +68,7 @@ class QFormer(nn.Module):
         self.config = config
         self.query_tokens = nn.Parameter(torch.zeros(1, config.num_query_token, config.hidden_size))
         self.bert = BertBody(config)
-        if config.with_text:
+        if config.with_text and config.with_lm_head:
             self.cls = LMHead(config)
         self.apply(self._init_weights)
         nn.init.normal_(self.query_tokens, std=config.initializer_range)

@@ -36,7 +36,8 @@ class QFormerConfig:
     num_query_token: int = 32
     cross_attention_freq: int = 2  # cross-attention in every 2nd layer, from the first
     encoder_width: int = 1408  # width of the cloud tokens that cross-attention reads
-    with_text: bool = True  # False: no word embeddings, text feed-forward or LM head (stage 2)
+    with_text: bool = True  # False: no word embeddings or text feed-forward (stage 2)
+    with_lm_head: bool = True  # False: nothing is written by the Q-Former itself (stage 2)
     checkpoint_layers: bool = False  # recompute layers in backward: less memory, more time
 
 

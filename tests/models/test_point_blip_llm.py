@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
 from lavis.models.llm import LanguageModel, LoraOptions, pack
+from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
 
@@ -211,3 +212,70 @@ def test_a_draft_longer_than_the_queries_is_refused(tiny_llama, tiny_bert, tiny_
 def test_without_a_draft_there_are_no_parameters_of_it(tiny_llama, tiny_bert, tiny_encoder_cfg):
     names = build(tiny_llama, tiny_bert, tiny_encoder_cfg).state_dict()
     assert not [name for name in names if "draft" in name]
+
+
+def asking(model: PointBlipLLM, point_cloud: torch.Tensor, *questions: str) -> torch.Tensor:
+    batch = {"point_cloud": point_cloud[: len(questions)], "question": list(questions)}
+    return model.query_states(batch)
+
+
+def test_queries_read_the_question_where_they_may(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, point_cloud
+):
+    blind = build(tiny_llama, tiny_bert, tiny_encoder_cfg).eval()
+    reader = build(tiny_llama, tiny_bert, tiny_encoder_cfg, qformer_text_input=True).eval()
+    one, other = ("what color is it?", "what is it?"), ("what is it?", "what color is it?")
+    torch.testing.assert_close(asking(blind, point_cloud, *one), asking(blind, point_cloud, *other))
+    assert not torch.allclose(
+        asking(reader, point_cloud, *one), asking(reader, point_cloud, *other)
+    )
+    # an object's row does not depend on its neighbours' questions
+    alone = asking(reader, point_cloud, one[0])
+    torch.testing.assert_close(asking(reader, point_cloud, *one)[:1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_captions_and_comparisons_know_no_question(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, point_cloud
+):
+    reader = build(tiny_llama, tiny_bert, tiny_encoder_cfg, qformer_text_input=True).eval()
+    plain = reader.query_states({"point_cloud": point_cloud})
+    asked = {"point_cloud": point_cloud, "question": ["what is it?"] * len(point_cloud)}
+    torch.testing.assert_close(reader.object_embeddings(asked), plain)
+    assert not torch.allclose(reader.query_states(asked), plain)
+
+
+def test_the_draft_of_a_question_is_its_answer(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, point_cloud
+):
+    batch = {
+        "point_cloud": point_cloud[:2],
+        "question": ["what color is it?", "has it teeth?"],
+        "answer": ["red", "no"],
+    }
+    blind = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg)
+    assert set(blind(batch)) == {"loss", "loss_lm"}, "a draft that cannot know the answer rests"
+    reader = drafting(tiny_llama, tiny_bert, tiny_encoder_cfg, qformer_text_input=True).eval()
+    output = reader(batch)
+    expected = reader.draft_loss(reader.query_states(batch), ["red", "no"])
+    torch.testing.assert_close(output["loss_draft"], expected)
+    output["loss_draft"].backward()
+    assert reader.qformer.bert.embeddings.word_embeddings.weight.grad.abs().sum() > 0
+
+
+def test_the_text_half_comes_from_stage_1_without_its_head(
+    tiny_llama, tiny_bert, tiny_encoder_cfg, tmp_path
+):
+    torch.manual_seed(3)
+    encoder = OmegaConf.create(tiny_encoder_cfg)
+    stage1 = PointBlip(point_encoder_cfg=encoder, qformer_bert=tiny_bert, num_query_token=4)
+    with torch.no_grad():
+        for parameter in stage1.parameters():
+            parameter.add_(0.01)
+    torch.save({"model": stage1.state_dict()}, tmp_path / "stage1.pth")
+    reader = build(tiny_llama, tiny_bert, tiny_encoder_cfg, qformer_text_input=True)
+    assert not [name for name in reader.state_dict() if ".cls." in name]
+    reader.load_from_pretrained(str(tmp_path / "stage1.pth"))
+    own, given = reader.qformer.state_dict(), stage1.qformer.state_dict()
+    assert own.keys() == {name for name in given if not name.startswith("cls.")}
+    for name, tensor in own.items():
+        torch.testing.assert_close(tensor, given[name])

@@ -83,7 +83,11 @@ class BricksBuilder(BaseDatasetBuilder):
 
     def training_options(self) -> dict[str, Any]:
         """Return the arguments that only the training split's data set gets."""
-        return {"text_weights": self.config.build_info.get("text_weights")}
+        info = self.config.build_info
+        return {
+            "text_weights": info.get("text_weights"),
+            "mirror_probability": float(info.get("mirror_probability", 0.0)),
+        }
 
     def _paths(self, split: str) -> list[Path]:
         """Return the annotation files of a split; storage is one path or a list."""

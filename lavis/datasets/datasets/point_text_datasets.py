@@ -28,6 +28,7 @@ from lavis.datasets.datasets.annotations import (
     sample_rng,
     take,
 )
+from lavis.datasets.datasets.mirroring import mirror_cloud, mirror_entry
 from lavis.datasets.datasets.point_stores import PointStore, check_cloud
 
 Sample = dict[str, Any]
@@ -51,6 +52,7 @@ class PointTextDataset(BaseDataset):
         max_bad_fraction: share of unusable clouds that may be left out (see `drop_bad_samples`).
         text_weights: fields that `text_input` is drawn from, and how often, as OpenShape draws one
             of several texts per object and epoch; None is always `caption`.
+        mirror_probability: share of samples that are seen in a mirror, cloud and words.
     """
 
     # Class attributes that a subclass changes.
@@ -71,6 +73,7 @@ class PointTextDataset(BaseDataset):
         train_ann_paths: Sequence[str | Path] = (),
         max_bad_fraction: float = 0.0,
         text_weights: Mapping[str, float] | None = None,
+        mirror_probability: float = 0.0,
     ) -> None:
         super().__init__(vis_processor=point_processor, text_processor=text_processor)
         self.point_processor, self.point_store = point_processor, point_store
@@ -78,6 +81,7 @@ class PointTextDataset(BaseDataset):
         self.class_names, self.seed, self.limit = list(class_names), seed, limit
         self.label_of = {name: label for label, name in enumerate(self.class_names)}
         self.max_bad_fraction = max_bad_fraction
+        self.mirror_probability = mirror_probability
         self.bad_samples: list[dict[str, str]] = []
         # Shared memory: worker processes that live across epochs see the epoch, too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -105,12 +109,23 @@ class PointTextDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> Sample:
         entry = self.annotation[index]
-        return {**self.load_object(entry), **self.text_fields(entry)}
+        mirrored = self._is_mirrored(entry)
+        if mirrored:
+            entry = mirror_entry(entry)
+        return {**self.load_object(entry, mirrored), **self.text_fields(entry)}
 
-    def load_object(self, entry: Entry) -> Sample:
+    def _is_mirrored(self, entry: Entry) -> bool:
+        if not self.mirror_probability:
+            return False
+        rng = sample_rng(self.seed, int(self._epoch), f"mirror:{entry['instance_id']}")
+        return bool(rng.random() < self.mirror_probability)
+
+    def load_object(self, entry: Entry, mirrored: bool = False) -> Sample:
         """Return a record's processed cloud, float32 [N,3|6], and its box before that, [3]."""
         object_id = entry["object_id"]
         cloud = check_cloud(self.point_store.load(object_id), object_id)
+        if mirrored:
+            cloud = mirror_cloud(cloud)
         box = np.ptp(cloud[:, :3], axis=0) * np.float32(self.point_store.scale(object_id))  # [3]
         return {"point_cloud": self._process(cloud, entry), "box_size": torch.from_numpy(box)}
 

@@ -7,7 +7,7 @@ Reference: PointBLIP (github.com/zhaozh10/PointBLIP): frozen Point-BERT tokens t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from lavis.models.qformer_init import (
     qformer_config_from_bert,
 )
 from lavis.models.released_weights import read_released
+from lavis.models.text_keys import require_texts
 
 
 class PointBlipBase(BaseModel):
@@ -46,10 +47,12 @@ class PointBlipBase(BaseModel):
         use_size_token: put a token of the object's size behind the group tokens (object_size.py).
         xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
         checkpoint_qformer: recompute the Q-Former's layers in backward, for memory.
-        with_text: keep the Q-Former's text half (stage 1) or drop it (stage 2).
+        with_text: keep the Q-Former's text half, or drop it.
+        with_lm_head: keep the head of that half, which writes captions (stage 1).
     """
 
     tokenizer: Any  # of the Q-Former's text half; None without one
+    max_txt_len: int = 128  # longest text in tokens that the Q-Former reads; longer ones are cut
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class PointBlipBase(BaseModel):
         xyz_encoding: bool = False,
         checkpoint_qformer: bool = False,
         with_text: bool = True,
+        with_lm_head: bool = True,
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
@@ -92,6 +96,7 @@ class PointBlipBase(BaseModel):
             cross_attention_freq=cross_attention_freq,
             encoder_width=qformer_width or token_width,
             with_text=with_text,
+            with_lm_head=with_lm_head,
             checkpoint_layers=checkpoint_qformer,
         )
         self.qformer = QFormer(config)
@@ -138,6 +143,21 @@ class PointBlipBase(BaseModel):
             ConfigError: the model reads sizes, and the samples have none.
         """
         return self.add_size(self.encoder_tokens(samples["point_cloud"]), samples)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Turn texts into the Q-Former's ids and mask [B,T], T the longest of the batch.
+
+        Raises:
+            DataError: a text is empty.
+        """
+        tokens = self.tokenizer(
+            require_texts(texts),
+            padding="longest",
+            truncation=True,
+            max_length=self.max_txt_len,
+            return_tensors="pt",
+        )
+        return tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
 
     @property
     def encoder_is_frozen(self) -> bool:

@@ -44,8 +44,10 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             newline.
         prompt: text between the prefix and a caption; `{size}` is the size of the object's box.
         qa_prompt: text between the prefix and an answer; `{}` is the question, `{size}` as above.
-        draft_length: places of the caption draft behind the linear prefix (see draft.py); 0, as
-            published, leaves it out.
+        qformer_text_input: let the queries read the question, too, as InstructBLIP does (arXiv
+            2305.06500): they say then what of the object it asks for.
+        draft_length: places of the draft behind the linear prefix (see draft.py): of the caption,
+            or of the answer where the queries read the question; 0, as published, leaves it out.
         loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
         freeze_pc_projection: the release freezes the lift in stage 2, GPT4Point does not.
         backbone: arguments of `PointBlipBase`.
@@ -69,12 +71,14 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         llm_end_text: str | None = None,
         prompt: str = "a 3D point cloud of",
         qa_prompt: str = "Question: {} Answer:",
+        qformer_text_input: bool = False,
         draft_length: int = 0,
         loss_weights: Mapping[str, float] | None = None,
         freeze_pc_projection: bool = False,
         **backbone: Any,
     ) -> None:
-        super().__init__(with_text=False, **backbone)
+        super().__init__(with_text=qformer_text_input, with_lm_head=False, **backbone)
+        self.qformer_text_input = qformer_text_input
         self.language_model = LanguageModel(llm, lora, resolve_dtype(llm_dtype), llm_end_text)
         self.llm_proj = nn.Linear(self.qformer.config.hidden_size, self.language_model.hidden_size)
         self.match_prefix_scale()
@@ -124,6 +128,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             llm_end_text=cfg.get("llm_end_text"),
             prompt=cfg.get("prompt", "a 3D point cloud of"),
             qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
+            qformer_text_input=cfg.get("qformer_text_input", False),
             draft_length=cfg.get("draft_length", 0),
             loss_weights=cfg.get("loss_weights"),
             freeze_pc_projection=cfg.get("freeze_pc_projection", False),
@@ -140,13 +145,14 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
                 `answer`.
 
         Returns:
-            `loss` (weighted sum), `loss_lm`, the mean cross-entropy of the target tokens, and for
-            captions `loss_draft`; without those of weight 0.
+            `loss` (weighted sum), `loss_lm`, the mean cross-entropy of the target tokens, and with
+            a draft of the target `loss_draft`; without those of weight 0.
         """
         states = self.query_states(samples)  # [B,Q,C]
         output = {}
-        if self.draft is not None and self.loss_weights["draft"] and "caption" in samples:
-            output["loss_draft"] = self.draft_loss(states, samples["caption"])
+        drafted = self.draft_texts(samples)
+        if drafted and self.loss_weights["draft"]:
+            output["loss_draft"] = self.draft_loss(states, drafted)
         if self.loss_weights["lm"]:
             prompts, targets = self.prompts_and_targets(samples)
             output["loss_lm"] = self.language_model.loss(self.lift(states), prompts, targets)
@@ -156,17 +162,26 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
                     "nothing to learn from this batch",
                     where="model.loss_weights",
                     got=self.loss_weights,
-                    expected="a weight above 0 for lm, or for draft with draft_length and captions",
+                    expected="a weight above 0 for lm, or for draft with draft_length and captions "
+                    "(questions: and qformer_text_input)",
                 )
             )
         weights = {f"loss_{name}": weight for name, weight in self.loss_weights.items()}
         total = torch.stack([weights[name] * value for name, value in output.items()]).sum()
         return output | {"loss": total}
 
-    def draft_loss(self, query_states: Tensor, captions: Sequence[str]) -> Tensor:
-        """Cross-entropy of the captions' first tokens at the places of the draft."""
+    def draft_texts(self, samples: Mapping[str, Any]) -> list[str]:
+        """Return what the drafts of a batch are to spell; nothing where they cannot know it."""
+        if self.draft is None:
+            return []
+        if "question" in samples:  # the answer: only queries that read the question can know it
+            return list(samples["answer"]) if self.qformer_text_input else []
+        return list(samples.get("caption", ()))
+
+    def draft_loss(self, query_states: Tensor, texts: Sequence[str]) -> Tensor:
+        """Cross-entropy of the texts' first tokens at the places of the draft."""
         assert self.draft is not None
-        ids, mask = self.language_model.tokenize([f" {text}" for text in captions], add_end=True)
+        ids, mask = self.language_model.tokenize([f" {text}" for text in texts], add_end=True)
         return self.draft.loss(query_states, ids, mask, self.language_model.embedding_table())
 
     def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
@@ -183,14 +198,16 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         return torch.cat([prefix, model.embed(ids).to(prefix.dtype)], dim=1)
 
     def query_states(self, samples: Mapping[str, Any]) -> Tensor:
-        """Read clouds with the queries: [B,Q,C]."""
+        """Read clouds with the queries, which see a batch's questions where they may: [B,Q,C]."""
         cloud = self.project_cloud(self.point_tokens(samples))
+        if self.qformer_text_input and "question" in samples:
+            return self.qformer.joint_pass(cloud, *self.tokenize(samples["question"]))
         return self.qformer.query_pass(cloud)[0]
 
     @torch.no_grad()
     def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
         """Embed objects for comparison with each other: the query states [B,Q,C]."""
-        return self.query_states(samples)
+        return self.query_states({key: samples[key] for key in samples if key != "question"})
 
     def prompts_and_targets(self, samples: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Lay out the texts of a batch. A leading space separates target from prompt."""

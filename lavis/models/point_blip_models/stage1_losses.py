@@ -6,7 +6,7 @@ point clouds in place of images. Source: BLIP-2 (arXiv 2301.12597), section 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_ov
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.qformer import Cloud, select_cloud
 from lavis.models.qformer_layers import KeyValue
-from lavis.models.text_keys import require_texts, text_keys
+from lavis.models.text_keys import text_keys
 
 Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
 Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -79,6 +79,7 @@ class Stage1Losses(PointBlipBase):
                 )
             )
         self.options = options
+        self.max_txt_len = options.max_txt_len
         self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(options.loss_weights or {})
         width = self.qformer.config.hidden_size
         self.vision_proj = nn.Linear(width, options.embed_dim)
@@ -303,21 +304,6 @@ class Stage1Losses(PointBlipBase):
         labels = decoder_ids[:, 1:][has_label]
         loss = losses.caption_loss(logits, labels, self.options.label_smoothing)
         return loss, has_label.sum()
-
-    def tokenize(self, captions: Sequence[str]) -> Text:
-        """Turn captions into ids and mask [B,T], T the longest of the batch.
-
-        Raises:
-            DataError: when a caption is empty.
-        """
-        tokens = self.tokenizer(
-            require_texts(captions),
-            padding="longest",
-            truncation=True,
-            max_length=self.options.max_txt_len,
-            return_tensors="pt",
-        )
-        return tokens.input_ids.to(self.device), tokens.attention_mask.to(self.device)
 
 
 def pad_text(text_ids: Tensor, text_mask: Tensor, length: int) -> Text:

@@ -1,0 +1,40 @@
+"""Objects and what is said of them, seen in a mirror.
+
+A mirror turns a left wing into a right one, so cloud and words change together. Data have few
+handed parts; the mirror doubles them, and what it makes is the real counterpart where there is one.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from lavis.datasets.datasets.annotations import Entry
+
+TEXT_FIELDS = ("caption", "description", "question", "answer")
+_OTHER = {"left": "right", "right": "left"}
+_SIDE = re.compile(r"\b(left|right)\b(?![ -]angle)", re.IGNORECASE)  # a right angle stays right
+
+
+def mirror_cloud(cloud: np.ndarray) -> np.ndarray:
+    """Reflect a cloud [N,3|6] in the plane x = 0, left to right; returns a copy."""
+    mirrored = cloud.copy()
+    mirrored[:, 0] = -mirrored[:, 0]
+    return mirrored
+
+
+def mirror_text(text: str) -> str:
+    """Exchange the words left and right; a capital stays a capital."""
+
+    def other(match: re.Match[str]) -> str:
+        word = _OTHER[match[0].lower()]
+        return word.capitalize() if match[0][0].isupper() else word
+
+    return _SIDE.sub(other, text)
+
+
+def mirror_entry(entry: Entry) -> Entry:
+    """Return a record whose texts describe the mirrored object."""
+    said = {key: mirror_text(entry[key]) for key in TEXT_FIELDS if key in entry}
+    return {**entry, **said}
