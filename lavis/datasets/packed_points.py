@@ -88,9 +88,9 @@ class PackedPoints:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.xyz = _open(self.folder / XYZ_NAME, np.dtype(np.int16), "[n,P,3]")
-        self.rgb = _open(self.folder / RGB_NAME, np.dtype(np.uint8), "[n,P,3]")
-        self.scale = _open(self.folder / SCALE_NAME, np.dtype(np.float32), "[n]")
+        self.xyz = _open(self.folder / XYZ_NAME, np.dtype(np.int16), ("n", "P", "3"))
+        self.rgb = _open(self.folder / RGB_NAME, np.dtype(np.uint8), ("n", "P", "3"))
+        self.scale = _open(self.folder / SCALE_NAME, np.dtype(np.float32), ("n",))
         if self.xyz.shape != self.rgb.shape or self.xyz.shape[:1] != self.scale.shape:
             raise DataError(
                 explain(
@@ -142,7 +142,8 @@ class PackedPoints:
         self.__init__(state["folder"])  # type: ignore[misc]
 
 
-def _open(path: Path, dtype: np.dtype, layout: str) -> np.ndarray:
+def _open(path: Path, dtype: np.dtype, axes: tuple[str, ...]) -> np.ndarray:
+    layout = f"[{','.join(axes)}]"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -155,8 +156,7 @@ def _open(path: Path, dtype: np.dtype, layout: str) -> np.ndarray:
                 fix="delete the prepared folder and prepare it again",
             )
         ) from error
-    axes = layout.count(",") + 1
-    if array.dtype != dtype or array.ndim != axes or array.shape[2:] not in ((), (3,)):
+    if array.dtype != dtype or array.ndim != len(axes) or array.shape[2:] not in ((), (3,)):
         raise DataError(
             explain(
                 "a packed point file has the wrong layout",

@@ -93,18 +93,18 @@ def stage1(launcher) -> str:
 @pytest.fixture(scope="module")
 def stage2(launcher, stage1) -> str:
     """Checkpoint of a few steps of both parts of stage 2, the second on captions and questions."""
-    few = ("run.warmup_steps=1", "run.batch_size_train=8", f"model.pretrained={stage1}")
+    info = "datasets.bricks_qa.build_info.points"
+    few = ("run.warmup_steps=1", "run.batch_size_train=8", "run.max_steps=4")
+    few += (f"{info}.num_objects={PARTS}", f"{info}.num_points=128", *launcher.llm)
     done = launcher.run(
-        *("train.py", "train/demo_stage2_draft", "bricks_caption", *launcher.llm, *few),
-        "run.max_steps=2",
+        *("train.py", "train/demo_stage2_draft", "bricks_caption", *few),
+        f"model.pretrained={stage1}",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     draft = launcher.output / "stage2_draft" / "checkpoint_last.pth"
-    info = "datasets.bricks_qa.build_info.points"
     done = launcher.run(
-        *("train.py", "train/demo_stage2", "bricks_caption", *launcher.llm, *few),
-        *(f"{info}.num_objects={PARTS}", f"{info}.num_points=128"),
-        *("run.max_steps=4", f"model.finetuned={draft}"),
+        *("train.py", "train/demo_stage2", "bricks_caption", *few),
+        f"model.pretrained={draft}",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return str(launcher.output / "stage2" / "checkpoint_last.pth")

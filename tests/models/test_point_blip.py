@@ -14,15 +14,20 @@ from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
 
 
-@pytest.fixture
-def model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
+def build(tiny_bert: str, encoder: dict, **options) -> PointBlip:
     torch.manual_seed(0)
     return PointBlip(
         Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+        point_encoder_cfg=OmegaConf.create(encoder),
         qformer_bert=tiny_bert,
         num_query_token=4,
+        **options,
     )
+
+
+@pytest.fixture
+def model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
+    return build(tiny_bert, tiny_encoder_cfg)
 
 
 @pytest.fixture
@@ -88,14 +93,7 @@ def test_matching_batch_takes_fewer_pairs(model, samples):
 
 @pytest.fixture
 def model_with_size(tiny_bert, tiny_encoder_cfg) -> PointBlip:
-    torch.manual_seed(0)
-    return PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-        use_size_token=True,
-    )
+    return build(tiny_bert, tiny_encoder_cfg, use_size_token=True)
 
 
 BOXES = torch.tensor([[2.0, 1.2, 4.0], [4.0, 1.2, 8.0], [1.0, 1.0, 0.0], [10.0, 0.4, 11.0]])
