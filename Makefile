@@ -19,11 +19,9 @@ $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.tx
 	touch $@
 
 # Both stages, four evaluations, the table and the report.
-# $(1), $(2): prefixes of the training and evaluation recipes; $(3): the output folder.
+# $(1): training recipes in their order; $(2): prefix of the evaluation recipes; $(3): the output folder.
 define run_all
-	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage1.yaml
-	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2_draft.yaml
-	$(PY) train.py --cfg-path $(BRICKS)/train/$(1)stage2.yaml
+	for part in $(1); do $(PY) train.py --cfg-path $(BRICKS)/train/$$part.yaml || exit 1; done
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)captioning.yaml
@@ -32,12 +30,12 @@ define run_all
 endef
 
 demo: setup
-	$(call run_all,demo_,demo_,output/demo)
+	$(call run_all,demo_stage1 demo_stage2_draft demo_stage2,demo_,output/demo)
 
 full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
-	$(call run_all,pretrain_,,output/bricks)
+	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2,,output/bricks)
 
 # Generative against contrastive alignment: both trainings, the three projectors, captions, answers.
 study: setup
