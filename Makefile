@@ -18,10 +18,15 @@ $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.tx
 	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r requirements-dev-nodeps.txt
 	touch $@
 
+define newline
+
+
+endef
+
 # Both stages, four evaluations, the table and the report.
 # $(1): training recipes in their order; $(2): prefix of the evaluation recipes; $(3): the output folder.
 define run_all
-	for part in $(1); do $(PY) train.py --cfg-path $(BRICKS)/train/$$part.yaml || exit 1; done
+	$(foreach part,$(1),$(PY) train.py --cfg-path $(BRICKS)/train/$(part).yaml$(newline))
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)captioning.yaml
