@@ -92,7 +92,7 @@ def stage1(launcher) -> str:
 
 @pytest.fixture(scope="module")
 def stage2(launcher, stage1) -> str:
-    """Checkpoint of a few steps of both parts of stage 2, the second on captions and questions."""
+    """Checkpoint of a few steps of both parts of stage 2, on captions and questions."""
     info = "datasets.bricks_qa.build_info.points"
     few = ("run.warmup_steps=1", "run.batch_size_train=8", "run.max_steps=4")
     few += (f"{info}.num_objects={PARTS}", f"{info}.num_points=128", *launcher.llm)
