@@ -85,3 +85,30 @@ def test_class_names_follow_the_labels(small_bricks: Path) -> None:
         sample = dataset[index]
         assert dataset.class_names[sample["label"]] == sample["category"].lower()
     assert len(dataset.train_labels()) == len(dataset)
+
+
+@pytest.mark.parametrize("cls", BUILDERS)
+def test_only_training_objects_are_seen_in_a_mirror(cls: type, small_bricks: Path) -> None:
+    plain = cls(config(cls, small_bricks)).build_datasets()
+    mirrored = cls(config(cls, small_bricks, mirror_probability=1.0)).build_datasets()
+
+    def same(split: str) -> bool:
+        clouds = [datasets[split][0]["point_cloud"] for datasets in (plain, mirrored)]
+        return bool((clouds[0] == clouds[1]).all())
+
+    assert not same("train")
+    assert same("val")
+    assert same("test")
+    assert mirrored["test"].reference_dataset().mirror_probability == 0
+
+
+def test_questions_that_are_named_more_often(small_bricks: Path) -> None:
+    repeats = {"category": 3}
+    plain = BricksQABuilder(config(BricksQABuilder, small_bricks)).build_datasets()
+    more = BricksQABuilder(
+        config(BricksQABuilder, small_bricks, question_repeats=repeats)
+    ).build_datasets()
+    asked = sum(entry["question_type"] == "category" for entry in plain["train"].annotation)
+    assert asked
+    assert len(more["train"]) == len(plain["train"]) + 2 * asked
+    assert len(more["test"]) == len(plain["test"])
