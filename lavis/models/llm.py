@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -213,8 +214,21 @@ class LanguageModel(nn.Module):
             max_new_tokens=max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.end_id,
+            **self._last_logits_only(),
             **options,
         )
+
+    def _last_logits_only(self) -> dict[str, Tensor]:
+        """Ask the model for the scores of the next token alone, where it can be asked.
+
+        By index, not by the number 1 that transformers passes: the number makes a strided slice
+        [B,1,D], whose product with the vocabulary [V,D] torch computes in B copies of it (32
+        prompts before SmolLM2 on 2 CPU cores: 2.1 s a batch instead of 8 ms).
+        """
+        model = self.model.get_base_model() if self.has_lora else self.model
+        if "logits_to_keep" not in signature(model.forward).parameters:
+            return {}
+        return {"logits_to_keep": torch.tensor([-1], device=self.model.device)}
 
     def _generate_with_beams(
         self,
@@ -233,7 +247,7 @@ class LanguageModel(nn.Module):
             attention_mask=mask,
             position_ids=positions,
             use_cache=True,
-            logits_to_keep=1,
+            **self._last_logits_only(),
         )
         cache, prefix_mask = output.past_key_values, mask.bool()[:, None]  # [B,1,T]
         lowest = torch.finfo(model.dtype).min
