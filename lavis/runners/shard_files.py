@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
+from lavis.runners.sharding import is_shard
 
 LOCAL = "__local__"
 
@@ -30,7 +30,7 @@ def shard_path(folder: Path, step: int, rank: int, world_size: int) -> Path:
 
 def to_local(state: Any) -> Any:
     """Return nested values with each sharded tensor as {LOCAL: this rank's part, shape: whole}."""
-    if isinstance(state, DTensor):
+    if is_shard(state):
         return {LOCAL: state.to_local().detach().clone(), "shape": list(state.shape)}
     if isinstance(state, Mapping):
         return {key: to_local(value) for key, value in state.items()}
@@ -74,12 +74,14 @@ def read_shards(
 
 def _as_dtensor(value: Any, own: Any) -> Any:
     """Return a part or a whole tensor sharded as the tensor `own` is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     if isinstance(value, Mapping) and LOCAL in value:
         local = value[LOCAL].to(own.device)
         return DTensor.from_local(
             local, own.device_mesh, own.placements, shape=own.shape, stride=own.stride()
         )
-    if isinstance(own, DTensor) and isinstance(value, torch.Tensor) and value.shape == own.shape:
+    if is_shard(own) and isinstance(value, torch.Tensor) and value.shape == own.shape:
         return distribute_tensor(value.to(own.device), own.device_mesh, own.placements)
     return value
 

@@ -1,4 +1,8 @@
-"""The model over several processes: whole on each (DDP), or in shards (FSDP2)."""
+"""The model over several processes: whole on each (DDP), or in shards (FSDP2).
+
+FSDP2 is imported where a model is sharded, and recognised by its methods: its modules take a
+second to import, in every process that trains or evaluates.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from lavis.runners.memory_savers import block_stacks
@@ -22,8 +25,8 @@ def gradient_sync(model: nn.Module, wanted: bool) -> Iterator[None]:
         with model.no_sync():
             yield
         return
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(wanted)
+    if is_sharded(model):
+        model.set_requires_gradient_sync(wanted)  # type: ignore[operator]
     yield
 
 
@@ -38,6 +41,9 @@ def shard(model: nn.Module, device_type: str) -> nn.Module:
     Each rank keeps 1/world of weights, gradients and optimiser states; a block is gathered for its
     forward and backward pass. Every rank must hold the same weights.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(device_type, (dist.get_world_size(),))
     for _, stack in list(block_stacks(model)):
         for block in stack:
@@ -48,7 +54,12 @@ def shard(model: nn.Module, device_type: str) -> nn.Module:
 
 def is_sharded(model: nn.Module) -> bool:
     """Tell whether `model` was sharded by `shard`."""
-    return isinstance(model, FSDPModule)
+    return hasattr(model, "set_requires_gradient_sync")
+
+
+def is_shard(value: Any) -> bool:
+    """Tell whether `value` is a tensor of which this rank holds a part (a DTensor)."""
+    return isinstance(value, torch.Tensor) and hasattr(value, "full_tensor")
 
 
 @contextlib.contextmanager
@@ -58,7 +69,7 @@ def gathered(model: nn.Module) -> Iterator[None]:
     Ranks score different numbers of batches and call more than `forward` (generate), so they cannot
     gather block by block together. Costs the memory of the whole weights.
     """
-    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    parts: list[Any] = [module for module in model.modules() if is_sharded(module)]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()

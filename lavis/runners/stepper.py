@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from lavis.datasets.data_utils import move_to_device
 from lavis.runners.guard import Guard
-from lavis.runners.sharding import gradient_sync
+from lavis.runners.sharding import gradient_sync, is_shard
 
 LOGGED = ("temperature", "temp")
 
@@ -186,8 +185,8 @@ class Stepper:
 
 def total_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
     """Return the 2-norm of all gradients, over all shards when they are sharded."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    norm: Any = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if is_shard(norm) else norm
 
 
 def _instance_ids(samples: Any) -> list[str]:

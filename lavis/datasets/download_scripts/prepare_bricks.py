@@ -3,9 +3,9 @@
     python -m lavis.datasets.download_scripts.prepare_bricks --out data/bricks
 
 Real parts with human descriptions, 80/10/10 by base part, a synthetic colour for each object,
-captions and question-answer pairs. About a minute on one core. Work is kept per category in a
-hidden folder beside the target, so an interrupted run continues; the target appears by one rename
-when its manifest is written. The same parameters give the same bytes.
+captions and question-answer pairs. About a quarter of a minute on two cores. Work is kept per
+category in a hidden folder beside the target, so an interrupted run continues; the target appears
+by one rename when its manifest is written. The same parameters give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
+from lavis.datasets.download_scripts.bricks_sampling import Record, by_category, sample_categories
 from lavis.datasets.download_scripts.bricks_split import (
     SPLITS,
     assign_splits,
@@ -32,9 +33,7 @@ from lavis.datasets.download_scripts.bricks_split import (
 )
 from lavis.datasets.download_scripts.folder_lock import folder_lock
 from lavis.datasets.manifest import MANIFEST_NAME, verify_manifest, write_manifest
-from lavis.datasets.packed_points import PackedPointWriter, pack_xyz
-
-Record = dict[str, str]
+from lavis.datasets.packed_points import PackedPointWriter
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _build(work: Path, plan: Plan, progress: bool) -> None:
     work.mkdir(exist_ok=True)
     final = work / "final"
     shutil.rmtree(final, ignore_errors=True)
-    geometry = _sample_categories(work, package, parts, plan, progress)
+    geometry = sample_categories(work, package, parts, plan.num_points, plan.seed, progress)
     candidates = [{**p, "geometry": geometry[p["object_id"]]} for p in parts]
     records, repeated = _drop_repeated(candidates)
     dropped["duplicate geometry"] = repeated
@@ -159,52 +158,6 @@ def _build(work: Path, plan: Plan, progress: bool) -> None:
     sources = bricks_meshes.package_versions()
     write_manifest(final, parameters=plan.parameters(), counts=counts, sources=sources)
     _report(counts)
-
-
-def _by_category(parts: list[Record]) -> dict[str, list[Record]]:
-    grouped: dict[str, list[Record]] = {}
-    for part in parts:
-        grouped.setdefault(part["category"], []).append(part)
-    return grouped
-
-
-def _sample_categories(
-    work: Path, package: Path, parts: list[Record], plan: Plan, progress: bool
-) -> dict[str, str]:
-    """Sample the categories that have no shard yet; return {object_id: geometry hash}."""
-    from tqdm import tqdm
-
-    hashes: dict[str, str] = {}
-    bar = tqdm(total=len(parts), unit="part", desc="Sampling bricks", disable=not progress)
-    with bar:
-        for category, members in _by_category(parts).items():
-            names = bricks_files.read_shard(work, category, members)
-            if names is None:
-                names = _sample_category(work, package, category, members, plan, bar)
-            else:
-                bar.update(len(members))
-            hashes.update(zip((member["object_id"] for member in members), names))
-    return hashes
-
-
-def _sample_category(
-    work: Path, package: Path, category: str, members: list[Record], plan: Plan, bar: Any
-) -> list[str]:
-    xyz = np.empty((len(members), plan.num_points, 3), dtype=np.int16)  # [n,P,3]
-    scale = np.empty(len(members), dtype=np.float32)  # [n]
-    names = []
-    with bricks_meshes.open_category(package, category) as archive:
-        for row, member in enumerate(members):
-            part_id = member["object_id"]
-            vertices, faces = bricks_meshes.decode_mesh(archive, part_id)
-            names.append(bricks_meshes.geometry_hash(vertices))
-            cloud, scale[row] = bricks_meshes.sample_cloud(
-                vertices, faces, plan.num_points, plan.seed, part_id
-            )
-            xyz[row] = pack_xyz(cloud)
-            bar.update(1)
-    bricks_files.write_shard(work, category, members, xyz, scale, names)
-    return names
 
 
 def _drop_repeated(candidates: list[Record]) -> tuple[list[Record], int]:
@@ -225,7 +178,7 @@ def _pack(
 ) -> None:
     row_of = {record["object_id"]: row for row, record in enumerate(records)}
     with PackedPointWriter(final, len(records), num_points) as writer:
-        for category, members in _by_category(parts).items():
+        for category, members in by_category(parts).items():
             xyz, scale = bricks_files.shard_points(work, category)
             for place, member in enumerate(members):
                 row = row_of.get(member["object_id"])
