@@ -7,7 +7,7 @@ reader finds the offending file and key at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PointLanguageError(Exception):
@@ -91,3 +91,26 @@ def explain(
     parts += [f"  expected: {expected}"] if expected is not None else []
     parts += [f"  next:     {fix}"] if fix is not None else []
     return "\n".join(parts)
+
+
+def require_choice(what: str, value: str, choices: Sequence[str], where: str) -> None:
+    """Refuse a value that is not one of a few.
+
+    Args:
+        what: what the value chooses, e.g. "dtype".
+        value: from the yaml.
+        choices: the allowed values.
+        where: the yaml key.
+
+    Raises:
+        ConfigError: with the choices, and the nearest of them.
+    """
+    if value not in choices:
+        raise ConfigError(
+            explain(
+                f"unknown {what}.{nearest(str(value), choices)}",
+                where=where,
+                got=value,
+                expected=" or ".join(choices),
+            )
+        )

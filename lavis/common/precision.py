@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import require_choice
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 # x86 with AVX512-BF16 (Zen 4 and later, Cooper Lake) or AMX; Arm names its extension bf16.
@@ -40,15 +40,7 @@ def resolve_dtype(name: str, where: str = "model.llm_dtype") -> torch.dtype:
     Raises:
         ConfigError: another name.
     """
-    if name not in DTYPES:
-        raise ConfigError(
-            explain(
-                f"unknown dtype.{nearest(str(name), DTYPES)}",
-                where=where,
-                got=name,
-                expected=" or ".join(DTYPES),
-            )
-        )
+    require_choice("dtype", name, DTYPES, where)
     if name == "auto":
         fast = fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
         return torch.bfloat16 if fast else torch.float32

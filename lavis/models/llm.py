@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError, explain, require_choice
 from lavis.models.beam_search import BeamOptions, beam_search
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+
+ATTENTIONS = ("sdpa", "eager")
 
 
 @dataclass
@@ -45,6 +47,11 @@ class LanguageModel(nn.Module):
         lora: adapters to train, or None.
         dtype: of the frozen weights; float32 where bf16 is slow (CPU).
         end_text: text that ends a target, e.g. a newline as in BLIP-2's OPT; None is the end token.
+        attention: `sdpa` or `eager`; None is transformers' choice. The fused kernel's bf16 backward
+            pass on CPU takes four times the eager one's below some 200 tokens (docs/LOG.md).
+
+    Raises:
+        ConfigError: another attention, or a model without input embeddings.
 
     Attributes:
         hidden_size: width D_llm of its input embeddings.
@@ -60,8 +67,11 @@ class LanguageModel(nn.Module):
         lora: LoraOptions | None = None,
         dtype: torch.dtype = torch.float32,
         end_text: str | None = None,
+        attention: str | None = None,
     ) -> None:
         super().__init__()
+        if attention is not None:
+            require_choice("attention", attention, ATTENTIONS, "model.llm_attention")
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         folder = resolve_pretrained(name)
@@ -69,7 +79,9 @@ class LanguageModel(nn.Module):
             self.tokenizer = _load_tokenizer(folder)
             self.is_encoder_decoder = bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
             auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
-            self.model = auto_class.from_pretrained(folder, dtype=dtype)
+            self.model = auto_class.from_pretrained(
+                folder, dtype=dtype, attn_implementation=attention
+            )
         self.end_text = end_text or self.tokenizer.eos_token
         self.end_id = self.tokenizer(self.end_text, add_special_tokens=False).input_ids[-1]
         self.model.requires_grad_(False)

@@ -146,6 +146,24 @@ def test_frozen_llm_never_drops_out(tiny_opt, tiny_bert, tiny_encoder_cfg):
     assert model.qformer.training
 
 
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_both_attentions_compute_the_same(llm_folder, num_beams):
+    models = [LanguageModel(llm_folder, attention=name).eval() for name in ("sdpa", "eager")]
+    prefix = torch.randn(2, 3, models[0].hidden_size, generator=torch.Generator().manual_seed(0))
+    prompts, targets = ["say", "say it again"], [" yes", " no, never"]
+    losses = [model.loss(prefix, prompts, targets) for model in models]
+    torch.testing.assert_close(losses[0], losses[1])
+    texts = [
+        model.generate(prefix, prompts, max_new_tokens=6, num_beams=num_beams) for model in models
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_an_unknown_attention_is_refused_with_the_nearest(tiny_llama):
+    with pytest.raises(ConfigError, match=r"Did you mean 'sdpa'.*\n.*model\.llm_attention"):
+        LanguageModel(tiny_llama, attention="spda")
+
+
 def test_pack_moves_marked_positions_to_the_front():
     first = torch.tensor([[0, 1, 1, 0, 1], [1, 0, 0, 1, 0]])
     values = torch.arange(10).reshape(2, 5)

@@ -42,6 +42,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         llm_dtype: dtype of the frozen weights; `auto` is bfloat16 where that is native, or float32.
         llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a
             newline.
+        llm_attention: `sdpa`, `eager` or None, transformers' choice.
         prompt: text between the prefix and a caption; `{size}` is the size of the object's box.
         qa_prompt: text between the prefix and an answer; `{}` is the question, `{size}` as above.
         qformer_text_input: let the queries read the question, too, as InstructBLIP does (arXiv
@@ -69,6 +70,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         lora: LoraOptions | None = None,
         llm_dtype: str = "float32",
         llm_end_text: str | None = None,
+        llm_attention: str | None = None,
         prompt: str = "a 3D point cloud of",
         qa_prompt: str = "Question: {} Answer:",
         qformer_text_input: bool = False,
@@ -79,7 +81,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
     ) -> None:
         super().__init__(with_text=qformer_text_input, with_lm_head=False, **backbone)
         self.qformer_text_input = qformer_text_input
-        self.language_model = LanguageModel(llm, lora, resolve_dtype(llm_dtype), llm_end_text)
+        self.language_model = LanguageModel(
+            llm, lora, resolve_dtype(llm_dtype), llm_end_text, llm_attention
+        )
         self.llm_proj = nn.Linear(self.qformer.config.hidden_size, self.language_model.hidden_size)
         self.match_prefix_scale()
         # Targets bring the space that parts them from the prompt; the release's prompt ends with
@@ -126,6 +130,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             lora=LoraOptions(**lora) if lora else None,
             llm_dtype=cfg.get("llm_dtype", "float32"),
             llm_end_text=cfg.get("llm_end_text"),
+            llm_attention=cfg.get("llm_attention"),
             prompt=cfg.get("prompt", "a 3D point cloud of"),
             qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
             qformer_text_input=cfg.get("qformer_text_input", False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import require_choice
 
 CHOICES = {
     "loss_type": ("generative", "contrastive"),
@@ -27,12 +27,4 @@ def check_choices(loss_type: str, negatives: str, train_embeddings: str) -> None
         "train_embeddings": train_embeddings,
     }
     for key, value in given.items():
-        if value not in CHOICES[key]:
-            raise ConfigError(
-                explain(
-                    f"unknown {key}.{nearest(str(value), CHOICES[key])}",
-                    where=f"model.{key}",
-                    got=value,
-                    expected=" or ".join(CHOICES[key]),
-                )
-            )
+        require_choice(key, value, CHOICES[key], f"model.{key}")
