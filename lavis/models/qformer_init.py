@@ -24,6 +24,7 @@ from lavis.models.qformer import QFormer
 from lavis.models.qformer_layers import QFormerConfig
 
 BERT_KEY = "model.qformer_bert"
+_BERT_DROPOUT_KEYS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 _BERT_SIZE_KEYS = (
     "hidden_size",
     "num_hidden_layers",
@@ -31,9 +32,8 @@ _BERT_SIZE_KEYS = (
     "intermediate_size",
     "max_position_embeddings",
     "layer_norm_eps",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
     "initializer_range",
+    *_BERT_DROPOUT_KEYS,
 )
 
 
@@ -48,8 +48,13 @@ def load_text_tokenizer(bert: str) -> Any:
     return tokenizer
 
 
-def qformer_config_from_bert(bert: str, vocab_size: int, **overrides: Any) -> QFormerConfig:
-    """Take the sizes of a BERT folder (or hub name); `overrides` set the Q-Former's own."""
+def qformer_config_from_bert(
+    bert: str, vocab_size: int, dropout: float | None = None, **overrides: Any
+) -> QFormerConfig:
+    """Take the sizes of a BERT folder (or hub name), and its dropout unless one is given.
+
+    `overrides` set the Q-Former's own sizes.
+    """
     folder = Path(resolve_pretrained(bert))
     if (folder / "config.json").is_file():
         sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -59,6 +64,8 @@ def qformer_config_from_bert(bert: str, vocab_size: int, **overrides: Any) -> QF
         with reading_pretrained(BERT_KEY, bert):
             sizes = AutoConfig.from_pretrained(str(bert)).to_dict()
     taken = {key: sizes[key] for key in _BERT_SIZE_KEYS if key in sizes}
+    if dropout is not None:
+        taken |= dict.fromkeys(_BERT_DROPOUT_KEYS, dropout)
     return QFormerConfig(vocab_size=vocab_size, **(taken | overrides))
 
 

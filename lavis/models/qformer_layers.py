@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lavis.models.attention import attend
+
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B,heads,T,C/heads]
 
 
@@ -116,9 +118,7 @@ class SelfAttention(nn.Module):
         if roles > 1:
             heads = heads.unflatten(0, (roles, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3)
         dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(
-            heads, keys, values, attn_mask=mask, dropout_p=dropout
-        )
+        read = attend(heads, keys, values, mask, dropout)
         if roles > 1:
             read = read.unflatten(2, (roles, -1)).permute(2, 0, 1, 3, 4).flatten(0, 1)
         return read.transpose(1, 2).flatten(2)  # [M,T,C]

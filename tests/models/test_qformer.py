@@ -56,6 +56,13 @@ def test_text_pass_equals_transformers_bert(tiny_bert):
     torch.testing.assert_close(qformer.text_pass(ids, mask), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_dropout_is_the_checkpoint_s_unless_one_is_given(tiny_bert):
+    own = qformer_config_from_bert(tiny_bert, 30523)
+    assert own.hidden_dropout_prob == own.attention_probs_dropout_prob == 0.1
+    none = qformer_config_from_bert(tiny_bert, 30523, dropout=0.0)
+    assert none.hidden_dropout_prob == none.attention_probs_dropout_prob == 0.0
+
+
 def test_query_feed_forward_starts_as_copy_of_text(tiny_bert):
     config = qformer_config_from_bert(tiny_bert, 30523, num_query_token=4, encoder_width=8)
     qformer = QFormer(config)

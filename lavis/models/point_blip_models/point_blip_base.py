@@ -41,6 +41,8 @@ class PointBlipBase(BaseModel):
         qformer_bert: BERT that the Q-Former starts from: `minilm`, a folder, or a hub name.
         num_query_token: learned queries Q.
         cross_attention_freq: cross-attention in every n-th layer.
+        qformer_dropout: share dropped in the Q-Former, None as in that BERT's configuration. Short
+            trainings learn more without.
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
@@ -62,6 +64,7 @@ class PointBlipBase(BaseModel):
         qformer_bert: str = "minilm",
         num_query_token: int = 32,
         cross_attention_freq: int = 2,
+        qformer_dropout: float | None = None,
         qformer_width: int | None = None,
         use_class_token: bool = False,
         use_size_token: bool = False,
@@ -91,6 +94,7 @@ class PointBlipBase(BaseModel):
         self.tokenizer = load_text_tokenizer(qformer_bert) if with_text else None
         config = qformer_config_from_bert(
             qformer_bert,
+            dropout=qformer_dropout,
             vocab_size=len(self.tokenizer) if self.tokenizer else 0,
             num_query_token=num_query_token,
             cross_attention_freq=cross_attention_freq,
@@ -112,6 +116,7 @@ class PointBlipBase(BaseModel):
             "qformer_bert": cfg.get("qformer_bert", "minilm"),
             "num_query_token": cfg.get("num_query_token", 32),
             "cross_attention_freq": cfg.get("cross_attention_freq", 2),
+            "qformer_dropout": cfg.get("qformer_dropout"),
             "qformer_width": cfg.get("qformer_width"),
             "use_class_token": cfg.get("use_class_token", False),
             "use_size_token": cfg.get("use_size_token", False),
