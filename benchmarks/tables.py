@@ -17,7 +17,7 @@ from lavis.evaluation.tables import render_between
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-# (benchmark, headline, what is measured, beside what)
+# (result file, headline, what is measured, beside what)
 _SPEED = (
     ("point_ops", "fps_8192_512_speedup", "sampling 512 of 8192 points, B=32", "torch loop"),
     ("point_ops", "fps_2048_128_speedup", "sampling 128 of 2048 points, B=32", "torch loop"),
@@ -31,6 +31,12 @@ _SPEED = (
     (
         *("transformers_step", "matching_pass_lifted_speedup"),
         *("matching pass, lift to 1408", "transformers' layers"),
+    ),
+    (
+        "generation_bf16",
+        "beam1_speedup",
+        "captions, greedy, SmolLM2 in bf16",
+        "transformers generate",
     ),
     ("generation", "beam5_speedup", "captions with 5 beams, SmolLM2", "transformers generate"),
     ("retrieval", "blocked_speedup_20k", "PTC scores, 20,000 texts", "LAVIS' loop"),
@@ -66,9 +72,10 @@ def read(name: str) -> dict[str, Any]:
 def speed_table() -> str:
     """One row per measured ratio."""
     lines = ["| What | Beside | Times as fast | Measured by |", "| --- | --- | ---: | --- |"]
-    for name, key, what, beside in _SPEED:
-        ratio = f"{read(name)['headline'][key]:.3g}"
-        lines.append(f"| {what} | {beside} | {ratio} | `python -m benchmarks.{name}` |")
+    for file, key, what, beside in _SPEED:
+        result = read(file)
+        ratio = f"{result['headline'][key]:.3g}"
+        lines.append(f"| {what} | {beside} | {ratio} | `python -m benchmarks.{result['name']}` |")
     return "\n".join(lines)
 
 

@@ -226,8 +226,7 @@ class LanguageModel(nn.Module):
             max_new_tokens=max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.end_id,
-            **self._last_logits_only(),
-            **options,
+            **(self._last_logits_only() | options),
         )
 
     def _last_logits_only(self) -> dict[str, Tensor]:
