@@ -17,7 +17,7 @@ def attend(
 ) -> Tensor:
     """Attend from query [B,H,T,d] to key and value [B,H,S,d]: [B,H,T,d].
 
-    On CPU the backward pass of torch's fused kernel takes three to eight times the plain one's for
+    On CPU the backward pass of torch's fused kernel takes two to eight times the plain one's for
     short sequences in bf16 (docs/LOG.md), so those that need a gradient go to the plain one.
 
     Args:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from lavis.common.registry import registry
 
 from lavis.common.errors import DataError
@@ -69,6 +70,12 @@ def test_attribution_travels_with_the_data(small_bricks: Path) -> None:
 
 def test_two_preparations_are_byte_equal(small_bricks: Path, tmp_path: Path) -> None:
     assert contents(prepare_again(tmp_path / "again")) == contents(small_bricks)
+
+
+def test_a_run_that_prepares_draws_the_same_numbers(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    prepare_again(tmp_path / "bricks")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_prepared_folder_is_left_alone(small_bricks: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lavis.common.errors import DataError
@@ -104,8 +105,15 @@ def _sample(pieces: _Pieces) -> Iterator[Sampled]:
     torch's loader, not a pool: its processes end when this one is killed.
     """
     cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
-    processes = cores if cores > 1 and len(pieces) > 1 else 0
-    for piece in DataLoader(pieces, batch_size=None, num_workers=processes, collate_fn=_as_it_is):
+    loader = DataLoader(
+        pieces,
+        batch_size=None,
+        num_workers=cores if cores > 1 and len(pieces) > 1 else 0,
+        collate_fn=_as_it_is,
+        # Its own: a loader draws from the run's, and a run that prepares would start otherwise.
+        generator=torch.Generator(),
+    )
+    for piece in loader:
         if isinstance(piece, DataError):
             raise piece
         yield piece
