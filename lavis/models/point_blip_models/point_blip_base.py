@@ -41,8 +41,7 @@ class PointBlipBase(BaseModel):
         qformer_bert: BERT that the Q-Former starts from: `minilm`, a folder, or a hub name.
         num_query_token: learned queries Q.
         cross_attention_freq: cross-attention in every n-th layer.
-        qformer_dropout: share dropped in the Q-Former, None as in that BERT's configuration. Short
-            trainings learn more without.
+        qformer_dropout: share dropped in the Q-Former, None as in that BERT's configuration.
         qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
