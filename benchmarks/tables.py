@@ -33,10 +33,8 @@ _SPEED = (
         *("matching pass, lift to 1408", "transformers' layers"),
     ),
     (
-        "generation_bf16",
-        "beam1_speedup",
-        "captions, greedy, SmolLM2 in bf16",
-        "transformers generate",
+        *("generation_bf16", "beam1_speedup"),
+        *("captions, greedy (`--beams 1 --dtype bfloat16`)", "transformers generate"),
     ),
     ("generation", "beam5_speedup", "captions with 5 beams, SmolLM2", "transformers generate"),
     ("retrieval", "blocked_speedup_20k", "PTC scores, 20,000 texts", "LAVIS' loop"),

@@ -47,8 +47,8 @@ class LanguageModel(nn.Module):
         lora: adapters to train, or None.
         dtype: of the frozen weights; float32 where bf16 is slow (CPU).
         end_text: text that ends a target, e.g. a newline as in BLIP-2's OPT; None is the end token.
-        attention: `sdpa` or `eager`; None is transformers' choice. The fused kernel's bf16 backward
-            pass on CPU takes four times the eager one's below some 200 tokens (docs/LOG.md).
+        attention: `sdpa` or `eager`; None is transformers' choice. Steps of short texts are
+            faster with `eager` on CPU, for the reason that attention.py gives.
 
     Raises:
         ConfigError: another attention, or a model without input embeddings.
