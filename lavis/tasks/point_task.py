@@ -46,6 +46,10 @@ class Scores:
         predictions: what is written as the predictions file; None writes the records.
         per_item: {metric: {id: value}} of metrics that are means over items; written beside the
             metrics, so that two runs can be compared item by item.
+        baseline_items: {baseline: {metric: {id: value}}}; written beside the metrics.
+        claims: headline metrics, each compared with every baseline that has per-item values of it.
+            "exact_match/category" is a metric of its own, whose per-item values hold only the ids
+            of its family.
         files: {suffix: content} of further files, e.g. {"confusion.svg": …}.
     """
 
@@ -55,6 +59,8 @@ class Scores:
     extra: dict[str, Any] = field(default_factory=dict)
     predictions: Any = None
     per_item: dict[str, dict[str, float]] = field(default_factory=dict)
+    baseline_items: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    claims: list[str] = field(default_factory=list)
     files: dict[str, str | bytes] = field(default_factory=dict)
 
 
