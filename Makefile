@@ -3,7 +3,6 @@ PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
 BRICKS := lavis/projects/bricks
-STUDY  := lavis/projects/point_llm_contrastive
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
@@ -42,20 +41,9 @@ full: setup
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
 	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2 finetune_captioning,,output/bricks)
 
-# Generative against contrastive alignment: both trainings, the three projectors, captions, answers.
+# Losses x centre term and the centre term alone, equal samples and updates; captions and answers; the words of docs.
 study: setup
-	$(PY) train.py --cfg-path $(STUDY)/train/stage1_generative.yaml
-	$(PY) train.py --cfg-path $(STUDY)/train/stage1_contrastive.yaml
-	$(PY) evaluate.py --cfg-path $(STUDY)/eval/alignment.yaml
-	for loss in generative contrastive; do \
-	  $(PY) evaluate.py --cfg-path $(STUDY)/eval/alignment.yaml --options run.job_id=$$loss \
-	    model.finetuned=output/point_llm_contrastive/stage1/smollm2-135m_$$loss/checkpoint_last.pth || exit 1; \
-	done
-	$(PY) evaluate.py --cfg-path $(STUDY)/eval/captioning.yaml
-	$(PY) train.py --cfg-path $(STUDY)/train/stage2_qa.yaml
-	$(PY) evaluate.py --cfg-path $(STUDY)/eval/qa.yaml
-	$(PY) -m lavis.tasks.alignment_compare --out output/point_llm_contrastive/study \
-	  $(foreach name,initial generative contrastive,$(name)=output/point_llm_contrastive/$(name))
+	$(PY) -m lavis.tasks.alignment_experiment --out output/point_llm_contrastive/study
 
 test: setup
 	$(PY) -m pytest

@@ -3,14 +3,21 @@
 `published_metrics` are the figures of PointLLM-Contrastive's src/visualize_tsne.py
 (github.com/amine-maazizi/PointLLM-Contrastive), under its names: distance of the centroids, average
 and minimum Euclidean distance, average and maximum cosine, mean variance per dimension.
-`PairedSets` adds what they cannot show, whether an object lies at its own text, and intervals: all
-figures are functions of a weight per object, so one set of bootstrap weights serves every figure of
-every model, and changes between models are paired.
+They describe two sets: a loss that knows no pairs can improve them. `PairedSets` adds what they
+cannot show, whether an object lies at its own text. Its headline figures are
+
+    margin                      cos(object, own text) - mean cos(object, texts that differ from it)
+    within_<group>/recall_at_1  object to text among the objects of one group (colour, category)
+
+and both are at chance for a loss that knows no pairs. All figures are functions of a weight per
+object, so one set of bootstrap weights serves every figure of every model, and changes between
+models are paired. A resample reweights the objects; the texts that an object is compared with in
+margins, ranks and recalls stay those of the whole split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,10 +92,15 @@ class PairedSets:
             their mean, similarity the best of the Q.
         texts: [N,E].
         names: N texts; equal ones are equally right. None: all differ.
+        groups: {"color": N labels, …}; recall within each group is computed.
     """
 
     def __init__(
-        self, points: np.ndarray, texts: np.ndarray, names: Sequence[str] | None = None
+        self,
+        points: np.ndarray,
+        texts: np.ndarray,
+        names: Sequence[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         points = np.asarray(points, np.float64)
         self.points = _checked(points.mean(1) if points.ndim == 3 else points, "object embeddings")
@@ -101,13 +113,12 @@ class PairedSets:
                 )
             )
         names = [str(i) for i in range(len(points))] if names is None else list(names)
-        groups: dict[str, list[int]] = {}
-        for index, name in enumerate(names):
-            groups.setdefault(name, []).append(index)
-        self.positives = [groups[name] for name in names]
+        self.same_text = equal_labels(names)  # [N,N]
+        self.positives = [np.flatnonzero(row).tolist() for row in self.same_text]
+        self.same_group = {key: equal_labels(labels) for key, labels in (groups or {}).items()}
         self.distances = pairwise_distances(self.points, self.texts)
         self.similarity = max_similarity(unit_rows(points), unit_rows(self.texts))  # [N,N]
-        self._per_object = self._hits()
+        self.per_object = self._hits()
 
     def _hits(self) -> dict[str, np.ndarray]:
         """Per-object values [N] whose weighted means are figures."""
@@ -123,9 +134,14 @@ class PairedSets:
             "point_norm": np.linalg.norm(self.points, axis=1),
             "text_norm": np.linalg.norm(self.texts, axis=1),
         }
+        if not self.same_text.all(1).any():
+            values["margin"] = margins(self.similarity, self.same_text)
         for direction, rank in ranks.items():
             for k in RECALL_AT:
                 values[f"{direction}/recall_at_{k}"] = (rank <= k).astype(np.float64)
+        for key, same in self.same_group.items():
+            rank = group_ranks(self.similarity, self.same_text, same)
+            values[f"within_{key}/recall_at_1"] = (rank == 1).astype(np.float64)
         return values
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -147,7 +163,7 @@ class PairedSets:
             "point_variance": self._variance(weights, self.points, point_mean),
             "text_variance": self._variance(weights, self.texts, text_mean),
         }
-        return results | {name: weights @ values for name, values in self._per_object.items()}
+        return results | {name: weights @ values for name, values in self.per_object.items()}
 
     @staticmethod
     def _variance(weights: np.ndarray, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -179,7 +195,50 @@ class PairedSets:
         recalls = {k: chance_recall(counts, len(counts), k) for k in RECALL_AT}
         directions = ("object_to_text", "text_to_object")
         found = {f"{d}/recall_at_{k}": value for d in directions for k, value in recalls.items()}
-        return found | {"nearest_text_accuracy": recalls[1]}
+        within = {
+            f"within_{key}/recall_at_1": group_chance(self.same_text, same)
+            for key, same in self.same_group.items()
+        }
+        return found | within | {"nearest_text_accuracy": recalls[1]}
+
+
+def equal_labels(labels: Sequence[str]) -> np.ndarray:
+    """Whether items have the same label: bool [N,N]."""
+    _, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    return codes[:, None] == codes[None, :]
+
+
+def margins(similarity: np.ndarray, same_text: np.ndarray) -> np.ndarray:
+    """Similarity to the own text minus the mean over the texts that differ from it, float64 [N].
+
+    Args:
+        similarity: [N,N], objects in rows and their texts in columns.
+        same_text: bool [N,N], texts that are equal; each row has a text that differs.
+    """
+    other = ~same_text
+    mean_other = np.where(other, similarity, 0.0).sum(1) / other.sum(1)
+    return np.diag(similarity) - mean_other
+
+
+def group_ranks(
+    similarity: np.ndarray, same_text: np.ndarray, same_group: np.ndarray
+) -> np.ndarray:
+    """Rank of the best right text among the texts of the object's own group, int64 [N].
+
+    Args:
+        similarity: [N,N], objects in rows and their texts in columns.
+        same_text: bool [N,N], texts that are equal and so equally right.
+        same_group: bool [N,N], which texts each object is compared with.
+
+    Ties count against the object, as in `retrieval_scores`.
+    """
+    best = np.where(same_text & same_group, similarity, -np.inf).max(1, keepdims=True)
+    return 1 + (same_group & ~same_text & (similarity >= best)).sum(1)
+
+
+def group_chance(same_text: np.ndarray, same_group: np.ndarray) -> float:
+    """Expected recall at 1 of a random order of each object's own group."""
+    return float(((same_text & same_group).sum(1) / same_group.sum(1)).mean())
 
 
 def bootstrap_weights(size: int, n_resamples: int, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Put the alignment studies of several models side by side: one JSON, one PNG, one HTML page.
 
     python -m lavis.tasks.alignment_compare --out output/point_llm_contrastive/study \
-        initial=output/…/initial generative=output/…/generative contrastive=output/…/contrastive
+        initial=output/…/initial contrastive=output/…/contrastive point_blip=output/…/point_blip
 
 Each member is NAME=FOLDER, the folder of an `alignment_study` evaluation. The first member is what
 the others are compared with. Members whose texts lie in the same space as the first's share a
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError, PointLanguageError, explain
-from lavis.evaluation.alignment import LOWER_IS_BETTER, PairedSets, changes
+from lavis.evaluation.alignment import PairedSets, changes
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.tasks.alignment_pictures import draw_page, draw_png, tsne_panels
+from lavis.tasks.alignment_study import GROUP_KEYS
 
 HEADLINE = (
+    "margin",
+    "object_to_text/recall_at_1",
+    "text_to_object/recall_at_1",
     "centroid_distance",
     "avg_cosine_similarity",
     "matched_cosine_similarity",
-    "nearest_text_accuracy",
-    "object_to_text/recall_at_1",
-    "object_to_text/recall_at_10",
-    "text_to_object/recall_at_10",
 )
-DIRECTED = ("centroid_distance", "avg_cosine_similarity")
+GROUPED = ("within_color/recall_at_1", "within_category/recall_at_1")  # where objects have groups
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Member:
         return ours.shape == theirs.shape and bool(np.allclose(ours, theirs, atol=1e-4))
 
 
-def read_member(name: str, folder: str | Path, split: str = "test") -> Member:
+def read_member(name: str, folder: str | Path, split: str = "dev_test") -> Member:
     """Read what an `alignment_study` evaluation wrote.
 
     Raises:
@@ -81,7 +81,8 @@ def read_member(name: str, folder: str | Path, split: str = "test") -> Member:
             )
     with np.load(files[0], allow_pickle=False) as arrays:
         names, ids = arrays["names"].tolist(), arrays["ids"].tolist()
-        pairs = PairedSets(arrays["points"], arrays["texts"], names)
+        groups = {key: arrays[key].tolist() for key in GROUP_KEYS if key in arrays}
+        pairs = PairedSets(arrays["points"], arrays["texts"], names, groups)
     return Member(name, pairs, names, ids, json.loads(files[1].read_text(encoding="utf-8")))
 
 
@@ -110,13 +111,13 @@ def compare(members: Sequence[Member]) -> dict[str, Any]:
     baselines: dict[str, dict[str, Any]] = {"chance": {}, first.name: {}}
     for member in members:
         figures = member.pairs.metrics()
-        metrics |= {f"{member.name}/{figure}": figures[figure] for figure in HEADLINE}
+        metrics |= {f"{member.name}/{k}": figures[k] for k in headline(figures)}
         chance = member.pairs.chance()
-        baselines["chance"] |= {f"{member.name}/{k}": v for k, v in chance.items() if k in HEADLINE}
+        baselines["chance"] |= {f"{member.name}/{k}": chance[k] for k in headline(chance)}
         extra[member.name] = _details(member, first, figures)
         if member is not first and member.shares_space(first):
             start = first.pairs.plain()
-            baselines[first.name] |= {f"{member.name}/{k}": start[k] for k in HEADLINE}
+            baselines[first.name] |= {f"{member.name}/{k}": start[k] for k in headline(start)}
     source = first.record
     details: dict[str, Any] = {"members": extra, "pairwise": _pairwise(members[1:])}
     record = build_metrics_record(
@@ -133,6 +134,11 @@ def compare(members: Sequence[Member]) -> dict[str, Any]:
         extra=details,
     )
     return {**record, "extra": {**record["extra"], "verdict": verdict(dict(record))}}
+
+
+def headline(figures: Mapping[str, Any]) -> list[str]:
+    """Names of the headline figures that there are."""
+    return [name for name in (*HEADLINE, *GROUPED) if name in figures]
 
 
 def _details(member: Member, first: Member, figures: dict[str, Any]) -> dict[str, Any]:
@@ -157,61 +163,27 @@ def _pairwise(members: Sequence[Member]) -> dict[str, Any]:
             if member.shares_space(other):
                 difference = changes(member.pairs, other.pairs)
                 key = f"{other.name} - {member.name}"
-                found[key] = {figure: difference[figure] for figure in HEADLINE}
+                found[key] = {figure: difference[figure] for figure in headline(difference)}
     return found
 
 
-def verdict(record: dict[str, Any], first: str = "generative", second: str = "contrastive") -> str:
-    """Say in two sentences which of two losses wins at what; the README quotes them.
+def verdict(record: dict[str, Any]) -> str:
+    """Say which of each two trained members of one space has the larger margin.
 
-    A win needs a paired 95% interval without zero. Records without both members give "".
+    A difference counts where its paired 95% interval excludes zero. Records without two such
+    members give "".
     """
-    differences = record["extra"]["pairwise"].get(f"{second} - {first}")
-    if differences is None:
-        return ""
-    wins: dict[str, list[str]] = {first: [], second: []}
-    for figure, entry in differences.items():
-        low, high = entry["ci95"]
+    sentences = []
+    for pair, differences in record["extra"]["pairwise"].items():
+        second, first = pair.split(" - ")
+        low, high = differences["margin"]["ci95"]
+        shown = f"{differences['margin']['value']:.3f} [{low:.3f}, {high:.3f}]"
         if low <= 0 <= high:
-            continue
-        better = (high < 0) == (figure in LOWER_IS_BETTER)
-        winner, loser = (second, first) if better else (first, second)
-        wins[winner].append(_compared(record, figure, winner, loser))
-    moved = {name: _moved(record, name) for name in (first, second)}
-    return (
-        f"On {record['n_scored']} held-out objects the {second} loss wins at "
-        f"{_listed(wins[second])}, the {first} loss at {_listed(wins[first])}. "
-        f"From the initial projector the {second} loss moves {moved[second]} the right way, "
-        f"the {first} loss {moved[first]} (95% intervals without zero)."
-    )
-
-
-def _compared(record: dict[str, Any], figure: str, winner: str, loser: str) -> str:
-    values = [record["metrics"][f"{name}/{figure}"]["value"] for name in (winner, loser)]
-    chance = record["baselines"]["chance"].get(f"{winner}/{figure}")
-    shown = [f"{100 * v:.1f}%" if chance is not None else f"{v:.3f}" for v in values]
-    beside = f", chance {100 * chance:.1f}%" if chance is not None else ""
-    title = figure.replace("avg", "average").replace("_", " ").replace("/", ", ")
-    return f"{title} ({shown[0]} against {shown[1]}{beside})"
-
-
-def _moved(record: dict[str, Any], name: str) -> str:
-    """Which of centroid distance and average cosine improved from the initial projector."""
-    details = record["extra"]["members"][name]
-    changes = [v for k, v in details.items() if k.startswith("change_from_")]
-    change: dict[str, Any] = changes[0] if changes else {}
-    right = []
-    for figure in DIRECTED if change else ():
-        low, high = change[figure]["ci95"]
-        if (high < 0) if figure in LOWER_IS_BETTER else (low > 0):
-            right.append(figure.replace("avg", "average").replace("_", " "))
-    return _listed(right) if right else "neither centroid distance nor average cosine similarity"
-
-
-def _listed(parts: list[str]) -> str:
-    if not parts:
-        return "none of the figures"
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+            sentences.append(f"No difference in margin between {first} and {second} ({shown}).")
+        else:
+            larger, other = (second, first) if low > 0 else (first, second)
+            sentences.append(f"{larger} has a larger margin than {other} ({pair}: {shown}).")
+    return " ".join(sentences)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -221,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("members", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True, help="folder of the three files")
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--split", default="dev_test")
     parser.add_argument("--samples", type=int, default=50, help="objects in the pictures")
     options = parser.parse_args(arguments)
     try:

@@ -24,6 +24,8 @@ from lavis.evaluation.alignment import PairedSets, published_metrics
 from lavis.evaluation.intervals import mean_ci
 from lavis.tasks.point_task import PointTask, Scores
 
+GROUP_KEYS = ("color", "category")  # fields of the annotation within which recall is measured
+
 
 @registry.register_task("alignment_study")
 class AlignmentStudyTask(PointTask):
@@ -83,7 +85,9 @@ class AlignmentStudyTask(PointTask):
         points = np.stack([record["point"] for record in records])
         texts = np.stack([record["text_embed"] for record in records])
         names = [record["text"] for record in records]
-        pairs = PairedSets(points, texts, names)
+        ids = [record["instance_id"] for record in records]
+        groups = object_groups(dataset.annotation, ids)
+        pairs = PairedSets(points, texts, names, groups)
         metrics = pairs.metrics()
         extra: dict[str, Any] = {
             "point_shape": list(points.shape[1:]),
@@ -97,8 +101,7 @@ class AlignmentStudyTask(PointTask):
             losses = [record["loss"] for record in records]
             metrics["loss"] = {"value": float(np.mean(losses)), "ci95": list(mean_ci(losses))}
             agg_metrics = -metrics["loss"]["value"]  # as published: best by validation loss
-        ids = [record["instance_id"] for record in records]
-        arrays = {"points": points, "texts": texts, "names": names, "ids": ids}
+        arrays = {"points": points, "texts": texts, "names": names, "ids": ids, **groups}
         nearest = pairs.similarity.argmax(1)
         return Scores(
             metrics=metrics,
@@ -111,6 +114,21 @@ class AlignmentStudyTask(PointTask):
             ],
             files={"embeddings.npz": packed(arrays)} if self.run_cfg.evaluate else {},
         )
+
+
+def object_groups(annotation: list[dict[str, Any]], ids: list[str]) -> dict[str, list[str]]:
+    """Labels of the objects in the order of `ids`: {"color": …, "category": …}.
+
+    Args:
+        annotation: the data set's records, with `instance_id`.
+        ids: N instance ids.
+
+    Returns:
+        Only keys that every record has; a data set without colours has no figures within colours.
+    """
+    records = {str(entry["instance_id"]): entry for entry in annotation}
+    found = {key: [records[name].get(key) for name in ids] for key in GROUP_KEYS}
+    return {key: list(map(str, labels)) for key, labels in found.items() if None not in labels}
 
 
 def batch_embeddings(model: Any, samples: dict[str, Any]) -> dict[str, Any]:

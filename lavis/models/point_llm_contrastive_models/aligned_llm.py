@@ -25,10 +25,17 @@ class AlignedLanguageModel(LanguageModel):
         dtype: of the frozen weights.
         end_in_target: score the end token after a target; the release does not, so its models
             never learn to stop.
+        attention: `sdpa` or `eager`; None is transformers' choice.
     """
 
-    def __init__(self, name: str, dtype: torch.dtype, end_in_target: bool = False) -> None:
-        super().__init__(name, None, dtype)
+    def __init__(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        end_in_target: bool = False,
+        attention: str | None = None,
+    ) -> None:
+        super().__init__(name, None, dtype, attention=attention)
         self.end_in_target = end_in_target
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -62,7 +69,9 @@ class AlignedLanguageModel(LanguageModel):
         return self.embedding_table()[self.tokenizer.eos_token_id].clone()
 
 
-def load_aligned_llm(name: str, dtype: torch.dtype, end_in_target: bool) -> AlignedLanguageModel:
+def load_aligned_llm(
+    name: str, dtype: torch.dtype, end_in_target: bool, attention: str | None = None
+) -> AlignedLanguageModel:
     """Load a language model, gated ones with the token of HF_TOKEN or of the file `.hf_token`.
 
     Raises:
@@ -71,7 +80,7 @@ def load_aligned_llm(name: str, dtype: torch.dtype, end_in_target: bool) -> Alig
     """
     use_token_file()
     try:
-        return AlignedLanguageModel(name, dtype, end_in_target)
+        return AlignedLanguageModel(name, dtype, end_in_target, attention)
     except CheckpointError as error:
         if not is_gated(error):
             raise

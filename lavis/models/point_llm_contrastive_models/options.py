@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lavis.common.errors import require_choice
+from lavis.common.errors import ConfigError, explain, require_choice
 
 CHOICES = {
-    "loss_type": ("generative", "contrastive"),
+    "loss_type": ("generative", "contrastive", "center"),
     "negatives": ("bank", "batch"),
     "train_embeddings": ("all", "new"),
 }
@@ -28,3 +28,21 @@ def check_choices(loss_type: str, negatives: str, train_embeddings: str) -> None
     }
     for key, value in given.items():
         require_choice(key, value, CHOICES[key], f"model.{key}")
+
+
+def check_center(loss_type: str, center_weight: float) -> None:
+    """Refuse a weight of the centre term where the centre term is the whole loss.
+
+    Raises:
+        ConfigError: `loss_type: center` with a `center_weight` other than 0.
+    """
+    if loss_type == "center" and center_weight:
+        raise ConfigError(
+            explain(
+                "loss_type: center is the centre term alone, so it takes no weight beside it",
+                where="model.center_weight",
+                got=center_weight,
+                expected="0",
+                fix="set model.center_weight=0, or choose another model.loss_type",
+            )
+        )

@@ -2,12 +2,13 @@
 
 A frozen Point-BERT (class token and group tokens) is projected among the word embeddings of a
 frozen language model. `generative` trains the projector to let the model write the text;
-`contrastive` pulls the mean projected token towards the mean word embedding of the text.
+`contrastive` pulls the mean projected token towards the mean word embedding of the text; `center`
+moves the objects' centroid to that of the texts without knowing any pair, as a control.
 
 Source: github.com/amine-maazizi/PointLLM-Contrastive. Its behaviour is the default of the class;
-options of ours are `match_text_norm`, `negatives: batch`, `end_in_target` and
-`train_embeddings: new`. What differs in any case: a batch is one pass, its tokens count alike
-(the release loops over items; with its batch size of one both are the same).
+options of ours are `match_text_norm`, `negatives: batch`, `end_in_target`, `loss_type: center`,
+`token_cache` and `train_embeddings: new`. What differs in any case: a batch is one pass, its tokens
+count alike (the release loops over items; with its batch size of one both are the same).
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ from lavis.models.point_llm_contrastive_models.checkpoints import (
 from lavis.models.point_llm_contrastive_models.contrast import MemoryBank, batch_contrast
 from lavis.models.point_llm_contrastive_models.options import (
     INSTRUCTIONS,
+    check_center,
     check_choices,
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
+from lavis.models.point_llm_contrastive_models.token_cache import TokenCache, encoder_identity
 from lavis.models.text_keys import require_texts
 
 
@@ -54,7 +57,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         point_encoder_weights: its checkpoint; None leaves it random (tests only).
         llm: built-in name (`smollm2-135m`), folder, or hub name.
         llm_dtype: of the frozen weights; `auto` is bfloat16 where that is native, or float32.
-        loss_type: `generative` or `contrastive`.
+        llm_attention: `sdpa` or `eager`; None is transformers' choice.
+        loss_type: `generative`, `contrastive`, or `center`, which is `center_loss` alone.
         hidden_dim: of the projector.
         projector_seed: of its initial weights; equal for all runs of a study.
         match_text_norm: start projected tokens at the mean length of word embeddings.
@@ -66,6 +70,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         train_embeddings: `all` trains the whole embedding matrix beside the projector (published:
             only two rows are read, yet weight decay reaches all); `new` only the two new tokens.
         instructions: texts between the points and the target.
+        token_cache: folder of tokens that the point encoder wrote (`token_cache.py`); None encodes
+            every cloud. Cached tokens are those of evaluation, so augmentation has no effect.
     """
 
     language_model: AlignedLanguageModel
@@ -83,6 +89,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         point_encoder_weights: str | None = None,
         llm: str = "smollm2-135m",
         llm_dtype: str = "float32",
+        llm_attention: str | None = None,
         loss_type: str = "generative",
         hidden_dim: int = 512,
         projector_seed: int = 42,
@@ -94,9 +101,11 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         end_in_target: bool = False,
         train_embeddings: str = "all",
         instructions: Sequence[str] | None = None,
+        token_cache: str | None = None,
     ) -> None:
         super().__init__()
         check_choices(loss_type, negatives, train_embeddings)
+        check_center(loss_type, center_weight)
         dtype = resolve_dtype(llm_dtype)
         self.loaded_checkpoint: str | None = None
         self.trained_steps: int | None = None
@@ -107,7 +116,12 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         if point_encoder_weights:
             load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
         freeze(self.point_encoder)
-        self.language_model = load_aligned_llm(llm, dtype, end_in_target)
+        self.token_cache = (
+            TokenCache(get_abs_path(token_cache), encoder_identity(self.point_encoder))
+            if token_cache
+            else None
+        )
+        self.language_model = load_aligned_llm(llm, dtype, end_in_target, llm_attention)
         width = self.language_model.hidden_size
         table = self.language_model.embedding_table()
         text_norm = float(table.float().norm(dim=-1).mean()) if match_text_norm else None
@@ -122,7 +136,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         self._prepare_boundaries(train_embeddings, trained=loss_type == "generative")
 
     def _prepare_boundaries(self, train_embeddings: str, trained: bool) -> None:
-        """Set up `<p_start>` and `<p_end>`; the contrastive loss does not read them."""
+        """Set up `<p_start>` and `<p_end>`; only the generative loss reads them."""
         if train_embeddings == "all":
             self._boundary_ids = self.language_model.add_boundary_tokens()
             self.boundary_tokens = None
@@ -140,6 +154,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
             point_encoder_weights=cfg.get("point_encoder_weights"),
             llm=cfg.get("llm", "smollm2-135m"),
             llm_dtype=cfg.get("llm_dtype", "float32"),
+            llm_attention=cfg.get("llm_attention"),
             loss_type=cfg.get("loss_type", "generative"),
             hidden_dim=cfg.get("hidden_dim", 512),
             projector_seed=cfg.get("projector_seed", 42),
@@ -151,6 +166,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
             end_in_target=cfg.get("end_in_target", False),
             train_embeddings=cfg.get("train_embeddings", "all"),
             instructions=cfg.get("instructions"),
+            token_cache=cfg.get("token_cache"),
         )
         for key in ("pretrained", "finetuned"):
             if cfg.get(key):
@@ -169,8 +185,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
                 `answer`, which only the generative loss can learn from.
 
         Returns:
-            `loss` (the sum), `loss_generative` or `loss_contrastive`, and with `center_weight`
-            `loss_center`.
+            `loss` (the sum), `loss_generative`, `loss_contrastive` or `loss_center`, and with
+            `center_weight` `loss_center` beside the first two.
         """
         asks = self.loss_type == "generative" and "question" in samples
         texts = require_texts(samples["answer" if asks else "text_input"])
@@ -178,8 +194,10 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         if self.loss_type == "generative":
             prompts = list(samples["question"]) if asks else self.draw_instructions(samples)
             loss = self.generative_loss(projected, prompts, texts)
-        else:
+        elif self.loss_type == "contrastive":
             loss = self.contrastive_loss(projected, texts)
+        else:
+            loss = self.center_loss(projected, texts)
         output = {f"loss_{self.loss_type}": loss}
         if self.center_weight:
             output["loss_center"] = self.center_loss(projected, texts)
@@ -214,11 +232,16 @@ class PointLLMContrastive(CloudWriter, BaseModel):
 
     def project(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode and project clouds: [B,1+G,D], the class token first."""
-        with torch.no_grad():
-            encoded = self.point_encoder(samples["point_cloud"].to(self.device))
-            first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
-            tokens = torch.cat([*first, encoded.tokens], 1)
-        return self.projector(tokens.float())
+        return self.projector(self.point_tokens(samples))
+
+    @torch.no_grad()
+    def point_tokens(self, samples: Mapping[str, Any]) -> Tensor:
+        """Encode clouds, or look their tokens up: float32 [B,1+G,C], the class token first."""
+        if self.token_cache is not None:
+            return self.token_cache.tokens(samples).to(self.device)
+        encoded = self.point_encoder(samples["point_cloud"].to(self.device))
+        first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
+        return torch.cat([*first, encoded.tokens], 1).float()
 
     def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode and project clouds, with the boundary tokens around: [B,3+G,D]."""
