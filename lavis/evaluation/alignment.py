@@ -173,7 +173,9 @@ class PairedSets:
     def plain(self) -> dict[str, float]:
         """Every figure of the set as it is."""
         size = len(self.points)
-        return {n: float(v[0]) for n, v in self.figures(np.full((1, size), 1 / size)).items()}
+        found = {n: float(v[0]) for n, v in self.figures(np.full((1, size), 1 / size)).items()}
+        # Means: N weights of 1/N can add up to more than one, and a recall to more than 100%.
+        return found | {name: float(values.mean()) for name, values in self.per_object.items()}
 
     def metrics(self, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Any]:
         """Figures with 95% intervals over objects, in the shape of a metrics record.

@@ -34,7 +34,6 @@ from lavis.tasks.alignment_compare import Member
 from lavis.tasks.alignment_pictures import draw_page, draw_png, tsne_panels
 from lavis.tasks.alignment_results import (
     HEADLINE,
-    REPORTED,
     compare_members,
     describe_member,
     draw_figures,
@@ -254,7 +253,7 @@ def compose(
     texts: dict[str, Any] | None,
     tokens: str,
 ) -> dict[str, Any]:
-    """Compose the study's record; `extra` holds everything that its metrics do not."""
+    """Compose the study's record: headline figures as metrics, everything else in `extra`."""
     draws = draw_figures(members, plan.resamples)
     details = {name: describe_member(own, draws[name]) for name, own in members.items()}
     for name, fact in facts.items():
@@ -262,21 +261,22 @@ def compose(
     metrics = {
         f"{name}/{figure}": detail["figures"][figure]
         for name, detail in details.items()
-        for figure in REPORTED
+        for figure in HEADLINE
         if figure in detail["figures"]
     }
     first = members[INITIAL][plan.seeds[0]]
-    chance = {
-        f"{name}/{figure}": value
+    chance = first.chance()
+    beside = {
+        f"{name}/{figure}": chance[figure]
         for name in details
-        for figure, value in first.chance().items()
-        if f"{name}/{figure}" in metrics
+        for figure in HEADLINE
+        if figure in chance
     }
     record = build_metrics_record(
         task="alignment_study",
         split=plan.split,
         metrics=metrics,
-        baselines={"chance": chance},
+        baselines={"chance": beside},
         n_expected=len(first.points),
         n_scored=len(first.points),
         config_hash=tokens,
@@ -286,6 +286,7 @@ def compose(
         extra={
             "protocol": protocol(plan),
             "members": details,
+            "chance": chance,
             "comparisons": compare_members(members, draws),
             "texts": texts,
         },

@@ -2,6 +2,8 @@
 
     python -m lavis.tasks.alignment_words            # rewrite docs/alignment_study.md, README.md
     python -m lavis.tasks.alignment_words --check    # exit 1 when one of them is out of date
+    python -m lavis.tasks.alignment_words --publish output/point_llm_contrastive/study
+                                                     # copy record and picture to docs/ first
 
 The text stands between `<!-- study:begin -->` and `<!-- study:end -->`. The documentation gets
 sentences and tables, the README (where it has the marks) the sentences.
@@ -18,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import PointLanguageError
+from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.tables import render_between
 from lavis.tasks.alignment_results import HEADLINE, PAIRS, REPORTED
 from lavis.tasks.alignment_runs import CONDITIONS, INITIAL
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "docs" / "results" / "alignment_study.json"
+PICTURE = "alignment_study.png"
 NOT_RUN = "The study has not yet been run on bricks v2; `make study` runs it."
 WORDS = {condition.name: condition.words for condition in CONDITIONS} | {
     INITIAL: "initial projector"
@@ -59,8 +63,11 @@ def verdict(record: Record | None) -> str:
 
 
 def shown(figure: str, value: float) -> str:
-    """A value as the tables print it: recalls and matches in percent."""
-    return f"{100 * value:.1f}%" if "recall" in figure or "match" in figure else f"{value:.3f}"
+    """A value as the tables print it: recalls and exact match in percent, CIDEr times 100."""
+    percent = figure.endswith(("recall_at_1", "exact match"))
+    scaled, digits = (100 * value, 1) if percent or figure == "CIDEr" else (value, 3)
+    rounded = round(scaled, digits) + 0.0  # + 0.0: no minus before a zero
+    return f"{rounded:.{digits}f}{'%' if percent else ''}"
 
 
 def with_interval(figure: str, value: float, ci95: Sequence[float]) -> str:
@@ -97,7 +104,7 @@ def _comparison(record: Record, first: str, second: str, figure: str) -> Record:
 
 def _headline(record: Record, figure: str) -> str:
     """Which loss has the larger figure, without and with the centre term."""
-    chance = record["baselines"]["chance"].get(f"generative/{figure}")
+    chance = record["extra"]["chance"].get(figure)
     beside = "" if chance is None else f" (chance {shown(figure, chance)})"
     claims = [_claim(record, first, second, figure) for first, second in PAIRS[:2]]
     return f"{FIGURES[figure].capitalize()}{beside}: {'; '.join(claims)}."
@@ -175,7 +182,7 @@ def figures_table(record: Record) -> str:
             + f" ± {shown(figure, m['seed_sd'][figure])}"
             for m in members.values()
         ]
-        chance = record["baselines"]["chance"].get(f"generative/{figure}")
+        chance = record["extra"]["chance"].get(figure)
         rows.append([FIGURES[figure], *cells, "–" if chance is None else shown(figure, chance)])
     return _markdown(head, rows)
 
@@ -219,6 +226,7 @@ def documentation(record: Record | None) -> str:
     return "\n\n".join(
         [
             textwrap.fill(verdict(record), 120, break_long_words=False, break_on_hyphens=False),
+            f"![t-SNE of the projections and the texts, first seed]({PICTURE})",
             "Mean over seeds [95% interval over objects] ± standard deviation over seeds:",
             figures_table(record),
             "Margin on the validation split, first seed, by learning rate:",
@@ -239,15 +247,27 @@ def update(path: Path, content: str, check: bool) -> bool:
     return wanted == text
 
 
+def publish(study: Path, root: Path) -> None:
+    """Copy the record and the picture of a study to docs/."""
+    replace_file(
+        root / "docs" / "results" / "alignment_study.json",
+        (study / "alignment_study.json").read_bytes(),
+    )
+    replace_file(root / "docs" / PICTURE, (study / "tsne_comparison_all.png").read_bytes())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all files are up to date or were rewritten, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m lavis.tasks.alignment_words")
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
     parser.add_argument("--root", type=Path, default=ROOT, help="of README.md and docs/")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="of a finished study")
     options = parser.parse_args(arguments)
     result = options.root / "docs" / "results" / "alignment_study.json"
     readme = options.root / "README.md"
     try:
+        if options.publish:
+            publish(options.publish, options.root)
         record = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
         contents = {options.root / "docs" / "alignment_study.md": documentation(record)}
         if readme.is_file() and "<!-- study:begin -->" in readme.read_text(encoding="utf-8"):

@@ -130,3 +130,74 @@ def test_bootstrap_weights_are_counts_of_draws():
 def test_sets_that_cannot_be_compared_are_refused(points, texts):
     with pytest.raises(EvaluationError):
         PairedSets(points, texts)
+
+
+NAMES = ["a", "b", "a", "c", "d", "b", "e"]
+COLORS = ["red", "red", "red", "blue", "blue", "red", "green"]
+
+
+def similar(points: np.ndarray, texts: np.ndarray) -> list[list[float]]:
+    """Cosines by a plain loop."""
+    return [[float(p @ t / np.linalg.norm(p) / np.linalg.norm(t)) for t in texts] for p in points]
+
+
+@pytest.fixture
+def grouped() -> tuple[PairedSets, list[list[float]]]:
+    """Seven objects in three colours, some texts equal; the plain cosines beside."""
+    points = wave(7, 5, phase=1.0).astype(np.float64)
+    texts = np.stack([wave(5, phase=float(ord(name))) for name in NAMES]).astype(np.float64)
+    return PairedSets(points, texts, NAMES, {"color": COLORS}), similar(points, texts)
+
+
+def test_margin_equals_a_plain_loop_over_the_texts_that_differ(grouped):
+    pairs, cosines = grouped
+    expected = []
+    for i, name in enumerate(NAMES):
+        others = [cosines[i][j] for j in range(7) if NAMES[j] != name]
+        expected.append(cosines[i][i] - sum(others) / len(others))
+    np.testing.assert_allclose(pairs.per_object["margin"], expected, atol=1e-12)
+    assert pairs.plain()["margin"] == pytest.approx(sum(expected) / 7)
+
+
+def test_recall_within_the_color_equals_a_plain_loop(grouped):
+    pairs, cosines = grouped
+    hits, chances = [], []
+    for i in range(7):
+        gallery = [j for j in range(7) if COLORS[j] == COLORS[i]]
+        right = [j for j in gallery if NAMES[j] == NAMES[i]]
+        wrong = [cosines[i][j] for j in gallery if j not in right]
+        hits.append(float(all(max(cosines[i][j] for j in right) > w for w in wrong)))
+        chances.append(len(right) / len(gallery))
+    found = pairs.per_object["within_color/recall_at_1"]
+    assert found.tolist() == hits
+    assert 0 < sum(hits) < 7
+    assert pairs.chance()["within_color/recall_at_1"] == pytest.approx(sum(chances) / 7)
+    assert pairs.plain()["within_color/recall_at_1"] == pytest.approx(sum(hits) / 7)
+
+
+def test_a_tie_within_the_color_counts_against_the_object():
+    same = np.ones((2, 3))
+    pairs = PairedSets(same, same, ["a", "b"], {"color": ["red", "red"]})
+    assert pairs.plain()["within_color/recall_at_1"] == 0.0
+
+
+def test_knowing_the_color_alone_gives_no_recall_within_the_color():
+    colors = ["red", "blue"] * 10
+    points = np.array([[1.0, 0.0] if color == "red" else [0.0, 1.0] for color in colors])
+    texts = points + 0.1 * np.random.default_rng(0).normal(size=points.shape)
+    figures = PairedSets(points, texts, None, {"color": colors})
+    assert figures.plain()["within_color/recall_at_1"] == pytest.approx(
+        figures.chance()["within_color/recall_at_1"]
+    )
+
+
+def test_the_mean_margin_over_all_pairings_is_zero():
+    points, texts = wave(6, 4, phase=1.0), wave(6, 4, phase=2.0)
+    shifted = [PairedSets(points, np.roll(texts, k, axis=0)).plain()["margin"] for k in range(6)]
+    assert max(map(abs, shifted)) > 1e-3
+    assert np.mean(shifted) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_objects_with_one_text_have_no_margin():
+    pairs = PairedSets(wave(3, 4, phase=1.0), wave(3, 4, phase=2.0), ["a", "a", "a"])
+    assert "margin" not in pairs.plain()

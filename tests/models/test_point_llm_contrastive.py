@@ -9,10 +9,12 @@ from omegaconf import OmegaConf
 from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import CheckpointError, ConfigError, DataError
 from lavis.common.model_state import trainable_state
+from lavis.evaluation.alignment import PairedSets
 from lavis.models.point_llm_contrastive_models import aligned_llm
 from lavis.models.point_llm_contrastive_models.aligned_llm import AlignedLanguageModel
 from lavis.models.point_llm_contrastive_models.checkpoints import load_projector
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
+from lavis.models.point_llm_contrastive_models.token_cache import encoder_identity, write_tokens
 
 RELEASE = {"match_text_norm": False, "negatives": "bank", "train_embeddings": "all"}
 OURS = {
@@ -100,6 +102,101 @@ def test_center_loss_does_not_know_which_text_belongs_to_which_object(
     words = model.embed_texts(captions)
     distance = (projected.mean(1).mean(0) - words.mean(0)).norm() ** 2
     torch.testing.assert_close(loss, distance / words.norm(dim=-1).square().mean())
+
+
+def trained_points(model: PointLLMContrastive, samples: dict, steps: int = 12) -> torch.Tensor:
+    """Object embeddings [B,D] after a few steps on one batch."""
+    optimizer = torch.optim.AdamW(model.projector.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(samples)["loss"].backward()
+        optimizer.step()
+    return model.object_embeddings(samples)
+
+
+def margin(points: torch.Tensor, texts: torch.Tensor) -> float:
+    return PairedSets(points.numpy(), texts.numpy()).plain()["margin"]
+
+
+def test_the_center_alone_learns_no_pair_and_the_contrast_does(
+    tiny_llama, tiny_encoder_cfg, captions, tmp_path
+):
+    first = build(tiny_llama, tiny_encoder_cfg)
+    identity = {"encoder": encoder_identity(first.point_encoder), "data": "d"}
+    ids = ["0", "1", "2", "3"]
+    # The untrained encoder's tokens hardly differ between clouds; these do.
+    tokens = torch.randn(4, 9, 24, generator=torch.Generator().manual_seed(0)).numpy()
+    write_tokens(tmp_path / "t", identity, {"train": tokens}, {"train": {"object_id": ids}})
+    options = {"token_cache": str(tmp_path / "t"), "negatives": "batch"}
+    texts = first.embed_texts(captions)
+    learnt = []
+    for k in range(4):  # whichever text is given to an object
+        model = build(tiny_llama, tiny_encoder_cfg, loss_type="center", **options)
+        batch = {"object_id": ids, "text_input": captions[k:] + captions[:k]}
+        learnt.append(trained_points(model, batch))
+    for points in learnt[1:]:
+        torch.testing.assert_close(points, learnt[0], atol=1e-4, rtol=1e-3)
+    margins = [margin(learnt[0], torch.roll(texts, k, 0)) for k in range(4)]
+    assert sum(margins) == pytest.approx(0.0, abs=1e-6)
+    contrast = build(tiny_llama, tiny_encoder_cfg, loss_type="contrastive", **options)
+    batch = {"object_id": ids, "text_input": captions}
+    assert margin(trained_points(contrast, batch, 40), texts) > 2 * max(map(abs, margins))
+
+
+def test_the_center_alone_moves_the_centroid(tiny_llama, tiny_encoder_cfg, samples, captions):
+    model = build(tiny_llama, tiny_encoder_cfg, loss_type="center", match_text_norm=True)
+    texts = model.embed_texts(captions).mean(0)
+    before = (model.object_embeddings(samples).mean(0) - texts).norm()
+    after = (trained_points(model, samples).mean(0) - texts).norm()
+    assert after < 0.5 * before
+    assert set(model(samples)) == {"loss", "loss_center"}
+
+
+def test_a_weight_beside_the_center_alone_is_refused():
+    with pytest.raises(ConfigError, match="center_weight"):
+        PointLLMContrastive(OmegaConf.create({}), loss_type="center", center_weight=1.0)
+
+
+@pytest.fixture
+def token_folder(tiny_llama, tiny_encoder_cfg, samples, tmp_path) -> str:
+    """Tokens of the four clouds, in another order than the batch's."""
+    model = build(tiny_llama, tiny_encoder_cfg).eval()
+    tokens = model.point_tokens(samples).numpy()[::-1]
+    identity = {"encoder": encoder_identity(model.point_encoder), "data": "d"}
+    objects = {"train": {"object_id": ["3", "2"]}, "val": {"object_id": ["1", "0"]}}
+    write_tokens(tmp_path / "t", identity, {"train": tokens[:2], "val": tokens[2:]}, objects)
+    return str(tmp_path / "t")
+
+
+@pytest.mark.parametrize("loss_type", ["generative", "contrastive", "center"])
+def test_cached_tokens_give_the_loss_of_the_clouds(
+    tiny_llama, tiny_encoder_cfg, samples, token_folder, loss_type
+):
+    encoded = build(tiny_llama, tiny_encoder_cfg, loss_type=loss_type)
+    cached = build(tiny_llama, tiny_encoder_cfg, loss_type=loss_type, token_cache=token_folder)
+    named = {"object_id": ["0", "1", "2", "3"], "text_input": samples["text_input"]}
+    torch.testing.assert_close(cached(named)["loss"], encoded(samples)["loss"])
+    swapped = {**named, "object_id": ["1", "0", "2", "3"]}
+    assert not torch.equal(cached.project(swapped), cached.project(named))
+
+
+def test_objects_without_cached_tokens_are_refused(
+    tiny_llama, tiny_encoder_cfg, samples, token_folder
+):
+    model = build(tiny_llama, tiny_encoder_cfg, token_cache=token_folder)
+    with pytest.raises(DataError, match="'7'"):
+        model.project({"object_id": ["0", "7"]})
+    with pytest.raises(DataError, match="without object_id"):
+        model.project(samples)
+
+
+def test_tokens_of_another_encoder_are_refused(
+    tiny_llama, tiny_encoder_cfg, token_folder, tmp_path
+):
+    with pytest.raises(CheckpointError, match="another point encoder"):
+        build(tiny_llama, tiny_encoder_cfg, seed=1, token_cache=token_folder)
+    with pytest.raises(CheckpointError, match=r"no tokens\.json"):
+        build(tiny_llama, tiny_encoder_cfg, token_cache=str(tmp_path / "nowhere"))
 
 
 def test_the_end_token_is_scored_only_on_request(tiny_llama):
