@@ -17,14 +17,19 @@ processor, so every model sees the same cloud. Kinds follow ModelNet-C [arXiv 22
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.evaluation.altered_splits import (
+    StoreMaker,
+    add_altered_splits,
+    alteration_rng,
+)
 
 Cloud = np.ndarray
 Kind = Callable[[Cloud, int, np.random.Generator], Cloud]
@@ -139,8 +144,7 @@ class CorruptedStore:
     def load(self, object_id: str) -> np.ndarray:
         """Return the corrupted cloud [M,3|6], M at most the stored number of points."""
         cloud = np.asarray(self.store.load(object_id), dtype=np.float32)
-        name = f"{self.kind}:{self.severity}:{object_id}".encode()
-        rng = np.random.default_rng([self.seed, *name])
+        rng = alteration_rng(self.seed, f"{self.kind}:{self.severity}", object_id)
         return CORRUPTIONS[self.kind](cloud, self.severity, rng)
 
 
@@ -170,7 +174,7 @@ def parse_corruptions(names: Sequence[str]) -> list[tuple[str, int]]:
 def add_corrupted_splits(
     datasets: Mapping[str, dict[str, Any]], splits: Sequence[str], names: Sequence[str], seed: int
 ) -> list[str]:
-    """Put a corrupted copy of each split beside it, sharing annotations and training objects.
+    """Put corrupted copies of each split beside it.
 
     Args:
         datasets: {data set: {split: dataset with a `point_store`}}; gets the new splits.
@@ -181,16 +185,15 @@ def add_corrupted_splits(
     Returns:
         The new splits' names, e.g. "test_jitter_3".
     """
-    added = []
-    for kind, severity in parse_corruptions(names):
-        for split in splits:
-            label = f"{split}_{kind}_{severity}"
-            for members in datasets.values():
-                if split in members:
-                    corrupted = copy.copy(members[split])
-                    corrupted.point_store = CorruptedStore(
-                        members[split].point_store, kind, severity, seed
-                    )
-                    members[label] = corrupted
-            added.append(label)
-    return added
+    makers: dict[str, StoreMaker] = {
+        f"{kind}_{severity}": partial(corrupted_store, kind=kind, severity=severity, seed=seed)
+        for kind, severity in parse_corruptions(names)
+    }
+    return add_altered_splits(datasets, splits, makers)
+
+
+def corrupted_store(
+    store: Any, ids: Sequence[str], kind: str, severity: int, seed: int
+) -> CorruptedStore:
+    """Corrupt a store; the ids of its objects are not needed."""
+    return CorruptedStore(store, kind, severity, seed)

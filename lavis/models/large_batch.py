@@ -32,6 +32,7 @@ def chunked_contrast(
     keys: tuple[Tensor, Tensor],
     smoothing: float = 0.1,
     chunk_size: int = 256,
+    object_keys: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """PTC as `contrast_logits` and `point_text_contrast` compute it, in blocks of rows.
 
@@ -42,21 +43,25 @@ def chunked_contrast(
         keys: text keys of this rank [B] and of all ranks [world*B].
         smoothing: of the targets.
         chunk_size: rows of a block; memory grows with chunk_size * world * B * Q.
+        object_keys: keys of the texts that are right for each object, of this rank and of all,
+            [B,K] and [world*B,K]; None: the key of its text.
 
     Returns:
         The loss, a scalar. Blocks are computed again in backward.
     """
+    own_objects, all_objects = object_keys or keys
 
-    def block(points: Tensor, texts: Tensor, own_keys: Tensor) -> Tensor:
-        targets = contrast_targets(own_keys, keys[1], smoothing)
+    def block(points: Tensor, texts: Tensor, of_texts: Tensor, of_objects: Tensor) -> Tensor:
         to_text = query_text_similarity(points, all_texts) / temperature - log_counts
         to_point = query_text_similarity(all_points, texts).T / temperature
-        losses = [F.cross_entropy(x, targets, reduction="sum") for x in (to_text, to_point)]
-        return torch.stack(losses).sum()
+        text_targets = contrast_targets(of_objects, keys[1], smoothing, log_counts)
+        point_targets = contrast_targets(of_texts, all_objects, smoothing)
+        pairs = ((to_text, text_targets), (to_point, point_targets))
+        return torch.stack([F.cross_entropy(*pair, reduction="sum") for pair in pairs]).sum()
 
     log_counts = log_text_counts(keys[1])
     total = torch.zeros((), device=point_embeds.device)
-    parts = (point_embeds, text_embeds, keys[0])
+    parts = (point_embeds, text_embeds, keys[0], own_objects)
     for rows in zip(*(part.split(chunk_size) for part in parts)):
         total = total + checkpoint(block, *rows, use_reentrant=False)
     return total / (2 * len(point_embeds))

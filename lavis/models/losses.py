@@ -66,18 +66,40 @@ def contrast_logits(
     return point_to_text, text_to_point
 
 
-def contrast_targets(own_keys: Tensor, all_keys: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Build soft targets in which equal texts are all positives.
+def share_key(own_keys: Tensor, all_keys: Tensor) -> Tensor:
+    """Return which items have an equal key: boolean [B,N].
 
     Args:
-        own_keys: integer key of each local text [B]; equal captions have equal keys.
-        all_keys: keys of all ranks [world*B].
+        own_keys, all_keys: integer keys [B] and [N]. One of the two may have several keys per
+            item, [B,K] or [N,K]; one equal key is enough.
+    """
+    if own_keys.ndim == 2:
+        return (own_keys[:, :, None] == all_keys).any(1)  # [B,K,N] -> [B,N]
+    if all_keys.ndim == 2:
+        return (own_keys[:, None, None] == all_keys).any(2)  # [B,N,K] -> [B,N]
+    return own_keys[:, None] == all_keys[None, :]
+
+
+def contrast_targets(
+    own_keys: Tensor,
+    all_keys: Tensor,
+    smoothing: float = 0.1,
+    log_counts: Tensor | float = 0.0,
+) -> Tensor:
+    """Build soft targets in which items with an equal key are all positives.
+
+    Args:
+        own_keys: integer keys of the local items [B] or [B,K] (see `share_key`).
+        all_keys: keys of all ranks [world*B] or [world*B,K].
         smoothing: mass spread evenly over all items (label smoothing).
+        log_counts: of `log_text_counts` [world*B]: the copies of a text then share one part of the
+            mass. It matters where different texts are right for one object.
 
     Returns:
         Rows that sum to one [B,world*B].
     """
-    positive = (own_keys[:, None] == all_keys[None, :]).float()
+    positive = share_key(own_keys, all_keys).float()
+    positive = positive * torch.as_tensor(-log_counts).exp()
     positive = positive / positive.sum(1, keepdim=True)
     return (1 - smoothing) * positive + smoothing / all_keys.shape[0]
 
@@ -97,6 +119,7 @@ def point_text_contrast(
     text_to_point: Tensor,
     targets: Tensor,
     log_counts: Tensor | float = 0.0,
+    text_targets: Tensor | None = None,
 ) -> Tensor:
     """PTC: symmetric cross-entropy of temperature-scaled similarities [B,world*B].
 
@@ -106,9 +129,10 @@ def point_text_contrast(
         log_counts: of `log_text_counts` [world*B]. A text that occurs n times is then one
             candidate, not n. Otherwise the best score of a text is its likelihood divided by its
             frequency, and common texts (class names above all) are told too rarely.
+        text_targets: targets of text->point where they differ; None: the same.
     """
     point_loss = F.cross_entropy(point_to_text - log_counts, targets)
-    text_loss = F.cross_entropy(text_to_point, targets)
+    text_loss = F.cross_entropy(text_to_point, targets if text_targets is None else text_targets)
     return (point_loss + text_loss) / 2
 
 
@@ -118,17 +142,17 @@ def sample_hard_negatives(
 ) -> tuple[Tensor, Tensor]:
     """Draw one negative column for each row, the likelier the more similar it is.
 
-    Items whose text equals the row's are never negatives.
+    Items that share a key with the row are never negatives.
 
     Args:
         similarity: temperature-scaled scores [B,world*B].
-        own_keys, all_keys: text keys [B] and [world*B].
+        own_keys, all_keys: keys of rows and columns, as in `share_key`.
 
     Returns:
         Column index [B], and a boolean [B] that is False where a row has no negative at all (its
         index then points at column 0 and the row must be left out).
     """
-    forbidden = own_keys[:, None] == all_keys[None, :]
+    forbidden = share_key(own_keys, all_keys)
     weights = F.softmax(similarity.float().masked_fill(forbidden, -10000.0), dim=1)
     # The floor keeps every allowed column drawable when the softmax underflows.
     weights = (weights + 1e-8).masked_fill(forbidden, 0.0)

@@ -3,6 +3,10 @@
 Encoders read clouds in the unit sphere, where a 2 x 4 and a 4 x 8 plate, or gears of 8 and 40
 teeth, look alike: what the description names is gone. The box of the cloud as it was stored
 (`box_size` of a sample) gives it back. Data without a common unit (Objaverse) leave it out.
+
+A box with NaN is an unknown size: the token is zero and the text is "unknown". Training withholds
+some sizes (`size_drop` of the data set), so that a model can read both; the controls no_size and
+blank_cloud (evaluation/controls.py) withhold all.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ _WAVELENGTHS = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 # An edge below this share of the longest counts as so long: flat objects, not logarithms of zero.
 _THINNEST = 1e-3
 _NO_SIZE = 1e-6  # of a single point
+UNKNOWN_SIZE = "unknown"
 
 
 def box_sizes(samples: Mapping[str, Any], key: str) -> Tensor:
@@ -50,8 +55,10 @@ def box_sizes(samples: Mapping[str, Any], key: str) -> Tensor:
 def size_text(box_size: Sequence[float]) -> str:
     """Write a box (x, y up, z) as "1.0 x 3.0 x 1.4": footprint, short edge first, then height.
 
-    A quarter turn about the up axis changes nothing.
+    A quarter turn about the up axis changes nothing. A box with NaN is "unknown".
     """
+    if any(math.isnan(edge) for edge in box_size):
+        return UNKNOWN_SIZE
     x, height, z = box_size
     return " x ".join(f"{edge:.1f}" for edge in (min(x, z), max(x, z), height))
 
@@ -95,9 +102,12 @@ class SizeToken(nn.Module):
         """Embed boxes.
 
         Args:
-            box_size: [B,3], edges along x, y, z in the data's own unit.
+            box_size: [B,3], edges along x, y, z in the data's own unit; NaN where unknown.
 
         Returns:
-            [B,D].
+            [B,D], zero for rows of unknown size.
         """
-        return self.layers(encode_size(box_size))
+        unknown = box_size.isnan().any(-1, keepdim=True)  # [B,1]
+        # Replaced before the layers: NaN times zero is NaN, forward and backward.
+        tokens = self.layers(encode_size(box_size.masked_fill(unknown, 1.0)))
+        return tokens.masked_fill(unknown, 0.0)

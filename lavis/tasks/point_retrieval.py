@@ -1,4 +1,8 @@
-"""Two-way retrieval: text -> object and object -> text, PTC first, PTM on the best candidates."""
+"""Two-way retrieval: text -> object and object -> text, PTC first, PTM on the best candidates.
+
+`run.ptm_weight` mixes PTM into the scores of the candidates. `extra["ptm_weight_curve"]` holds
+recall@1 for several weights: choose the weight on val, then set it for the test split.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lavis.common.dist_utils import all_gather_object_list
 from lavis.common.errors import ConfigError, explain, nearest
@@ -18,9 +23,12 @@ from lavis.evaluation.retrieval import (
     streamed_retrieval_scores,
 )
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
-from lavis.tasks.point_task import PointTask, Scores
+from lavis.tasks.point_task import PointTask, Scores, by_id
 
 TOP_SHOWN = 10
+CURVE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+DEFAULT_PTM_WEIGHT = 1.0
+CLAIMED = ("object_to_text/recall_at_1", "text_to_object/recall_at_1")
 EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 
 
@@ -52,34 +60,18 @@ class PointRetrievalTask(PointTask):
         """Recall@1/5/10, ranks and mAP both ways, re-ranked and by contrast alone."""
         matrices = self.matrices
         positives = same_caption_groups(matrices.captions)
-        directions = {
-            "object_to_text": matrices.object_to_text,
-            "text_to_object": matrices.text_to_object,
-            "object_to_text_ptc": matrices.contrast,
-            "text_to_object_ptc": matrices.contrast.T,
-        }
         results = {
             name: retrieval_scores(
                 scores.numpy(), positives, query_ids=matrices.instance_ids, top_k=TOP_SHOWN
             )
-            for name, scores in directions.items()
+            for name, scores in self.directions().items()
         }
         metrics = {
             f"{name}/{metric}": entry
             for name, result in results.items()
             for metric, entry in result.metrics().items()
         }
-        chance = chance_retrieval([len(p) for p in positives], len(positives))
-        baselines = {
-            "chance": {f"{name}/{metric}": v for name in results for metric, v in chance.items()}
-        }
-        per_item = {
-            f"{name}/recall_at_{k}": dict(
-                zip(matrices.instance_ids, (result.ranks <= k).astype(float).tolist())
-            )
-            for name, result in results.items()
-            for k in (1, 5, 10)
-        }
+        baselines = self.baselines(list(results), positives, dataset)
         self.add_directions(metrics, baselines, dataset)
         recalls = [
             metrics[f"{name}/recall_at_{k}"]["value"]
@@ -90,10 +82,38 @@ class PointRetrievalTask(PointTask):
             metrics=metrics,
             baselines=baselines,
             agg_metrics=sum(recalls) / len(recalls),
-            extra={"k_test": int(self.run_cfg.get("k_test", 128)), "gallery": len(positives)},
+            extra={
+                "k_test": matrices.k_test,
+                "ptm_weight": self.ptm_weight,
+                "ptm_weight_curve": ptm_weight_curve(matrices, positives),
+                "gallery": len(positives),
+                "text_field": getattr(dataset, "text_field", "caption"),
+            },
             predictions=ranked_predictions(matrices, results),
-            per_item=per_item,
+            per_item=recall_per_item(matrices.instance_ids, results),
         )
+
+    @property
+    def ptm_weight(self) -> float:
+        """Weight of PTM in the candidates' scores."""
+        return float(self.run_cfg.get("ptm_weight", DEFAULT_PTM_WEIGHT))
+
+    def directions(self) -> dict[str, Tensor]:
+        """Return the score matrices [N,N] of each direction, re-ranked and by PTC alone."""
+        matrices, weight = self.matrices, self.ptm_weight
+        return {
+            "object_to_text": matrices.object_to_text(weight),
+            "text_to_object": matrices.text_to_object(weight),
+            "object_to_text_ptc": matrices.contrast,
+            "text_to_object_ptc": matrices.contrast.T,
+        }
+
+    def baselines(
+        self, directions: list[str], positives: list[list[int]], dataset: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Return {baseline: {"<direction>/<metric>": value}}."""
+        chance = chance_retrieval([len(p) for p in positives], len(positives))
+        return {"chance": {f"{name}/{m}": v for name in directions for m, v in chance.items()}}
 
     def add_directions(
         self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
@@ -133,6 +153,38 @@ def same_caption_groups(captions: list[str]) -> list[list[int]]:
     for index, caption in enumerate(captions):
         groups.setdefault(caption, []).append(index)
     return [groups[caption] for caption in captions]
+
+
+def ptm_weight_curve(
+    matrices: SimilarityMatrices, positives: list[list[int]]
+) -> list[dict[str, float]]:
+    """Return recall@1 both ways for each of `CURVE_WEIGHTS`, from the pairs that were matched."""
+    curve = []
+    for weight in CURVE_WEIGHTS:
+        directions = {
+            "object_to_text": matrices.object_to_text(weight),
+            "text_to_object": matrices.text_to_object(weight),
+        }
+        recalls = {
+            f"{name}/recall_at_1": retrieval_scores(scores.numpy(), positives).values["recall_at_1"]
+            for name, scores in directions.items()
+        }
+        curve.append({"ptm_weight": weight, **recalls})
+    return curve
+
+
+def recall_per_item(
+    ids: list[str], results: dict[str, RetrievalScores]
+) -> dict[str, dict[str, float]]:
+    """Return {"<direction>/recall_at_<k>": {id: 0 or 1}}."""
+    return by_id(
+        ids,
+        {
+            f"{name}/recall_at_{k}": (result.ranks <= k).astype(float)
+            for name, result in results.items()
+            for k in (1, 5, 10)
+        },
+    )
 
 
 def ranked_predictions(

@@ -93,7 +93,7 @@ def test_names_are_read_and_misspelt_ones_refused():
 
 
 def test_splits_get_a_corrupted_copy_and_stay_clean_themselves():
-    dataset = SimpleNamespace(point_store=Store(), annotation=["a"])
+    dataset = SimpleNamespace(point_store=Store(), annotation=[{"object_id": "a"}])
     datasets = {"bricks": {"test": dataset, "train": SimpleNamespace(point_store=Store())}}
     added = add_corrupted_splits(datasets, ["test"], ["jitter:2", "noise"], seed=0)
     assert added == ["test_jitter_2", "test_noise_3"]

@@ -36,3 +36,22 @@ def test_flat_tiny_and_huge_boxes_stay_finite(edges: list[float]) -> None:
 def test_size_in_words_is_footprint_then_height_and_ignores_quarter_turns() -> None:
     assert size_text([4.03, 1.36, 1.97]) == "2.0 x 4.0 x 1.4"
     assert size_text([1.97, 1.36, 4.03]) == "2.0 x 4.0 x 1.4"
+
+
+def test_an_unknown_size_is_a_zero_token_with_finite_gradients() -> None:
+    module = SizeToken(8)
+    boxes = torch.tensor([[1.0, 2.0, 3.0], [float("nan")] * 3, [1.0, float("nan"), 3.0]])
+    token = module(boxes)
+    torch.testing.assert_close(token[0], module(boxes[:1])[0])
+    assert token[0].abs().sum() > 0
+    assert token[1:].abs().sum() == 0
+    token.square().sum().backward()
+    gradients = [parameter.grad for parameter in module.parameters()]
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
+    module.zero_grad()
+    module(boxes[1:]).sum().backward()
+    assert all(parameter.grad.abs().sum() == 0 for parameter in module.parameters())
+
+
+def test_an_unknown_size_in_words() -> None:
+    assert size_text([float("nan")] * 3) == "unknown"

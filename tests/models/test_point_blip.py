@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
+from lavis.models import losses
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_blip_models.similarity import rerank
 from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
@@ -180,11 +182,12 @@ def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(model, samples,
 
 
 def hardest_negatives(similarity, keys):
-    """The most similar item of another text: what can be compared, other than a draw."""
-    forbidden = keys[0][:, None] == keys[1][None, :]
-    valid = ~forbidden.all(1)
-    to_text, to_point = (s.detach().masked_fill(forbidden, -1e4).argmax(1) for s in similarity)
-    return (to_point, valid), (to_text, valid)
+    """The most similar item that is not right: what can be compared, other than a draw."""
+    found = []
+    for scores, pair in zip(similarity, (keys.object_to_text, keys.text_to_object)):
+        forbidden = losses.share_key(*pair)
+        found.append((scores.detach().masked_fill(forbidden, -1e4).argmax(1), ~forbidden.all(1)))
+    return found[1], found[0]
 
 
 def test_contrast_equals_a_plain_computation(model, samples):
@@ -278,15 +281,37 @@ def test_similarity_matrix_reranks_only_the_best(model, samples):
     model.eval()
     matrices = model.compute_sim_matrix([samples], k_test=2)
     assert matrices.instance_ids == list("abcd")
-    ranked = matrices.object_to_text > -50
-    assert ranked.sum(1).tolist() == [2, 2, 2, 2]
-    plain = model.compute_sim_matrix([samples], k_test=0)
-    torch.testing.assert_close(plain.object_to_text, plain.contrast)
+    assert ((matrices.matching != 0).sum(1) >= 2).all()
+    top = matrices.contrast.topk(2, dim=1).indices
+    scores = matrices.object_to_text(ptm_weight=3.0)
+    assert torch.equal(scores.topk(2, dim=1).indices.sort().values, top.sort().values)
+    row, column = 1, int(top[1, 0])
     tokens = model.encode_cloud(samples)
-    row, column = (int(i) for i in ranked.nonzero()[0])
     matched = model.match_scores(tokens[row : row + 1], [samples["text_input"][column]])
-    expected = matrices.contrast[row, column] + matched[0]
-    assert matrices.object_to_text[row, column].item() == pytest.approx(float(expected), abs=1e-5)
+    expected = float(matrices.contrast[row, column] + 3.0 * matched[0])
+    assert scores[row, column].item() == pytest.approx(expected, abs=1e-4)
+    features = model.extract_features(samples, mode="both")
+    cosine = losses.query_text_similarity(features.point_embeds, features.text_embeds)
+    torch.testing.assert_close(matrices.contrast, cosine / 0.07)
+
+
+def test_without_candidates_or_weight_the_order_is_that_of_contrast(model, samples):
+    model.eval()
+    plain = model.compute_sim_matrix([samples], k_test=0)
+    torch.testing.assert_close(plain.object_to_text(1.0), plain.contrast)
+    matched = model.compute_sim_matrix([samples], k_test=2)
+    for ours, contrast in (
+        (matched.object_to_text(0.0), plain.contrast),
+        (matched.text_to_object(0.0), plain.contrast.T),
+    ):
+        assert torch.equal(ours.argsort(1), contrast.argsort(1))
+
+
+def test_a_confident_ptm_never_lifts_a_pair_that_was_not_matched():
+    contrast = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    matching = torch.tensor([[-900.0, -800.0, 0.0, 0.0]])
+    scores = rerank(contrast, matching, k_test=2, ptm_weight=1.0)
+    assert scores.argsort(1, descending=True).tolist() == [[1, 0, 2, 3]]
 
 
 def test_class_embeddings_are_unit_means(model, samples):

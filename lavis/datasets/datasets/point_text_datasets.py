@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import numpy as np
 import torch
 from lavis.datasets.datasets.base_dataset import BaseDataset
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.datasets.annotations import (
     Entry,
     check_text_weights,
+    choose_text,
     draw_field,
     read_annotation,
     repeat_types,
@@ -53,12 +55,19 @@ class PointTextDataset(BaseDataset):
         text_weights: fields that `text_input` is drawn from, and how often, as OpenShape draws one
             of several texts per object and epoch; None is always `caption`.
         mirror_probability: share of samples that are seen in a mirror, cloud and words.
+        size_drop: share of samples whose box is NaN, "size unknown"; for training.
+        text_field: the field that serves as `caption`.
+
+    Attributes:
+        data_version: {"name", "version", "split_file_sha256"} for result files, where the builder
+            knows it.
     """
 
     # Class attributes that a subclass changes.
     id_key = "object_id"
     required_text: tuple[str, ...] = ("object_id", "caption")
     class_templates: Sequence[str] | None = None
+    data_version: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -74,6 +83,8 @@ class PointTextDataset(BaseDataset):
         max_bad_fraction: float = 0.0,
         text_weights: Mapping[str, float] | None = None,
         mirror_probability: float = 0.0,
+        size_drop: float = 0.0,
+        text_field: str = "caption",
     ) -> None:
         super().__init__(vis_processor=point_processor, text_processor=text_processor)
         self.point_processor, self.point_store = point_processor, point_store
@@ -82,18 +93,24 @@ class PointTextDataset(BaseDataset):
         self.label_of = {name: label for label, name in enumerate(self.class_names)}
         self.max_bad_fraction = max_bad_fraction
         self.mirror_probability = mirror_probability
+        self.size_drop = check_share("build_info.size_drop", size_drop)
         self.bad_samples: list[dict[str, str]] = []
         # Shared memory: worker processes that live across epochs see the epoch, too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._seeded = "rng" in inspect.signature(point_processor).parameters
         self._reference: PointTextDataset | None = None
-        self.annotation = take(read_annotation(self.ann_paths), limit, self.id_key)
+        self.text_field = text_field
+        self.annotation = take(self._read(self.ann_paths), limit, self.id_key)
         self._add_instance_ids()
         self._drop_empty_text()
         self.text_weights = dict(text_weights or {})
         check_text_weights(self.text_weights, self.annotation)
         if max_bad_fraction > 0:
             self.drop_bad_samples()
+
+    def _read(self, paths: Sequence[str | Path]) -> list[Entry]:
+        """Read records, with the chosen text as `caption`."""
+        return choose_text(read_annotation(paths), self.text_field)
 
     def _add_instance_ids(self, key: str = "instance_id") -> None:
         for entry in self.annotation:
@@ -121,13 +138,23 @@ class PointTextDataset(BaseDataset):
         return bool(rng.random() < self.mirror_probability)
 
     def load_object(self, entry: Entry, mirrored: bool = False) -> Sample:
-        """Return a record's processed cloud, float32 [N,3|6], and its box before that, [3]."""
+        """Return a record's processed cloud, float32 [N,3|6], and its box before that, [3].
+
+        The box is NaN where the size is unknown: withheld, or of a store whose scale is NaN.
+        """
         object_id = entry["object_id"]
         cloud = check_cloud(self.point_store.load(object_id), object_id)
         if mirrored:
             cloud = mirror_cloud(cloud)
-        box = np.ptp(cloud[:, :3], axis=0) * np.float32(self.point_store.scale(object_id))  # [3]
+        scale = math.nan if self._size_is_withheld(entry) else self.point_store.scale(object_id)
+        box = np.ptp(cloud[:, :3], axis=0) * np.float32(scale)  # [3]
         return {"point_cloud": self._process(cloud, entry), "box_size": torch.from_numpy(box)}
+
+    def _size_is_withheld(self, entry: Entry) -> bool:
+        if not self.size_drop:
+            return False
+        rng = sample_rng(self.seed, int(self._epoch), f"size:{entry['instance_id']}")
+        return bool(rng.random() < self.size_drop)
 
     def _process(self, cloud: np.ndarray, entry: Entry) -> torch.Tensor:
         if not self._seeded:
@@ -171,11 +198,12 @@ class PointTextDataset(BaseDataset):
 
     def train_annotation(self) -> list[Entry]:
         """Return the records of the training split, for baselines."""
-        return read_annotation(self.train_ann_paths or self.ann_paths)
+        return self._read(self.train_ann_paths or self.ann_paths)
 
     def train_labels(self) -> list[int]:
-        """Return the labels of the training split."""
-        return [self.label_field(entry)["label"] for entry in self.train_annotation()]
+        """Return the labels of the training objects whose class is among `class_names`."""
+        names = [str(entry.get("category", "")).lower() for entry in self.train_annotation()]
+        return [self.label_of[name] for name in names if name in self.label_of]
 
     def set_reference(self, dataset: PointTextDataset) -> None:
         """Name the training objects under evaluation processing (see `reference_dataset`)."""
@@ -239,11 +267,22 @@ class PointTextDataset(BaseDataset):
         self.annotation = kept
 
 
+def check_share(key: str, share: float) -> float:
+    """Return a share of samples when it is one.
+
+    Raises:
+        ConfigError: it is below 0 or above 1.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError(explain("not a share", where=key, got=share, expected="0 to 1"))
+    return share
+
+
 class PointQADataset(PointTextDataset):
     """Questions about objects; several per object.
 
     Sample: point_cloud, box_size, text_input = question (processed), question_id = instance_id,
-    object_id, answer, family, question_type.
+    object_id, answer (the one to learn), answers (all that are right), family, question_type.
 
     Args:
         question_repeats: {question type: how often an epoch names its questions}, so that rare
@@ -269,6 +308,7 @@ class PointQADataset(PointTextDataset):
             "question_id": entry["question_id"],
             "object_id": entry["object_id"],
             "answer": entry["answer"],
+            "answers": list(entry.get("answers") or [entry["answer"]]),
             "family": entry.get("family", ""),
             "question_type": entry.get("question_type", ""),
         }

@@ -99,10 +99,11 @@ class PointBlip(Stage1Losses):
 
     @torch.no_grad()
     def match_scores(self, point_tokens: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the matching probability of aligned pairs: tokens [M,G,D], M texts -> [M]."""
+        """Return the matching log-odds of aligned pairs: tokens [M,G,D], M texts -> [M]."""
         cloud = self.project_cloud(point_tokens)
         states = self.qformer.joint_pass(cloud, *self.tokenize(texts))
-        return self.itm_head(states).mean(1).float().softmax(-1)[:, 1]
+        logits = self.itm_head(states).mean(1).float()  # [M,2]
+        return logits[:, 1] - logits[:, 0]
 
     def compute_sim_matrix(self, data_loader: Any, k_test: int = 128) -> SimilarityMatrices:
         """Score every object of a loader with every caption: PTC, then PTM on each side's top k."""

@@ -1,6 +1,12 @@
 """Two-way retrieval scores: fast contrast (PTC) for every pair, matching (PTM) for the best ones.
 
-Each pair that is in either side's top k is matched once and serves both directions.
+A candidate's score is its PTC logit plus a weighted PTM logit, both log-odds:
+
+    cosine / temperature + ptm_weight * (matched logit - unmatched logit)
+
+BLIP-2 adds the cosine, whose range is about 0.3, and the matched logit; a matching probability
+saturates. Either hides PTC's order of the best candidates. Each pair that is in either side's top k
+is matched once and serves both directions.
 """
 
 from __future__ import annotations
@@ -24,8 +30,6 @@ from lavis.models.losses import query_text_similarity
 if TYPE_CHECKING:
     from lavis.models.point_blip_models.point_blip import PointBlip
 
-# Shifts the pairs that were not re-ranked below all that were, and keeps their PTC order.
-UNRANKED_OFFSET = -100.0
 PAIRS_PER_BATCH = 128
 OBJECTS_PER_BLOCK = 64
 
@@ -36,10 +40,18 @@ class SimilarityMatrices:
 
     instance_ids: list[str]
     captions: list[str]
-    contrast: Tensor  # [N,N] PTC cosine, object by caption
-    object_to_text: Tensor  # [N,N] with PTM on each object's top k captions
-    text_to_object: Tensor  # [N,N] caption by object, with PTM on each caption's top k objects
+    contrast: Tensor  # [N,N] PTC logits (cosine / temperature), object by caption
+    matching: Tensor  # [N,N] PTM log-odds, object by caption; 0 where a pair was not matched
+    k_test: int  # candidates of a row that were matched
     object_embeds: Tensor  # [N,Q,E]
+
+    def object_to_text(self, ptm_weight: float) -> Tensor:
+        """Return re-ranked scores, object by caption [N,N]."""
+        return rerank(self.contrast, self.matching, self.k_test, ptm_weight)
+
+    def text_to_object(self, ptm_weight: float) -> Tensor:
+        """Return re-ranked scores, caption by object [N,N]."""
+        return rerank(self.contrast.T, self.matching.T, self.k_test, ptm_weight)
 
 
 @torch.no_grad()
@@ -48,8 +60,9 @@ def compute_sim_matrix(model: PointBlip, data_loader: Any, k_test: int) -> Simil
 
     Args:
         model: a stage-1 model.
-        data_loader: batches with `point_cloud`, `text_input`, `instance_id`; each rank its own
-        share. k_test: candidates that PTM re-ranks on each side; 0 ranks by PTC alone.
+        data_loader: batches with `point_cloud`, `text_input`, `instance_id`; each rank has its own
+            share.
+        k_test: candidates that PTM re-ranks on each side; 0 ranks by PTC alone.
 
     Returns:
         The same matrices on every rank.
@@ -59,14 +72,14 @@ def compute_sim_matrix(model: PointBlip, data_loader: Any, k_test: int) -> Simil
     point_embeds = torch.stack([item["point_embeds"] for item in items]).to(device)
     text_embeds = torch.stack([item["text_embeds"] for item in items]).to(device)
     blocks = point_embeds.split(OBJECTS_PER_BLOCK)  # all at once would hold [N,Q,N] products
-    contrast = torch.cat([query_text_similarity(block, text_embeds).cpu() for block in blocks])
-    matched = match_pairs(model, items, candidate_pairs(contrast, k_test))
+    cosine = torch.cat([query_text_similarity(block, text_embeds).cpu() for block in blocks])
+    contrast = cosine / model.temperature().cpu()
     return SimilarityMatrices(
         instance_ids=[item["instance_id"] for item in items],
         captions=[item["text_input"] for item in items],
         contrast=contrast,
-        object_to_text=rerank(contrast, matched, k_test),
-        text_to_object=rerank(contrast.T, matched.T, k_test),
+        matching=match_pairs(model, items, candidate_pairs(contrast, k_test)),
+        k_test=k_test,
         object_embeds=point_embeds.cpu(),
     )
 
@@ -102,7 +115,7 @@ def candidate_pairs(contrast: Tensor, k_test: int) -> Tensor:
 
 
 def match_pairs(model: PointBlip, items: list[dict[str, Any]], pairs: Tensor) -> Tensor:
-    """Return PTM probabilities [N,N], 0 where a pair was not matched; ranks share the work."""
+    """Return PTM log-odds [N,N], 0 where a pair was not matched; ranks share the work."""
     # Pairs of similar caption length share a batch, so little padding is computed.
     lengths = torch.tensor([len(item["text_input"]) for item in items])
     pairs = pairs[lengths[pairs[:, 1]].argsort(stable=True)] if len(pairs) else pairs
@@ -118,11 +131,23 @@ def match_pairs(model: PointBlip, items: list[dict[str, Any]], pairs: Tensor) ->
     return matched
 
 
-def rerank(contrast: Tensor, matched: Tensor, k_test: int) -> Tensor:
-    """Add PTM to PTC in each row's top k and put the rest below, in PTC order: [N,N]."""
+def rerank(contrast: Tensor, matching: Tensor, k_test: int, ptm_weight: float) -> Tensor:
+    """Add weighted PTM to PTC in each row's top k and put the rest below, in PTC order.
+
+    Args:
+        contrast: PTC logits [N,M].
+        matching: PTM log-odds [N,M], filled at each row's top k.
+        k_test: k; 0 returns `contrast`.
+        ptm_weight: weight of PTM; 0 keeps PTC's order.
+
+    Returns:
+        [N,M].
+    """
     k = min(k_test, contrast.shape[1])
     if k == 0:
         return contrast.clone()
     top = contrast.topk(k, dim=1).indices
-    ranked = contrast + UNRANKED_OFFSET
-    return ranked.scatter(1, top, (contrast + matched).gather(1, top))
+    scores = (contrast + ptm_weight * matching).gather(1, top)  # [N,k]
+    # The best of the rest comes one below the worst candidate.
+    gap = scores.amin(1, keepdim=True) - contrast.amax(1, keepdim=True) - 1.0
+    return (contrast + gap).scatter(1, top, scores)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError, explain, nearest
 from lavis.models import losses
 from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.qformer import Cloud, select_cloud
 from lavis.models.qformer_layers import KeyValue
-from lavis.models.text_keys import text_keys
+from lavis.models.right_pairs import RULES, PairKeys, described
 
 Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
 Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -42,6 +42,11 @@ class Stage1Options:
             space of a BERT that was trained so (MiniLM) from the first step.
         contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
             side, as LAVIS does.
+        positives: the texts that are right for an object: `drawn`, the one of its row (published),
+            or `annotated`, any that it is annotated with, so that a class name is right for every
+            object of the class (right_pairs.py). For PTC's targets and PTM's negatives.
+        matching_text: what PTM reads: the `drawn` text (published), or `described`: the caption in
+            place of a drawn class name. Evaluation matches captions, and no class name.
         chunk_size: for batches beyond memory: objects whose activations are held at a time; the
             rest is computed again in backward (GradCache), with the gradients of the whole batch.
             None holds all. BatchNorm in a trained encoder sees chunks.
@@ -55,7 +60,30 @@ class Stage1Options:
     captioning_batch: int | None = None
     text_pooling: str = "cls"
     contrast_trains_both: bool = True
+    positives: str = "drawn"
+    matching_text: str = "drawn"
     chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown choices."""
+        check_choice("model.text_pooling", self.text_pooling, ("cls", "mean"))
+        check_choice("model.positives", self.positives, RULES)
+        check_choice("model.matching_text", self.matching_text, ("drawn", "described"))
+
+
+@dataclass(frozen=True)
+class BatchTexts:
+    """The texts of a batch as tokens, and which objects they are right for.
+
+    Attributes:
+        drawn, drawn_keys: what PTC and PTG read.
+        matched, matched_keys: what PTM reads.
+    """
+
+    drawn: Text
+    drawn_keys: PairKeys
+    matched: Text
+    matched_keys: PairKeys
 
 
 class Stage1Losses(PointBlipBase):
@@ -69,15 +97,6 @@ class Stage1Losses(PointBlipBase):
     def __init__(self, options: Stage1Options | None = None, **backbone: Any) -> None:
         super().__init__(**backbone)
         options = options or Stage1Options()
-        if options.text_pooling not in ("cls", "mean"):
-            raise ConfigError(
-                explain(
-                    "unknown pooling of the text states",
-                    where="model.text_pooling",
-                    got=options.text_pooling,
-                    expected="cls or mean",
-                )
-            )
         self.options = options
         self.max_txt_len = options.max_txt_len
         self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(options.loss_weights or {})
@@ -96,27 +115,32 @@ class Stage1Losses(PointBlipBase):
         Returns:
             `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
         """
-        captions = list(samples["text_input"])
-        text = self.tokenize(captions)
-        keys = text_keys(captions).to(self.device)
-        chunk_size = self.options.chunk_size
-        compute = self.chunked_losses if chunk_size else self.whole_losses
-        output = compute(samples, text, (keys, losses.gather(keys)))
+        batch = self.read_texts(samples)
+        compute = self.chunked_losses if self.options.chunk_size else self.whole_losses
+        output = compute(samples, batch)
         terms = [self.loss_weights[name] * value for name, value in output.items()]
         named = {f"loss_{name}": value for name, value in output.items()}
         total = torch.stack(terms).sum()
         return {"temperature": self.temp.detach().clone(), **named, "loss": total}
 
-    def whole_losses(
-        self, samples: Mapping[str, Any], text: Text, keys: tuple[Tensor, Tensor]
-    ) -> dict[str, Tensor]:
+    def read_texts(self, samples: Mapping[str, Any]) -> BatchTexts:
+        """Tokenize a batch's texts, and find which of them are right for which object."""
+        texts, rule = list(samples["text_input"]), self.options.positives
+        tokens, keys = self.tokenize(texts), PairKeys.of(samples, texts, rule, self.device)
+        if self.options.matching_text == "drawn":
+            return BatchTexts(tokens, keys, tokens, keys)
+        matched = described(samples)
+        matched_keys = PairKeys.of(samples, matched, rule, self.device)
+        return BatchTexts(tokens, keys, self.tokenize(matched), matched_keys)
+
+    def whole_losses(self, samples: Mapping[str, Any], batch: BatchTexts) -> dict[str, Tensor]:
         """Compute the losses of positive weight; clouds are read once for all three.
 
         Args:
             samples: as in `forward`.
-            text: ids and mask [B,T].
-            keys: text keys of this rank [B] and of all ranks [world*B].
+            batch: the texts of `read_texts`.
         """
+        text, keys = batch.drawn, batch.drawn_keys
         point_tokens = self.point_tokens(samples)  # [B,G,D]
         cloud = self.project_cloud(point_tokens)
         query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
@@ -124,21 +148,24 @@ class Stage1Losses(PointBlipBase):
         similarity = self.contrast_similarity(point_embeds, self.embed_text_tokens(*text))
         output = {}
         if self.loss_weights["ptc"]:
-            targets = losses.contrast_targets(*keys, self.options.label_smoothing)
-            counts = losses.log_text_counts(keys[1])
-            output["ptc"] = losses.point_text_contrast(*similarity, targets, counts)
+            smoothing, counts = self.options.label_smoothing, losses.log_text_counts(keys.all_texts)
+            text_targets = losses.contrast_targets(*keys.object_to_text, smoothing, counts)
+            point_targets = losses.contrast_targets(*keys.text_to_object, smoothing)
+            output["ptc"] = losses.point_text_contrast(
+                *similarity, text_targets, counts, point_targets
+            )
         if self.loss_weights["ptm"]:
-            output["ptm"] = self.matching_loss(point_tokens, cloud, *text, similarity, keys)
+            matched = (*batch.matched, similarity, batch.matched_keys)
+            output["ptm"] = self.matching_loss(point_tokens, cloud, *matched)
         if self.loss_weights["ptg"]:
             output["ptg"] = self.caption_loss(*text, query_cache)
         return output
 
-    def chunked_losses(
-        self, samples: Mapping[str, Any], text: Text, keys: tuple[Tensor, Tensor]
-    ) -> dict[str, Tensor]:
+    def chunked_losses(self, samples: Mapping[str, Any], batch: BatchTexts) -> dict[str, Tensor]:
         """Compute the same as `whole_losses`, holding the activations of one chunk at a time."""
-        size = self.options.chunk_size or len(keys[0])
-        chunks = torch.arange(len(keys[0]), device=self.device).split(size)
+        text, keys = batch.drawn, batch.drawn_keys
+        size = self.options.chunk_size or len(keys.texts)
+        chunks = torch.arange(len(keys.texts), device=self.device).split(size)
         objects = {key: samples[key] for key in ("point_cloud", "box_size") if key in samples}
         encoded = None
         if self.encoder_is_frozen:  # nothing is sent back to it: its tokens are kept, not redone
@@ -163,12 +190,14 @@ class Stage1Losses(PointBlipBase):
                 all_point_embeds,
                 all_text_embeds,
                 self.temperature(),
-                keys,
+                (keys.texts, keys.all_texts),
                 smoothing=self.options.label_smoothing,
                 chunk_size=size,
+                object_keys=(keys.objects, keys.all_objects),
             )
         if self.loss_weights["ptm"]:
-            all_tokens, all_text = losses.gather_with_grad(tokens), self.gather_text(*text)
+            matched, matched_keys = batch.matched, batch.matched_keys
+            all_tokens, all_text = losses.gather_with_grad(tokens), self.gather_text(*matched)
 
             def match(rows: Tensor) -> tuple[Tensor, Tensor]:
                 with torch.no_grad():
@@ -179,11 +208,11 @@ class Stage1Losses(PointBlipBase):
                         all_text_embeds,
                         self.temperature(),
                     )
-                clouds, texts = self.draw_negatives(similarity, (keys[0][rows], keys[1]))
+                clouds, texts = self.draw_negatives(similarity, matched_keys.rows(rows))
                 logits = self.matching_logits(
                     self.project_cloud(tokens[rows]),
                     self.project_cloud(all_tokens[clouds[0]]),
-                    pad_text(text[0][rows], text[1][rows], all_text[0].shape[1]),
+                    pad_text(matched[0][rows], matched[1][rows], all_text[0].shape[1]),
                     (all_text[0][texts[0]], all_text[1][texts[0]]),
                 )
                 return matching_terms(logits, clouds[1], texts[1])
@@ -236,12 +265,12 @@ class Stage1Losses(PointBlipBase):
         text_ids: Tensor,
         text_mask: Tensor,
         similarity: tuple[Tensor, Tensor],
-        keys: tuple[Tensor, Tensor],
+        keys: PairKeys,
     ) -> Tensor:
         """PTM over 3B pairs: matched; each cloud with a hard text; each text with a hard cloud."""
         rows = slice(self.options.matching_batch)
         (cloud_index, has_cloud), (text_index, has_text) = self.draw_negatives(
-            (similarity[0][rows], similarity[1][rows]), (keys[0][rows], keys[1])
+            (similarity[0][rows], similarity[1][rows]), keys.rows(rows)
         )
         all_ids, all_mask = self.gather_text(text_ids, text_mask)
         logits = self.matching_logits(
@@ -264,13 +293,11 @@ class Stage1Losses(PointBlipBase):
         hard_states = self.qformer.joint_pass(hard_cloud, *own_text)
         return self.itm_head(torch.cat([own_states, hard_states])).mean(1)
 
-    def draw_negatives(
-        self, similarity: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]
-    ) -> Negatives:
+    def draw_negatives(self, similarity: tuple[Tensor, Tensor], keys: PairKeys) -> Negatives:
         """Draw each text's hard cloud and each cloud's hard text: index and is-there-one, [B]."""
         point_to_text, text_to_point = similarity
-        clouds = losses.sample_hard_negatives(text_to_point, *keys)
-        return clouds, losses.sample_hard_negatives(point_to_text, *keys)
+        clouds = losses.sample_hard_negatives(text_to_point, *keys.text_to_object)
+        return clouds, losses.sample_hard_negatives(point_to_text, *keys.object_to_text)
 
     def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
         """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
@@ -323,3 +350,16 @@ def matching_terms(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> tuple
     is_pair = torch.cat([is_own, has_text, has_cloud])
     labels = torch.cat([is_own, ~is_own, ~is_own]).long()
     return losses.point_text_matching(logits[is_pair], labels[is_pair]), is_pair.sum()
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ConfigError when a yaml key has none of its values."""
+    if value not in choices:
+        raise ConfigError(
+            explain(
+                f"not a choice.{nearest(value, choices)}",
+                where=key,
+                got=value,
+                expected=" or ".join(choices),
+            )
+        )
