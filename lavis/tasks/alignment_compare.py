@@ -130,6 +130,7 @@ def compare(members: Sequence[Member]) -> dict[str, Any]:
         config_hash=source["config_hash"],
         git_commit=source["git_commit"],
         seed=source["seed"],
+        data=source.get("data"),
         checkpoint_hash=None,  # each member's own is in extra
         extra=details,
     )

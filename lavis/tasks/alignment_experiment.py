@@ -76,6 +76,7 @@ class Study:
         model: reads the cached tokens; its projector is replaced for every evaluation.
         objects: {split: {"object_id", "text", "color", "category"}}.
         tokens: identity of the token cache.
+        data: version of the data, None where it has none.
         trained: folders of the runs that were completed or found, by name.
     """
 
@@ -83,6 +84,7 @@ class Study:
     model: PointLLMContrastive
     objects: dict[str, Objects]
     tokens: str
+    data: dict[str, Any] | None = None
     trained: dict[str, Path] = field(default_factory=dict)
 
     def train(self, condition: Condition, rate: float, seed: int) -> Path:
@@ -252,6 +254,7 @@ def compose(
     facts: Mapping[str, Mapping[str, Any]],
     texts: dict[str, Any] | None,
     tokens: str,
+    data: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compose the study's record: headline figures as metrics, everything else in `extra`."""
     draws = draw_figures(members, plan.resamples)
@@ -283,6 +286,7 @@ def compose(
         git_commit=git_commit(registry.get_path("repo_root")),
         seed=plan.seeds[0],
         checkpoint_hash=None,
+        data=data,
         extra={
             "protocol": protocol(plan),
             "members": details,
@@ -316,7 +320,7 @@ def run_study(plan: StudyPlan, with_texts: bool = True) -> dict[str, Any]:
     study = Study(plan, *prepare_tokens(plan))
     members, facts = run_conditions(study)
     texts = run_texts(study, facts) if with_texts else None
-    record = compose(plan, members, facts, texts, study.tokens)
+    record = compose(plan, members, facts, texts, study.tokens, study.data)
     write_json_atomic(plan.out / "alignment_study.json", record)
     draw(plan, members, record, study.objects[plan.split])
     return record

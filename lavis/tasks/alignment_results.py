@@ -3,8 +3,6 @@
 A figure of a condition is the mean over seeds; its interval is a bootstrap over objects of that
 mean, and the spread over seeds is given beside it. Comparisons use the same resamples for both
 sides, so they are paired. p values are adjusted by Holm within a family.
-
-References: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lavis.evaluation.alignment import PairedSets, bootstrap_weights
+from lavis.evaluation.multiple_tests import LEVEL, holm, verdict
 
 HEADLINE = ("margin", "within_color/recall_at_1")
 SET_LEVEL = ("centroid_distance", "avg_cosine_similarity", "matched_cosine_similarity")
@@ -88,17 +87,6 @@ def centred_p_value(difference: float, draws: np.ndarray) -> float:
     return float((extreme + 1) / (len(draws) + 1))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values of a family of comparisons, in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(order))
-    highest = 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - place) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted.tolist()
-
-
 def compare_members(members: Mapping[str, BySeed], draws: Draws) -> list[dict[str, Any]]:
     """Differences of the declared pairs, first - second, with Holm's p within each family.
 
@@ -147,7 +135,6 @@ def compare_pair(
 
 
 def holds(entry: Mapping[str, Any]) -> bool:
-    """Whether a difference may be called one."""
-    low, high = entry["ci95"]
+    """Whether a difference may be called one: interval, adjusted p and every seed agree."""
     signs = {bool(value > 0) for value in entry["per_seed"].values()}
-    return not low <= 0 <= high and entry["p_holm"] < 0.05 and len(signs) == 1
+    return verdict(entry["ci95"], entry["p_holm"]) != LEVEL and len(signs) == 1

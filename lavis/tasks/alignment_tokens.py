@@ -36,17 +36,22 @@ BATCH = 64
 Objects = dict[str, list[str]]
 
 
-def prepare_tokens(plan: StudyPlan) -> tuple[PointLLMContrastive, dict[str, Objects], str]:
+def prepare_tokens(
+    plan: StudyPlan,
+) -> tuple[PointLLMContrastive, dict[str, Objects], str, dict[str, Any] | None]:
     """Build the model of the study and encode the three splits, unless they are encoded.
 
     Returns:
-        The model, reading the tokens; {split: {"object_id", "text", groups}}; the tokens' identity.
+        The model, reading the tokens; {split: {"object_id", "text", groups}}; the tokens' identity;
+        the data version, None for data without one.
 
     Raises:
-        ConfigError: a split that the data set does not have.
+        ConfigError: a split that the data set does not have, or the locked test-final.
     """
     recipe = get_abs_path(f"{PROJECT}/train/stage1_center.yaml")
-    cfg = RunConfig.from_file(recipe, plan.limit_options())
+    # The splits are named as a training run's, so that the lock of test-final refuses it.
+    named = [f"run.valid_splits=[{plan.val_split}]", f"run.test_splits=[{plan.split}]"]
+    cfg = RunConfig.from_file(recipe, [*plan.limit_options(), *named])
     splits = study_splits(cfg, ("train", plan.val_split, plan.split))
     objects = {split: describe(dataset) for split, dataset in splits.items()}
     model = PointLLMContrastive.from_config(cfg.model_cfg).eval()
@@ -59,7 +64,8 @@ def prepare_tokens(plan: StudyPlan) -> tuple[PointLLMContrastive, dict[str, Obje
         encoded = {name: encode(model, dataset, name) for name, dataset in splits.items()}
         write_tokens(plan.tokens, identity, encoded, objects)
     model.token_cache = TokenCache(plan.tokens, identity["encoder"])
-    return model, objects, config_hash(identity)
+    version = getattr(splits[plan.split], "data_version", None)
+    return model, objects, config_hash(identity), version
 
 
 def study_splits(cfg: RunConfig, names: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from lavis.tasks.alignment_experiment import (
     compose,
     parse_plan,
 )
-from lavis.tasks.alignment_results import compare_members, draw_figures, holm
+from lavis.tasks.alignment_results import compare_members, draw_figures
 from lavis.tasks.alignment_runs import (
     CONDITIONS,
     PROJECT,
@@ -133,12 +133,6 @@ def test_conditions_with_another_start_are_refused(tmp_path):
     check_equal_start({name: files[name] for name in ("a", "b")})
     with pytest.raises(EvaluationError, match="same projector"):
         check_equal_start(files)
-
-
-def test_holm_equals_the_step_down_rule():
-    p_values = [0.01, 0.04, 0.03, 0.005]
-    assert holm(p_values) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_differences_are_paired_over_objects_and_averaged_over_seeds():
