@@ -14,6 +14,7 @@ SIGTERM and SIGINT save at the next step and exit with 143 and 130. docs/trainin
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 from typing import Any
@@ -25,8 +26,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line that LAVIS users know."""
+def parse_args(argv: list[str] | None = None, evaluate_only: bool = False) -> argparse.Namespace:
+    """Read the command line that LAVIS users know; `--test-final` belongs to evaluate.py."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cfg-path", required=True, help="the recipe's yaml")
     parser.add_argument(
@@ -34,17 +35,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--resume", metavar="auto|FILE", help="short for run.resume_ckpt_path")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    if evaluate_only:
+        reason = "score the locked test-final split; the reason goes into its log"
+        parser.add_argument("--test-final", metavar="REASON", help=reason)
     args = parser.parse_args(argv)
     if args.resume:
         args.options.append(f"run.resume_ckpt_path={args.resume}")
+    if evaluate_only:
+        args.options.append("run.evaluate=true")
+        if args.test_final is not None:
+            # JSON is yaml: a colon or bracket in the reason stays text.
+            args.options.append(f"run.test_final_reason={json.dumps(args.test_final)}")
     return args
 
 
 def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
     """Run a recipe from its yaml to its result files."""
-    args = parse_args(argv)
-    if evaluate_only:
-        args.options = [*args.options, "run.evaluate=true"]
+    args = parse_args(argv, evaluate_only)
 
     from lavis.common.dist_utils import init_distributed_mode, leave
     from lavis.common.errors import PointLanguageError, Preempted

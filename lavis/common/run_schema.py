@@ -16,6 +16,15 @@ from lavis.common.errors import ConfigError, explain, nearest
 # Spelt out, so that reading a recipe imports no metric; tests hold them equal to the modules.
 TOKENIZERS = ("simple-ptb", "stanford-ptb-3.4.1")
 QA_MODES = ("generate", "rank", "choice")
+CONTROLS = (
+    "all",
+    "box_shell",
+    "shuffled_clouds",
+    "wrong_size",
+    "no_size",
+    "no_color",
+    "blank_cloud",
+)
 
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
@@ -30,7 +39,7 @@ class Field:
         kind: int, float, bool, str, strings (a list of texts) or factors ({text: positive number}).
         default: value when the key is absent or null; UNSET leaves the key out.
         help: what it does, in one line.
-        choices: the allowed values, when they are few.
+        choices: the allowed values, when they are few; of strings, of each of them.
         low, high: inclusive range of a number.
         required: refuse a recipe without the key.
     """
@@ -122,7 +131,10 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("temperature", "float", UNSET, "temperature of sampling", low=0),
     Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
     Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
+    Field("ptm_weight", "float", UNSET, "weight of matching in re-ranked scores", low=0),
     # evaluation (docs/evaluation.md)
+    Field("test_final_reason", "str", None, "why test-final is scored: evaluate.py --test-final"),
+    Field("controls", "strings", UNSET, "test splits under controls, or all", choices=CONTROLS),
     Field("corruptions", "strings", UNSET, "test splits also corrupted: jitter:3, … or all"),
     Field("caption_tokenizer", "str", UNSET, "words of captions", choices=TOKENIZERS),
     Field("java_metrics", "bool", UNSET, "METEOR and SPICE, where Java and their files are"),
@@ -180,10 +192,11 @@ def _value(field: Field, raw: Any, where: str) -> Any:
             raise ConfigError(explain("a required key is missing", where=key, expected=field.help))
         return field.default
     value = coerce(field.kind, raw, key, field.help)
-    if field.choices and value not in field.choices:
-        hint = nearest(value, field.choices)
-        choices = ", ".join(field.choices)
-        raise ConfigError(explain(f"not a choice.{hint}", where=key, got=raw, expected=choices))
+    for item in value if field.kind == "strings" else [value]:
+        if field.choices and item not in field.choices:
+            hint = nearest(item, field.choices)
+            choices = ", ".join(field.choices)
+            raise ConfigError(explain(f"not a choice.{hint}", where=key, got=raw, expected=choices))
     if field.kind in ("int", "float") and not field.low <= value <= field.high:
         expected = f"{field.low:g} to {field.high:g} ({field.help})"
         raise ConfigError(explain("value out of range", where=key, got=raw, expected=expected))
@@ -286,6 +299,7 @@ def _check_together(run: Mapping[str, Any], where: str) -> None:
     if not run["evaluate"] and run["min_lr"] > run["init_lr"]:
         got = f"min_lr {run['min_lr']:g}, init_lr {run['init_lr']:g}"
         raise ConfigError(explain("min_lr exceeds init_lr", where=f"{where}: run.min_lr", got=got))
+    _check_reason(run, where)
     job_id = run["job_id"]
     if job_id is not None and (job_id in ("", ".", "..", "latest") or "/" in job_id):
         message = explain(
@@ -295,3 +309,19 @@ def _check_together(run: Mapping[str, Any], where: str) -> None:
             expected="one folder name, not 'latest'",
         )
         raise ConfigError(message)
+
+
+def _check_reason(run: Mapping[str, Any], where: str) -> None:
+    """Check that a reason for scoring test-final is one, and that the run only evaluates."""
+    reason = run["test_final_reason"]
+    if reason is None:
+        return
+    if not run["evaluate"] or not reason.strip():
+        raise ConfigError(
+            explain(
+                "test-final is scored by an evaluation that says why",
+                where=f"{where}: run.test_final_reason",
+                got=repr(reason) if run["evaluate"] else "a training run",
+                expected='evaluate.py --test-final "<reason>"',
+            )
+        )

@@ -82,12 +82,24 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def git_commit(root: str | Path) -> str | None:
-    """Commit of the checkout at `root`, "-dirty" when tracked files differ; None outside git."""
+    """Return the commit of the checkout at `root`, with "-dirty" when other files are changed.
+
+    Tracked files count, all but docs/test_final_log.jsonl: a test-final evaluation appends to it.
+
+    Returns:
+        40 hexadecimal digits, perhaps with "-dirty"; None outside git.
+    """
+    changes = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
-        # --exclude keeps tags out: the record is to hold the hash itself.
-        command.append("--exclude=*")
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, *changes, ":(exclude,top)docs/test_final_log.jsonl")
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return f"{commit}-dirty" if changed else commit or None
+
+
+def _git(root: str | Path, *arguments: str) -> str:
+    """Return what a git command prints, without the line's end."""
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return found.stdout.strip()

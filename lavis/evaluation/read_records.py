@@ -9,7 +9,10 @@ from typing import Any
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.records import SCHEMA_VERSION
 
-_RECORD_KEYS = ("task", "split", "metrics", "baselines", "n_expected", "n_scored")
+_RECORD_KEYS = (
+    *("task", "split", "metrics", "baselines", "claims", "comparisons"),
+    *("data", "baseline_pool", "alteration", "n_expected", "n_scored"),
+)
 
 
 def read_json(path: Path) -> Any:
@@ -32,10 +35,24 @@ def read_json(path: Path) -> Any:
 
 
 def checked_record(record: Any, path: Path) -> dict[str, Any]:
-    """Return a metrics record of this schema version, or say what it lacks."""
+    """Return a metrics record of this schema version.
+
+    Raises:
+        EvaluationError: not a metrics record, or one of another schema version: evaluate again.
+    """
     missing = [key for key in _RECORD_KEYS if not isinstance(record, dict) or key not in record]
     version = record.get("schema_version") if isinstance(record, dict) else None
-    if missing or version != SCHEMA_VERSION:
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise EvaluationError(
+            explain(
+                "a metrics record of another schema version cannot be used in a table",
+                where=str(path),
+                got=f"schema_version {version}",
+                expected=f"schema_version {SCHEMA_VERSION}: paired comparisons, data version",
+                fix="evaluate again with this version of the code",
+            )
+        )
+    if missing or version is None:
         raise EvaluationError(
             explain(
                 "a metrics file is not a metrics record",
@@ -46,3 +63,14 @@ def checked_record(record: Any, path: Path) -> dict[str, Any]:
             )
         )
     return record
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read a file of one metrics record or a list of them.
+
+    Raises:
+        EvaluationError: see `read_json` and `checked_record`.
+    """
+    content = read_json(path)
+    listed = content if isinstance(content, list) else [content]
+    return [checked_record(record, path) for record in listed]

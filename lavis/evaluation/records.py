@@ -1,8 +1,11 @@
 """The schema of metrics.json and the checks of ids.
 
-A metrics record says what was scored (task, split, ids expected and scored), how well (value with a
-95% interval), what trivial baselines reach, and where it comes from (config and checkpoint hashes,
-git commit, seed). Files, hashes and the commit are in provenance.py and exported here as well.
+A metrics record holds what was scored (task, split, data version, ids expected and scored), the
+scores with 95% intervals, the baselines, the paired comparisons of the headline claims, and the
+origin (config and checkpoint hashes, git commit, seed). Files, hashes and the commit are in
+provenance.py and exported here as well.
+
+Version 2 adds claims, comparisons, data, baseline_pool and alteration.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.comparisons import Paired
 from lavis.evaluation.provenance import (
     config_hash,
     file_sha256,
@@ -36,7 +40,9 @@ __all__ = [
     "write_json_atomic",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+DATA_KEYS = ("name", "version", "split_file_sha256")
+POOL_KEYS = ("used", "whole")
 
 
 class MetricValue(TypedDict):
@@ -47,13 +53,18 @@ class MetricValue(TypedDict):
 
 
 class MetricsRecord(TypedDict):
-    """Content of metrics.json (ARCHITECTURE, Data flow)."""
+    """Content of metrics.json (docs/evaluation.md, Files)."""
 
     schema_version: int
     task: str
     split: str
     metrics: dict[str, MetricValue]
     baselines: dict[str, dict[str, float | None]]
+    claims: dict[str, int]
+    comparisons: dict[str, dict[str, Paired]]
+    data: dict[str, Any] | None
+    baseline_pool: dict[str, int] | None
+    alteration: str | None
     n_expected: int
     n_scored: int
     skipped: list[str]
@@ -148,6 +159,12 @@ def build_metrics_record(
     checkpoint_hash: str | None,
     extra: Mapping[str, Any] | None = None,
     skipped: Sequence[object] = (),
+    *,
+    claims: Mapping[str, int] | None = None,
+    comparisons: Mapping[str, Mapping[str, Paired]] | None = None,
+    data: Mapping[str, Any] | None = None,
+    baseline_pool: Mapping[str, Any] | None = None,
+    alteration: str | None = None,
 ) -> MetricsRecord:
     """Compose a checked metrics record.
 
@@ -158,10 +175,16 @@ def build_metrics_record(
         n_scored: items behind the scores.
         skipped: ids that were left out on purpose; n_expected - n_scored of them.
         extra: anything else (tokenizer, per-class table); numpy scalars and arrays are converted.
+        claims: {headline metric: number of its items}.
+        comparisons: {headline metric: {baseline: paired difference}} (comparisons.py).
+        data: {"name", "version", "split_file_sha256"}; None when the data set has no version.
+        baseline_pool: {"used", "whole"}: training objects behind the baselines, and all of them.
+        alteration: control or corruption of the clouds; None for the split as it is.
 
     Raises:
         EvaluationError: a NaN score, an interval that is not [low, high], a baseline for an unknown
-            metric, or an n_scored that the skipped ids do not explain.
+            metric, an incomplete data version or pool, or an n_scored that the skipped ids do not
+            explain.
     """
     if n_scored <= 0 or n_scored + len(skipped) != n_expected:
         raise EvaluationError(
@@ -178,6 +201,11 @@ def build_metrics_record(
         "split": split,
         "metrics": {name: _metric(name, entry) for name, entry in metrics.items()},
         "baselines": {name: _baseline(name, row, metrics) for name, row in baselines.items()},
+        "claims": {name: int(count) for name, count in (claims or {}).items()},
+        "comparisons": to_plain(dict(comparisons or {})),
+        "data": _with_keys("data", data, DATA_KEYS),
+        "baseline_pool": _with_keys("baseline_pool", baseline_pool, POOL_KEYS),
+        "alteration": alteration,
         "n_expected": int(n_expected),
         "n_scored": int(n_scored),
         "skipped": [str(i) for i in skipped],
@@ -187,6 +215,17 @@ def build_metrics_record(
         "seed": None if seed is None else int(seed),
         "extra": to_plain(dict(extra or {})),
     }
+
+
+def _with_keys(where: str, value: Any, keys: Sequence[str]) -> dict[str, Any] | None:
+    """Return a plain mapping that has exactly `keys`, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != set(keys):
+        raise EvaluationError(
+            explain("a part of the record is incomplete", where=where, got=value, expected=keys)
+        )
+    return {key: to_plain(value[key]) for key in keys}
 
 
 def _number(where: str, value: Any) -> float | None:

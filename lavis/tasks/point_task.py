@@ -2,8 +2,9 @@
 
 A task turns batches into per-item records (`valid_step`), and the whole split's records into scores
 (`score`). Everything between is here: each rank's records are gathered by id, exactly once, without
-shared files; rank 0 scores and writes `<name>.json` (predictions) and `<name>_metrics.json` beside
-it.
+shared files; rank 0 scores, compares the headline claims with the baselines, and writes
+`<name>.json` (predictions), `<name>_metrics.json`, `<name>_items.json` and
+`<name>_baseline_items.json`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is
 from lavis.common.errors import ConfigError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
+from lavis.evaluation.comparisons import compare_claims
+from lavis.evaluation.controls import add_control_splits
 from lavis.evaluation.corruptions import add_corrupted_splits
 from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.records import (
@@ -31,7 +34,11 @@ from lavis.evaluation.records import (
     validate_ids,
     write_json_atomic,
 )
+from lavis.evaluation.test_final import LOG, append_line, check_test_final, is_test_final, log_line
 from lavis.tasks.base_task import BaseTask
+
+# Keys of the run section that put altered copies beside the test splits.
+ALTERATIONS = {"corruptions": add_corrupted_splits, "controls": add_control_splits}
 
 
 @dataclass
@@ -93,30 +100,33 @@ class PointTask(BaseTask):
         return cls(cfg.run_cfg)
 
     def build_datasets(self, cfg: Any) -> dict[str, Any]:
-        """Build the data sets and the corrupted splits that `run.corruptions` asks for."""
+        """Build the data sets and the altered splits: `run.corruptions` and `run.controls`."""
         datasets = super().build_datasets(cfg)
-        self.add_corruptions(datasets, cfg.run_cfg)
+        check_test_final(datasets, cfg.run_cfg, registry.get_path("repo_root"))
+        self.add_altered_splits(datasets, cfg.run_cfg)
         return datasets
 
-    def add_corruptions(self, datasets: dict[str, Any], run: Any) -> None:
-        """Put corrupted copies of the test splits beside them, and into `run.test_splits`.
+    def add_altered_splits(self, datasets: dict[str, Any], run: Any) -> None:
+        """Put altered copies of the test splits beside them, and into `run.test_splits`.
 
         Raises:
-            ConfigError: corruptions while training, or an unknown one.
+            ConfigError: an alteration while training, or an unknown one.
         """
-        if not run.get("corruptions"):
-            return
-        if not run.evaluate:
-            raise ConfigError(
-                explain(
-                    "corruptions belong to an evaluation",
-                    where="run.corruptions",
-                    fix="use evaluate.py, or remove the key",
+        splits, added = list(run.test_splits), []
+        for key, add_splits in ALTERATIONS.items():
+            if not run.get(key):
+                continue
+            if not run.evaluate:
+                raise ConfigError(
+                    explain(
+                        f"{key} belong to an evaluation",
+                        where=f"run.{key}",
+                        fix="use evaluate.py, or remove the key",
+                    )
                 )
-            )
-        splits, names = list(run.test_splits), list(run.corruptions)
-        added = add_corrupted_splits(datasets, splits, names, int(run.seed))
-        run.test_splits = [*splits, *added]
+            added += add_splits(datasets, splits, list(run[key]), int(run.seed))
+        if added:
+            run.test_splits = [*splits, *added]
 
     def train_step(self, model: Any, samples: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the model's losses; the runner reads `loss` and logs the rest."""
@@ -187,8 +197,12 @@ class PointTask(BaseTask):
         scores = self.score(records, dataset, model)
         stem = split_name if runner.evaluate_only else f"{split_name}_epoch{epoch}"
         predictions = records if scores.predictions is None else scores.predictions
-        record = self.metrics_record(scores, split_name, len(expected_ids), len(records), runner)
-        paths = write_results(Path(runner.result_dir), stem, predictions, record, scores)
+        counts = (len(expected_ids), len(records))
+        record = self.metrics_record(scores, split_name, *counts, runner, dataset)
+        folder = Path(runner.result_dir)
+        if is_test_final(dataset) or split_name == "test_final":
+            self.log_test_final(record, folder / f"{stem}_metrics.json", runner)
+        paths = write_results(folder, stem, predictions, record, scores)
         for path in paths:
             print(f"result written to {path}", flush=True)
         values = {name: entry["value"] for name, entry in scores.metrics.items()}
@@ -199,11 +213,44 @@ class PointTask(BaseTask):
         """Ids that must be scored: those of the split."""
         return [str(entry["instance_id"]) for entry in dataset.annotation]
 
+    def log_test_final(self, record: dict[str, Any], metrics_file: Path, runner: Any) -> None:
+        """Append this evaluation to the committed log, before its results are written."""
+        line = log_line(
+            reason=str(self.run_cfg.get("test_final_reason")),
+            commit=record["git_commit"],
+            recipe=getattr(runner.config, "cfg_path", None),
+            job=str(metrics_file.parent.parent),
+            metrics_file=str(metrics_file),
+        )
+        append_line(Path(registry.get_path("repo_root")) / LOG, line)
+
     def metrics_record(
-        self, scores: Scores, split_name: str, n_expected: int, n_scored: int, runner: Any
+        self,
+        scores: Scores,
+        split_name: str,
+        n_expected: int,
+        n_scored: int,
+        runner: Any,
+        dataset: Any = None,
     ) -> dict[str, Any]:
-        """Compose the metrics file: scores beside baselines, and what they were measured with."""
+        """Compose the metrics file: scores beside baselines, and what they were measured with.
+
+        Splits under a control or corruption have no comparisons: their baselines are those of the
+        split itself.
+        """
         checkpoint = runner.evaluated_checkpoint or runner.unwrapped_model.loaded_checkpoint
+        alteration = getattr(dataset, "alteration", None)
+        comparisons = (
+            compare_claims(
+                scores.claims,
+                scores.metrics,
+                scores.per_item,
+                scores.baselines,
+                scores.baseline_items,
+            )
+            if alteration is None
+            else {}
+        )
         record = build_metrics_record(
             task=self.name,
             split=split_name,
@@ -216,6 +263,11 @@ class PointTask(BaseTask):
             seed=int(self.run_cfg.get("seed", 42)),
             checkpoint_hash=file_sha256(checkpoint) if checkpoint else None,
             extra=scores.extra,
+            claims={name: len(scores.per_item.get(name, ())) for name in scores.claims},
+            comparisons=comparisons,
+            data=getattr(dataset, "data_version", None),
+            baseline_pool=scores.extra.get("baseline_pool"),
+            alteration=alteration,
         )
         return dict(record)
 
@@ -228,8 +280,10 @@ def write_results(
         write_json_atomic(folder / f"{stem}.json", predictions),
         write_json_atomic(folder / f"{stem}_metrics.json", metrics),
     ]
-    if scores.per_item:
-        paths.append(write_json_atomic(folder / f"{stem}_items.json", scores.per_item))
+    items = {"items": scores.per_item, "baseline_items": scores.baseline_items}
+    for suffix, values in items.items():
+        if values:
+            paths.append(write_json_atomic(folder / f"{stem}_{suffix}.json", values))
     for suffix, content in scores.files.items():
         paths.append(folder / f"{stem}_{suffix}")
         replace_file(paths[-1], content.encode("utf-8") if isinstance(content, str) else content)

@@ -8,15 +8,17 @@ import pytest
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.evaluation.report.__main__ import main
-from lavis.evaluation.report.many_runs import chosen, compare_runs, find_runs, html_page, markdown
+from lavis.evaluation.report.many_runs import chosen, compare_runs, find_runs, markdown
+from lavis.evaluation.report.markdown_page import html_page
+from tests.evaluation.table_records import BRICKS, captioning
 
 
-def save(root, name, values, ids=None):
-    """A classification run whose items are right (1) or wrong (0)."""
+def save(root, name, values, ids=None, **parts):
+    """A run whose items are right (1) or wrong (0)."""
     metrics = {"top_1": {"value": sum(values) / len(values), "ci95": [0.1, 0.9]}}
     n = len(values)
     record = build_metrics_record(
-        "t", "test", metrics, {"chance": {"top_1": 0.25}}, n, n, "c", "g", 1, None
+        "t", "test", metrics, {"chance": {"top_1": 0.25}}, n, n, "c", "g", 1, None, **parts
     )
     folder = root / name / "result"
     write_json_atomic(folder / "test_metrics.json", record)
@@ -46,6 +48,7 @@ def test_two_runs_are_compared_over_the_same_items(runs):
     assert row.paired.p_value < 0.01
     (same,) = compare_runs(good, good)
     assert same.paired.difference == 0.0
+    assert (row.verdict, row.adjusted_p) == ("above", row.paired.p_value)
     text = markdown([good, poor], (poor, good))
     assert "second is higher" in text
     assert "no difference" in markdown([good], (good, good))
@@ -91,7 +94,8 @@ def test_the_command_writes_a_table_and_a_page_that_loads_nothing(runs, capsys):
     assert main(["--runs", str(runs), "--compare", "good", "poor<b>"]) == 0
     assert "good/test" in capsys.readouterr().out
     table, page = (runs / "results.md").read_text(), (runs / "results.html").read_text()
-    assert "| good/test | t | test | 20 | top 1 | **90.0** [10.0, 90.0] | 25.0 |" in table
+    assert "| good/test (data version unknown) | – | test | 20 | top 1 | **90.0** " in table
+    assert "## good/test against poor<b>/test" in table
     assert "first is higher" in table
     parser = Balanced()
     parser.feed(page)
@@ -102,8 +106,43 @@ def test_the_command_writes_a_table_and_a_page_that_loads_nothing(runs, capsys):
     assert main(["--runs", str(runs), "--compare", "good", "none"]) == 1
 
 
+def test_the_metrics_of_a_comparison_are_corrected_together(runs):
+    good, poor = find_runs(runs)
+    (alone,) = compare_runs(good, poor)
+    for run in (good, poor):
+        path = run.path.with_name("test_items.json")
+        items = run.per_item()["top_1"]
+        write_json_atomic(path, {"top_1": items, "top_5": dict.fromkeys(items, 1.0)})
+    first, second = compare_runs(good, poor)
+    assert first.adjusted_p == pytest.approx(2 * alone.paired.p_value)
+    assert (second.adjusted_p, second.verdict) == (1.0, "level")
+
+
+def test_the_page_shows_claims_controls_and_seeds(tmp_path):
+    folder = tmp_path / "runs" / "demo" / "captioning" / "result"
+    control = captioning(0.4, split="dev_test_box_shell", alteration="box_shell")
+    write_json_atomic(folder / "dev_test_metrics.json", captioning())
+    write_json_atomic(folder / "dev_test_box_shell_metrics.json", control)
+    seeds = tmp_path / "seeds"
+    for seed in (1, 2):
+        write_json_atomic(seeds / "demo_captioning" / f"{seed}.json", captioning(seed / 2))
+    text = markdown(find_runs(tmp_path / "runs"), seeds=seeds)
+    assert "75.0 ± 35.4 (2 seeds) | nearest box: 133.4 | -38.1 [-76.7, -1.2] | below |" in text
+    assert "| control: box shell |" in text
+    assert "is below the strongest baseline" in html_page("t", text)
+
+
+def test_runs_on_several_data_versions_are_refused(runs):
+    save(runs, "old", [1.0] * 20, data=BRICKS)
+    save(runs, "new", [1.0] * 20, data={**BRICKS, "version": 3})
+    with pytest.raises(EvaluationError, match="mixes versions"):
+        markdown(find_runs(runs))
+
+
 def test_html_escapes_and_marks_bold():
-    page = html_page("t", "# A\n\n| x | y |\n| --- | ---: |\n| <i> | **1** |\n\nnote & more")
+    table = "| x | y |\n| --- | ---: |\n| <i> | **1** |"
+    page = html_page("t", f"# A\n\n{table}\n\nnote & more\n\n- one\n- <two>")
+    assert "<ul><li>one</li><li>&lt;two&gt;</li></ul>" in page
     assert "<td>&lt;i&gt;</td>" in page
     assert '<td class="number"><b>1</b></td>' in page
     assert "<p>note &amp; more</p>" in page

@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lavis.common.errors import EvaluationError
+from lavis.evaluation.read_records import checked_record
 from lavis.evaluation.records import (
     SCHEMA_VERSION,
     build_metrics_record,
@@ -37,7 +39,7 @@ def test_record_is_plain_json_and_survives_a_round_trip(tmp_path):
     path = write_json_atomic(tmp_path / "deep" / "metrics.json", record)
     loaded = json.loads(path.read_text())
     assert loaded == record
-    assert loaded["schema_version"] == SCHEMA_VERSION == 1
+    assert loaded["schema_version"] == SCHEMA_VERSION == 2
     assert loaded["metrics"]["cider"] == {"value": 0.5, "ci95": [0.4, 0.6]}
     assert loaded["metrics"]["spice"] == {"value": None, "ci95": None}
     assert loaded["extra"]["confusion"] == [[1, 0], [0, 1]]
@@ -53,6 +55,8 @@ def test_record_is_plain_json_and_survives_a_round_trip(tmp_path):
         ({"baselines": {"chance": {"cidre": 0.1}}}, "cidre"),
         ({"baselines": {"chance": {"cider": float("inf")}}}, "chance"),
         ({"n_scored": 9}, "n_scored 9"),
+        ({"data": {"name": "bricks", "version": 2}}, "split_file_sha256"),
+        ({"baseline_pool": {"used": 1000}}, "baseline_pool"),
         ({"n_scored": 0, "n_expected": 0}, "n_scored 0"),
     ],
 )
@@ -64,6 +68,38 @@ def test_a_record_that_would_mislead_is_refused(change, named):
 def test_a_smaller_n_needs_the_names_of_the_skipped_items():
     record = build_metrics_record(**{**ARGUMENTS, "n_scored": 9, "skipped": ["3001"]})
     assert record["skipped"] == ["3001"]
+
+
+def test_data_version_pool_and_claims_are_part_of_the_record():
+    parts = {
+        "claims": {"cider": np.int64(10)},
+        "comparisons": {
+            "cider": {"nearest": {"difference": 0.1, "ci95": (0, 1), "p_value": 0.5, "n": 10}}
+        },
+        "data": {"name": "bricks", "version": 2, "split_file_sha256": "ab"},
+        "baseline_pool": {"used": 1000, "whole": 4700},
+        "alteration": "box_shell",
+    }
+    record = build_metrics_record(**ARGUMENTS, **parts)
+    assert record["claims"] == {"cider": 10}
+    assert record["comparisons"]["cider"]["nearest"]["ci95"] == [0, 1]
+    assert {key: record[key] for key in ("data", "baseline_pool", "alteration")} == {
+        key: parts[key] for key in ("data", "baseline_pool", "alteration")
+    }
+    plain = build_metrics_record(**ARGUMENTS)
+    assert (plain["claims"], plain["comparisons"], plain["data"]) == ({}, {}, None)
+
+
+def test_a_record_of_another_schema_version_is_refused_with_the_next_step():
+    record = build_metrics_record(**ARGUMENTS)
+    assert checked_record(record, Path("new.json")) is record
+    old = {**record, "schema_version": 1}
+    with pytest.raises(
+        EvaluationError, match=r"old\.json(.|\n)*schema_version 1(.|\n)*evaluate again"
+    ):
+        checked_record(old, Path("old.json"))
+    with pytest.raises(EvaluationError, match="not a metrics record"):
+        checked_record({"task": "x"}, Path("odd.json"))
 
 
 def test_ids_are_checked_by_name():
@@ -126,3 +162,14 @@ def test_git_commit_names_a_dirty_checkout_and_is_none_outside_git(tmp_path):
     assert len(commit) == 40
     (tmp_path / "a").write_text("2")
     assert git_commit(tmp_path) == f"{commit}-dirty"
+
+
+def test_the_test_final_log_alone_leaves_a_checkout_clean(tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    log = tmp_path / "docs" / "test_final_log.jsonl"
+    log.parent.mkdir()
+    log.write_text("")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    log.write_text("{}\n")
+    assert len(git_commit(tmp_path)) == 40

@@ -18,6 +18,7 @@ from lavis.evaluation.report.examples import caption_examples, half_and_half
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.page import render
 from lavis.evaluation.report.run_folder import load_run
+from tests.evaluation.table_records import BRICKS, paired
 
 IDS = [f"part{k}" for k in range(9)]
 NASTY = "<script>alert('x')</script> & </script>"
@@ -35,7 +36,7 @@ def clouds(object_id):
     return sphere(IDS.index(object_id))
 
 
-def save(run, folder, task, predictions, metrics, baselines, **extra):
+def save(run, folder, task, predictions, metrics, baselines, claims=(), compared=None, **extra):
     count = len(predictions)
     record = build_metrics_record(
         task,
@@ -49,9 +50,13 @@ def save(run, folder, task, predictions, metrics, baselines, **extra):
         42,
         None,
         extra,
+        claims=dict.fromkeys(claims, count),
+        comparisons=compared or {},
+        data=BRICKS,
     )
     write_json_atomic(run / folder / "result" / "test.json", predictions)
     write_json_atomic(run / folder / "result" / "test_metrics.json", record)
+    return record
 
 
 def save_captioning(run):
@@ -83,8 +88,14 @@ def save_retrieval(run):
         "object_to_text/recall_at_5": {"value": 0.04, "ci95": [0.03, 0.05]},
         "object_to_text/recall_at_1": {"value": 0.1, "ci95": [0.05, 0.2]},
     }
-    chance = {"chance": dict.fromkeys(metrics, 0.1)}
-    save(run, "retrieval", "point_retrieval", predictions, metrics, chance)
+    chance = {"chance": dict.fromkeys(metrics, 0.1), "colour": dict.fromkeys(metrics, 0.2)}
+    found = {
+        "text_to_object/recall_at_5": paired(0.3, 0.2, 0.4, 0.001, n=9),
+        "object_to_text/recall_at_5": paired(-0.16, -0.2, -0.1, 0.001, n=9),
+        "object_to_text/recall_at_1": paired(-0.1, -0.19, -0.01, 0.06, n=9),
+    }
+    compared = {metric: {"colour": row} for metric, row in found.items()}
+    save(run, "retrieval", "point_retrieval", predictions, metrics, chance, metrics, compared)
 
 
 def save_qa(run):
@@ -109,6 +120,15 @@ def save_qa(run):
     save(run, "qa", "point_qa", predictions, metrics, {}, per_family=families)
 
 
+def save_control(run, metrics):
+    record = build_metrics_record(
+        *("point_classification", "test_box_shell", metrics, {}, 9, 9, None, None, 1, None),
+        data=BRICKS,
+        alteration="box_shell",
+    )
+    write_json_atomic(run / "classification/result/test_box_shell_metrics.json", record)
+
+
 def save_classification(run):
     predictions = [
         {
@@ -120,6 +140,7 @@ def save_classification(run):
         for k, i in enumerate(IDS)
     ]
     metrics = {"top_1": {"value": 1 / 3, "ci95": [0.1, 0.6]}}
+    save_control(run, metrics)
     baselines = {"chance": {"top_1": 0.0125}, "most_frequent_class": {"top_1": 0.05}}
     save(run, "classification", "point_classification", predictions, metrics, baselines)
 
@@ -151,24 +172,26 @@ def test_rows_hold_score_interval_baselines_and_verdict(run):
     rows = {(row.task, row.metric.strip()): row for row in headlines(load_run(run)[0])}
     found = rows["Retrieval", "text → object R@5"]
     assert (found.score, found.interval, found.verdict) == ("50.0", "[40.0, 60.0]", "above")
-    assert found.baselines == (("chance", "10.0"),)
+    assert found.baselines == (("chance", "10.0"), ("colour", "20.0"))
+    assert (found.strongest, found.difference) == ("colour: 20.0", "+30.0 [20.0, 40.0]")
     assert rows["Retrieval", "object → text R@5"].verdict == "below"
-    assert rows["Retrieval", "object → text R@1"].verdict == "within"
+    # its interval excludes zero, its p-value is too large
+    assert rows["Retrieval", "object → text R@1"].verdict == "level"
     # The empty caption counts as one of the distinct ones.
     distinct = rows["Captioning", "distinct captions"]
     assert (distinct.score, distinct.verdict) == ("9 of 9", "–")
     assert rows["Question answering", "gear teeth (n=4)"].score == "25.0"
-    assert rows["Zero-shot classification", "top-1"].baselines == (
-        ("chance", "1.2"),
-        ("most frequent class", "5.0"),
-    )
+    classes = rows["Prompted classification", "top-1"]
+    assert classes.baselines == (("chance", "1.2"), ("most frequent class", "5.0"))
+    assert (classes.strongest, classes.verdict) == ("most frequent class: 5.0", "–")
+    assert classes.controls == (("box shell", "33.3"),)
 
 
 def test_terminal_table_is_aligned(run):
     lines = text_table(headlines(load_run(run)[0])).splitlines()
-    column = lines[0].index("Against best")
+    column = lines[0].index("Verdict")
     verdicts = [line[column:].split()[0] for line in lines[2:-2] if line]
-    assert set(verdicts) == {"above", "below", "within", "–"}
+    assert set(verdicts) == {"above", "below", "level", "–"}
 
 
 def test_page_shows_every_headline(page, run):
@@ -176,6 +199,37 @@ def test_page_shows_every_headline(page, run):
         assert f'<td class="number score">{row.score}</td>' in page
     assert 'class="verdict above"' in page
     assert "1234567890ab" in page  # the commit
+
+
+def test_page_shows_data_version_strongest_baseline_and_controls(page):
+    assert "<dt>Data</dt><dd>bricks version 2</dd>" in page
+    assert '<td>colour: 20.0</td><td class="number">+30.0 [20.0, 40.0]</td>' in page
+    assert '<td class="baselines">box shell <b>33.3</b></td>' in page
+
+
+def test_seeds_of_the_run_are_shown(run, tmp_path):
+    for seed, value in ((1, 0.3), (2, 0.5)):
+        metrics = {"top_1": {"value": value, "ci95": None}}
+        record = build_metrics_record(
+            *("point_classification", "test", metrics, {}, 9, 9, None, None, 1, None), data=BRICKS
+        )
+        write_json_atomic(tmp_path / "seeds" / "run_classification" / f"{seed}.json", record)
+    rows = headlines(load_run(run, seeds=tmp_path / "seeds")[0])
+    assert [row.seeds for row in rows if row.metric == "top-1"] == ["40.0 ± 14.1 (2)"]
+    assert {row.seeds for row in rows if row.metric != "top-1"} == {"–"}
+
+
+def test_dev_test_is_shown_before_test_and_data_versions_do_not_mix(run):
+    folder = run / "classification" / "result"
+    for name in ("test.json", "test_metrics.json"):
+        text = (folder / name).read_text().replace('"split": "test"', '"split": "dev_test"')
+        (folder / f"dev_{name}").write_text(text)
+    (result,), notes = load_run(run)
+    assert (result.record["split"], len(notes)) == ("dev_test", 3)
+    path = folder / "test_metrics.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
+    with pytest.raises(EvaluationError, match="mixes versions"):
+        load_run(run, "test")
 
 
 def test_texts_are_escaped_in_html_and_in_the_embedded_json(run):

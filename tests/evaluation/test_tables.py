@@ -1,112 +1,142 @@
-"""The README's results table is generated and can be checked."""
+"""README.md and docs/results.md are generated from the records and can be checked."""
 
 import json
 
 import pytest
 
 from lavis.common.errors import EvaluationError
-from lavis.evaluation.records import build_metrics_record, write_json_atomic
-from lavis.evaluation.tables import (
-    format_value,
-    main,
-    results_tables,
-    update_readme,
-)
+from lavis.evaluation.formatting import format_difference, format_value
+from lavis.evaluation.full_tables import full_tables
+from lavis.evaluation.run_records import load_records
+from lavis.evaluation.summary_table import NO_CLAIMS, summary
+from lavis.evaluation.tables import main, update_tables
+from tests.evaluation.table_records import COMMIT, captioning, paired, record, write
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-
-
-def record(task, metrics, baselines, **extra):
-    return build_metrics_record(
-        task, "test", metrics, baselines, 7, 7, None, None, 1, None, extra=extra
-    )
-
-
 RETRIEVAL = record(
     "point_retrieval",
     {
-        "recall_at_5": {"value": 0.4567, "ci95": [0.4, 0.5]},
-        "median_rank": {"value": 12.0, "ci95": None},
+        "text_to_object/recall_at_5": {"value": 0.4567, "ci95": [0.4, 0.5]},
+        "text_to_object/median_rank": {"value": 12.0, "ci95": None},
     },
-    {"chance": {"recall_at_5": 0.0071}},
-)
-CAPTIONS = record(
-    "point_captioning",
-    {"cider": {"value": 1.234, "ci95": [1.1, 1.3]}, "spice": {"value": None, "ci95": None}},
-    {"nearest_neighbour": {"cider": 0.9}, "random": {"cider": 0.1}},
-    name="bricks_full",
+    {"chance": {"text_to_object/recall_at_5": 0.0071}},
 )
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A README with the markers and one published result."""
-    readme, results = tmp_path / "README.md", tmp_path / "docs" / "results"
-    readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-    write_json_atomic(results / "bricks.json", [RETRIEVAL, CAPTIONS])
-    return readme, results
-
-
-def test_every_score_stands_beside_every_baseline():
-    retrieval, captions, note = results_tables([RETRIEVAL, CAPTIONS]).split("\n\n")
-    assert retrieval.splitlines() == [
-        "| Run | Task | Split | n | Metric | Score [95% CI] | chance |",
-        "| --- | --- | --- | ---: | --- | ---: | ---: |",
-        "| – | point_retrieval | test | 7 | recall at 5 | **45.7** [40.0, 50.0] | 0.7 |",
-        "| – | point_retrieval | test | 7 | median rank | 12 | – |",
-    ]
-    header, _, *rows = captions.splitlines()
-    assert header == (
-        "| Run | Task | Split | n | Metric | Score [95% CI] | nearest neighbour | random |"
+    """Both files with markers, a run with a control and seeds, a run without claims."""
+    for name in ("README.md", "results.md"):
+        (tmp_path / name).write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    results = tmp_path / "results"
+    control = captioning(0.402, split="dev_test_box_shell", alteration="box_shell")
+    parts = {"baseline_pool": {"used": 1000, "whole": 4700}, "commit": f"{COMMIT}-dirty"}
+    write(
+        results,
+        bricks_captioning=[captioning(extra={"text": "description"}, **parts), control],
+        bricks_retrieval=RETRIEVAL,
     )
-    # a metric without a value has no row
-    assert rows == [
-        "| bricks_full | point_captioning | test | 7 | cider | **123.4** [110.0, 130.0] | 90.0 | "
-        "10.0 |"
+    write(results / "seeds" / "bricks_captioning", **{"1": captioning(0.9), "2": captioning(1.1)})
+    return tmp_path
+
+
+def update(project, **options):
+    return update_tables(
+        project / "README.md", project / "results.md", project / "results", **options
+    )
+
+
+def command(project, *more):
+    paths = ("--readme", "README.md", "--details", "results.md", "--results", "results")
+    return main([p if p.startswith("--") else str(project / p) for p in paths] + list(more))
+
+
+def test_the_readme_has_a_row_for_each_claim_with_its_strongest_baseline(project):
+    table, note, head, sentences = summary(load_records(project / "results")).split("\n\n")
+    assert table.splitlines()[2:] == [
+        "| bricks_captioning (uncommitted changes) | captioning (dev test) | description | cider "
+        "| 7 | **95.3** [75.3, 115.3] | 100.0 ± 14.1 (2 seeds) | nearest box: 133.4 (1000 of 4700) "
+        "| -38.1 [-76.7, -1.2] | below |"
     ]
+    assert "Holm's correction over 1 claims" in note
+    assert head == "Where the model does not beat the strongest baseline:"
+    assert sentences.startswith("- bricks_captioning, captioning, cider: 95.3 is below")
+
+
+def test_a_table_in_which_all_win_says_so(tmp_path):
+    write(tmp_path, good=captioning(2.0, difference=paired(0.7, 0.5, 0.9, 0.0001)))
+    assert summary(load_records(tmp_path)).endswith("in every claim of the table.")
+    write(tmp_path, good=RETRIEVAL)
+    assert summary(load_records(tmp_path)) == NO_CLAIMS
+
+
+def test_full_tables_have_every_metric_baseline_and_control(project):
+    title, captions, other, retrieval, note = full_tables(load_records(project / "results")).split(
+        "\n\n"
+    )
+    assert (title, other) == ("## Captioning", "## Retrieval")
+    header, _, *rows = captions.splitlines()
+    assert header.endswith("| chance caption | nearest box | Against the strongest baseline |")
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == [
+        *["bricks_captioning (uncommitted changes)"] * 2,
+        *["control: box shell"] * 2,
+    ]
+    # the pool is marked at the baseline that used it; a metric without a value has no row
+    assert "| 7.7 | 133.4 (1000 of 4700) | below nearest box, -38.1 [-76.7, -1.2] |" in rows[0]
+    assert rows[1].endswith("| bleu 4 | 14.4 | 14.4 ± 0.0 (2 seeds) | – | – | – |")
+    assert "**40.2** [20.2, 60.2]" in rows[2]
+    assert rows[2].endswith("| 7.7 | 133.4 | – |")
+    assert retrieval.splitlines()[3] == (
+        "| bricks_retrieval | – | dev test | 7 | text to object/median rank | 12 | – | – | – |"
+    )
     assert "times 100" in note
 
 
-def test_readme_round_trip(project):
-    readme, results = project
-    assert not update_readme(readme, results, check=True)
+def test_both_files_are_written_and_then_current(project):
+    readme, details = project / "README.md", project / "results.md"
+    assert update(project, check=True) == [readme, details]
     assert "old" in readme.read_text()
-    assert not update_readme(readme, results)
-    assert update_readme(readme, results, check=True)
-    text = readme.read_text()
-    assert text.startswith(f"# Title\n\n{BEGIN}\n| Run ")
-    assert text.endswith(f"{END}\n\nafter\n")
-    assert "| bricks | point_retrieval |" in text
+    assert update(project) == [readme, details]
+    assert update(project, check=True) == []
+    for path in (readme, details):
+        assert path.read_text().startswith(f"# Title\n\n{BEGIN}\n")
+        assert path.read_text().endswith(f"{END}\n\nafter\n")
 
 
 def test_command_line_reports_and_fails_when_out_of_date(project, capsys):
-    readme, results = project
-    arguments = ["--readme", str(readme), "--results", str(results)]
-    assert main([*arguments, "--check"]) == 1
+    assert command(project, "--check") == 1
     assert "out of date" in capsys.readouterr().out
-    assert main(arguments) == 0
-    assert main([*arguments, "--check"]) == 0
+    assert command(project) == 0
+    assert command(project, "--check") == 0
 
 
-def test_a_readme_without_markers_or_a_bad_result_is_refused(project, capsys):
-    readme, results = project
-    (results / "odd.json").write_text(json.dumps({"task": "x", "schema_version": 99}))
-    with pytest.raises(EvaluationError, match=r"odd\.json"):
-        update_readme(readme, results)
-    (results / "odd.json").write_text("{")
-    assert main(["--readme", str(readme), "--results", str(results)]) == 1
+def test_a_bad_result_or_a_file_without_markers_is_refused_and_nothing_written(project, capsys):
+    before = (project / "README.md").read_text()
+    odd = project / "results" / "odd.json"
+    odd.write_text(json.dumps({"task": "x", "schema_version": 1}))
+    with pytest.raises(EvaluationError, match=r"odd\.json(.|\n)*evaluate again"):
+        update(project)
+    odd.write_text("{")
+    assert command(project) == 1
     assert "odd.json" in capsys.readouterr().err
-    (results / "odd.json").unlink()
-    readme.write_text("# no markers")
+    odd.unlink()
+    (project / "results.md").write_text("# no markers")
     with pytest.raises(EvaluationError, match="results:begin"):
-        update_readme(readme, results)
+        update(project)
+    assert (project / "README.md").read_text() == before
 
 
-def test_no_results_yet_is_said(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}{END}")
-    update_readme(readme, tmp_path / "nothing")
-    assert "No published results yet" in readme.read_text()
+def test_no_results_yet_is_said(project):
+    for path in project.glob("results/**/*.json"):
+        path.unlink()
+    update(project)
+    for name in ("README.md", "results.md"):
+        assert "No published results yet" in (project / name).read_text()
+
+
+def test_old_records_of_docs_are_kept_out_of_the_tables(repo_root):
+    assert list((repo_root / "docs" / "results" / "v1").glob("*.json"))
+    load_records(repo_root / "docs" / "results")
 
 
 def test_a_metric_with_a_direction_keeps_its_scale():
@@ -117,21 +147,12 @@ def test_a_metric_with_a_direction_keeps_its_scale():
     assert format_value("text_to_object/mean_rank", 8.865) == "8.87"
 
 
-def test_the_readme_has_a_table_for_each_task_with_its_own_baselines():
-    metrics = {
-        "object_to_text/recall_at_5": {"value": 0.5, "ci95": None},
-        "object_to_text_ptc/recall_at_5": {"value": 0.4, "ci95": None},
-    }
-    both = record("point_retrieval", metrics, {"chance": {"object_to_text/recall_at_5": 0.01}})
-    text = results_tables([both, CAPTIONS], headlines=True)
-    first, second, _ = text.split("\n\n")
-    assert "chance" in first
-    assert "nearest neighbour" not in first
-    assert "recall at 5 | 50.0 | 1.0 |" in first
-    assert "ptc" not in first
-    assert "nearest neighbour" in second
-
-
 def test_figures_of_a_projector_keep_their_own_scale():
     assert format_value("generative/centroid_distance", 0.44) == "0.44"
     assert format_value("contrastive/nearest_text_accuracy", 0.17) == "17.0"
+
+
+def test_differences_have_a_sign_unless_they_round_to_zero():
+    assert format_difference("cider", 0.08) == "+8.0"
+    assert format_difference("cider", -0.08) == "-8.0"
+    assert format_difference("cider", -0.0001) == "0.0"

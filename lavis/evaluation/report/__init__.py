@@ -3,11 +3,12 @@
 python -m lavis.evaluation.report --run output/demo [--points data/bricks] [--out report.html]
 
 run_folder   result files of the four evaluation tasks, checked
-headlines    the headline score of each task beside its interval and every trivial baseline
+headlines    scores with interval and seeds, strongest baseline, verdict, controls
 examples     seeded choice of good and bad examples
 clouds       point clouds small enough for a page, with normals for shading
 sections     HTML of the example sections
 many_runs    every run below a folder in one table; two runs compared item by item
+markdown_page  Markdown of headings, tables and lists as a page that loads nothing
 page         the page: template.html, style.css and viewer.js in one self-contained file
 """
 

@@ -3,7 +3,7 @@
 python -m lavis.evaluation.report --run output/demo
 python -m lavis.evaluation.report --run output/demo --points data/bricks --out report.html
 python -m lavis.evaluation.report --runs output                        # every run: one table
-python -m lavis.evaluation.report --runs output --compare demo/qa/test full/qa/test
+python -m lavis.evaluation.report --runs output --compare demo/qa/dev_test full/qa/dev_test
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from lavis.common.errors import PointLanguageError
 from lavis.evaluation.report.clouds import LoadCloud, open_clouds
 from lavis.evaluation.report.headlines import headlines, text_table
-from lavis.evaluation.report.many_runs import find_runs, summary, write_many
+from lavis.evaluation.report.many_runs import find_runs, overview, write_many
 from lavis.evaluation.report.page import write_report
 from lavis.evaluation.report.run_folder import load_run
 
 _ROOT = Path(__file__).parents[3]
+_SEEDS = _ROOT / "docs" / "results" / "seeds"
 
 
 def default_points() -> Path:
@@ -36,13 +37,15 @@ def clouds_or_note(folder: Path) -> tuple[LoadCloud, list[str]]:
     return lambda object_id: None, [f"Point clouds are left out: {folder} does not exist."]
 
 
-def report(run: Path, out: Path, points: Path, split: str, seed: int) -> None:
+def report(
+    run: Path, out: Path, points: Path, *, split: str | None, seed: int, seeds: Path
+) -> None:
     """Print the table, write the page, name all files.
 
     Raises:
         PointLanguageError: no results, or a file that cannot be used.
     """
-    results, notes = load_run(run, split)
+    results, notes = load_run(run, split, seeds)
     load_cloud, cloud_notes = clouds_or_note(points)
     notes = notes + cloud_notes
     page = write_report(out, results, load_cloud, name=run.as_posix(), notes=notes, seed=seed)
@@ -56,14 +59,14 @@ def report(run: Path, out: Path, points: Path, split: str, seed: int) -> None:
     print(f"\nReport: {page}")
 
 
-def many(folder: Path, out: Path | None, compare: Sequence[str]) -> None:
+def many(folder: Path, out: Path | None, compare: Sequence[str], seeds: Path) -> None:
     """List all runs below a folder, write their page and table.
 
     Raises:
         PointLanguageError: no runs, or runs that cannot be compared.
     """
-    page, table = write_many(folder, out, compare)
-    print(summary(find_runs(folder)))
+    page, table = write_many(folder, out, compare, seeds)
+    print(overview(find_runs(folder)))
     print(f"\nTable: {table}\nReport: {page}")
 
 
@@ -77,15 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", nargs=2, default=(), metavar="RUN", help="two names of --runs")
     parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
     parser.add_argument("--points", type=Path, default=default_points(), help="packed point clouds")
-    parser.add_argument("--split", default="test", help="split whose results are shown")
+    parser.add_argument(
+        "--split", help="split whose results are shown (default: dev_test, or test)"
+    )
+    parser.add_argument("--seeds", type=Path, default=_SEEDS, help="<run>_<task>/<seed>.json")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of examples")
     options = parser.parse_args(arguments)
     try:
         if options.runs:
-            many(options.runs, options.out, options.compare)
+            many(options.runs, options.out, options.compare, options.seeds)
         else:
             out = options.out or options.run / "report.html"
-            report(options.run, out, options.points, options.split, options.seed)
+            chosen = {"split": options.split, "seed": options.seed, "seeds": options.seeds}
+            report(options.run, out, options.points, **chosen)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,28 +3,41 @@
     python -m lavis.evaluation.report --runs output                # results.html and results.md
     python -m lavis.evaluation.report --runs output --compare demo/retrieval full/retrieval
 
-Every `*_metrics.json` below the folder is one run, named by its path. Two runs are compared by the
-per-item values that tasks write (`*_items.json`): paired bootstrap over the same items, so runs on
-different items are refused by name instead of compared.
+Every `*_metrics.json` below the folder is one run, named by its path; splits under a control belong
+to the run of the split. The page has the headline claims with their strongest baselines, then every
+metric; runs on different versions of the data are refused. Two runs are compared by the per-item
+values that tasks write (`*_items.json`): paired bootstrap over the same items, Holm's correction
+over the metrics; runs on different items are refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import EvaluationError, explain, nearest
+from lavis.evaluation.formatting import (
+    ABSENT,
+    format_difference,
+    format_interval,
+    format_value,
+    markdown_table,
+    words,
+)
+from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.intervals import PairedDifference, paired_bootstrap
+from lavis.evaluation.multiple_tests import ABOVE, BELOW, holm, verdict
 from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import check_same_ids
-from lavis.evaluation.report.page import content_policy, read_asset
-from lavis.evaluation.tables import ABSENT, format_value, results_tables
+from lavis.evaluation.report.markdown_page import html_page
+from lavis.evaluation.run_records import RunRecord, check_data_versions, named
+from lavis.evaluation.seeds import matching, read_seeds
+from lavis.evaluation.summary_table import NO_CLAIMS, summary
 
 _SUFFIX = "_metrics.json"
 
@@ -51,12 +64,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of two runs."""
+    """One metric of two runs.
+
+    Attributes:
+        metric: its name.
+        first, second: means over the items.
+        paired: first minus second.
+        adjusted_p: after Holm's correction over the metrics of the comparison.
+        verdict: above, level or below: the first against the second.
+    """
 
     metric: str
     first: float
     second: float
     paired: PairedDifference
+    adjusted_p: float
+    verdict: str
 
 
 def find_runs(folder: str | Path) -> list[Run]:
@@ -102,14 +125,21 @@ def compare_runs(first: Run, second: Run, *, seed: int = 0) -> list[Comparison]:
                 fix="evaluate again: tasks write *_items.json beside *_metrics.json",
             )
         )
-    rows = []
-    for metric in common:
-        a, b = own[metric], other[metric]
-        check_same_ids(a, b, what=f"items of {metric}")
-        pairs = np.array([[a[i], b[i]] for i in a], dtype=np.float64)  # [N,2]
-        paired = paired_bootstrap(pairs[:, 0], pairs[:, 1], seed=seed)
-        rows.append(Comparison(metric, pairs[:, 0].mean(), pairs[:, 1].mean(), paired))
-    return rows
+    pairs = [_pairs(metric, own[metric], other[metric]) for metric in common]
+    paired = [paired_bootstrap(values[:, 0], values[:, 1], seed=seed) for values in pairs]
+    adjusted = holm([found.p_value for found in paired])
+    return [
+        Comparison(
+            metric, values[:, 0].mean(), values[:, 1].mean(), found, p, verdict(found.ci95, p)
+        )
+        for metric, values, found, p in zip(common, pairs, paired, adjusted)
+    ]
+
+
+def _pairs(metric: str, own: Mapping[str, float], other: Mapping[str, float]) -> np.ndarray:
+    """Lay out the values of the same items side by side, [N,2]."""
+    check_same_ids(own, other, what=f"items of {metric}")
+    return np.array([[own[i], other[i]] for i in own], dtype=np.float64)
 
 
 def chosen(runs: Sequence[Run], name: str) -> Run:
@@ -133,33 +163,53 @@ def chosen(runs: Sequence[Run], name: str) -> Run:
     return found[0]
 
 
+_COMPARED = {ABOVE: "first is higher", BELOW: "second is higher"}
+_NOTE = (
+    "Paired bootstrap over the same items, 10,000 resamples. p is two-sided, after Holm's "
+    "correction over the metrics of this table; a run is higher when p is at most 0.05 and the "
+    "interval excludes zero."
+)
+
+
 def comparison_table(rows: Sequence[Comparison], first: str, second: str) -> str:
-    """Markdown table of a comparison; a difference is significant when its interval omits zero."""
-    header = ["Metric", first, second, "Difference [95% CI]", "p", "n", ""]
-    lines = ["| " + " | ".join(header) + " |", "| --- " + "| ---: " * 5 + "| --- |"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    return "\n".join(lines)
+    """Markdown table of a comparison."""
+    numbers = (first, second, "Difference [95% CI]", "p (Holm)", "n")
+    return markdown_table(["Metric", *numbers, "Verdict"], numbers, [_cells(row) for row in rows])
 
 
 def _cells(row: Comparison) -> list[str]:
-    low, high = row.paired.ci95
-    difference = format_value(row.metric, row.paired.difference)
-    interval = f"[{format_value(row.metric, low)}, {format_value(row.metric, high)}]"
-    verdict = "first is higher" if low > 0 else "second is higher" if high < 0 else "no difference"
+    difference = format_difference(row.metric, row.paired.difference)
     return [
-        row.metric.replace("_", " "),
+        words(row.metric),
         format_value(row.metric, row.first),
         format_value(row.metric, row.second),
-        f"{difference} {interval}",
-        f"{row.paired.p_value:.4f}",
+        f"{difference} {format_interval(row.metric, row.paired.ci95)}",
+        f"{row.adjusted_p:.4f}",
         str(row.paired.n),
-        verdict,
+        _COMPARED.get(row.verdict, "no difference"),
     ]
 
 
-def markdown(runs: Sequence[Run], comparison: tuple[Run, Run] | None = None) -> str:
-    """The table of all runs and, when asked for, the comparison of two."""
-    text = "# Results\n\n" + results_tables(_named_records(runs)) + "\n"
+def markdown(
+    runs: Sequence[Run],
+    comparison: tuple[Run, Run] | None = None,
+    seeds: str | Path | None = None,
+) -> str:
+    """Claims and tables of all runs and, when asked for, the comparison of two.
+
+    Args:
+        runs: found below a folder.
+        comparison: two of them.
+        seeds: folder of other training seeds (seeds.py); None has none.
+
+    Raises:
+        EvaluationError: several versions of the data, or runs that cannot be compared.
+    """
+    records = run_records(runs, seeds)
+    claims = summary(records)
+    text = "# Results\n\n"
+    text += "" if claims == NO_CLAIMS else f"## Headline claims\n\n{claims}\n\n"
+    text += full_tables(records) + "\n"
     if comparison is not None:
         first, second = comparison
         rows = compare_runs(first, second)
@@ -168,62 +218,28 @@ def markdown(runs: Sequence[Run], comparison: tuple[Run, Run] | None = None) -> 
     return text
 
 
-_NOTE = (
-    "Paired bootstrap over the same items, 10,000 resamples; p is two-sided and not corrected for "
-    "the number of metrics."
-)
+def run_records(runs: Sequence[Run], seeds: str | Path | None = None) -> list[RunRecord]:
+    """Name the records as tables want them, with the seeds of "<folder>_<task>".
 
-
-def _named_records(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
-    return [
-        {**run.record, "extra": {**run.record.get("extra", {}), "name": run.name}} for run in runs
-    ]
-
-
-def html_page(title: str, text: str) -> str:
-    """The Markdown of this module as a page that loads nothing."""
-    style = read_asset("style.css")
-    body = "\n".join(_html_block(block) for block in text.strip().split("\n\n"))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{content_policy(style)}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n"
-        f"<body><main>\n{body}\n</main></body></html>\n"
-    )
-
-
-def _html_block(block: str) -> str:
-    """A heading, a table or a paragraph."""
-    if block.startswith("#"):
-        level = len(block) - len(block.lstrip("#"))
-        return f"<h{level}>{escape(block.lstrip('# '))}</h{level}>"
-    if not block.startswith("|"):
-        return f"<p>{_inline(block)}</p>"
-    header, rule, *rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in block.split("\n")
-    ]
-    right = [cell.endswith(":") for cell in rule]
-    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in header)
-    body = "".join(
-        "<tr>" + "".join(_data(cell, number) for cell, number in zip(row, right)) + "</tr>"
-        for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide" tabindex="0">{table}</div>'
-
-
-def _data(cell: str, number: bool) -> str:
-    return f'<td class="number">{_inline(cell)}</td>' if number else f"<td>{_inline(cell)}</td>"
-
-
-def _inline(text: str) -> str:
-    parts = escape(text).split("**")
-    return "".join(f"<b>{part}</b>" if k % 2 else part for k, part in enumerate(parts))
+    Raises:
+        EvaluationError: several versions of the data.
+    """
+    known = read_seeds(seeds) if seeds is not None else {}
+    records = []
+    for run in runs:
+        record = named(run.name, run.record, str(run.path))
+        recipe = "_".join(run.name.split("/")[:-1])
+        others = matching(run.record, known.get(recipe, ()), f"{seeds}/{recipe}")
+        records.append(replace(record, seeds=others))
+    check_data_versions(records)
+    return records
 
 
 def write_many(
-    folder: str | Path, out: str | Path | None = None, compare: Sequence[str] = ()
+    folder: str | Path,
+    out: str | Path | None = None,
+    compare: Sequence[str] = (),
+    seeds: str | Path | None = None,
 ) -> tuple[Path, Path]:
     """Write results.html and results.md (or `out` and the same name ending in .md).
 
@@ -231,13 +247,15 @@ def write_many(
         folder: of runs.
         out: the page; default <folder>/results.html.
         compare: two names of runs, or none.
+        seeds: folder of other training seeds, or none.
 
     Raises:
-        EvaluationError: no runs, damaged files, runs that cannot be compared.
+        EvaluationError: no runs, damaged files, several versions of the data, runs that cannot be
+            compared.
     """
     runs = find_runs(folder)
     pair = (chosen(runs, compare[0]), chosen(runs, compare[1])) if compare else None
-    text = markdown(runs, pair)
+    text = markdown(runs, pair, seeds)
     page = Path(out) if out is not None else Path(folder) / "results.html"
     table = page.with_suffix(".md")
     replace_file(page, html_page(f"Results: {Path(folder).as_posix()}", text).encode("utf-8"))
@@ -245,7 +263,7 @@ def write_many(
     return page, table
 
 
-def summary(runs: Sequence[Run]) -> str:
+def overview(runs: Sequence[Run]) -> str:
     """One line per run for the terminal."""
     lines = []
     for run in runs:

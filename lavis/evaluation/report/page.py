@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -17,16 +17,20 @@ from string import Template
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.evaluation.formatting import ABSENT
 from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.report.clouds import CloudCollection, LoadCloud
 from lavis.evaluation.report.headlines import NOTE, Headline, headlines
 from lavis.evaluation.report.run_folder import TaskResult
 from lavis.evaluation.report.sections import example_sections
-from lavis.evaluation.tables import ABSENT
 
 MAX_BYTES = 6_000_000
 _HERE = Path(__file__).parent
-_SIGNS = {"above": "▲", "within": "≈", "below": "▼"}
+_COLUMNS = (
+    *("Metric", "Score", "95% interval", "Seeds", "Strongest baseline", "Difference [95% CI]"),
+    *("Verdict", "Under controls", "All baselines"),
+)
+_SIGNS = {"above": "▲", "level": "≈", "below": "▼"}
 
 
 def write_report(
@@ -109,6 +113,7 @@ def facts(results: Sequence[TaskResult], seed: int) -> str:
     records = [result.record for result in results]
     items = {
         "Split": _joined(record["split"] for record in records),
+        "Data": _joined(_data(record["data"]) for record in records),
         "Seed of the run": _joined(record.get("seed") for record in records),
         "Git commit": _joined(_short(record.get("git_commit")) for record in records),
         "Configuration": _joined(_short(record.get("config_hash")) for record in records),
@@ -128,29 +133,46 @@ def score_table(rows: Sequence[Headline]) -> str:
     """Scores beside intervals and baselines, one body per task."""
     bodies = []
     for task, grouped in groupby(rows, key=lambda row: row.task):
-        head = f'<tr><th scope="rowgroup" colspan="5">{escape(task)}</th></tr>'
+        head = f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}">{escape(task)}</th></tr>'
         bodies.append(f"<tbody>{head}{''.join(map(_cells, grouped))}</tbody>")
-    columns = ("Metric", "Score", "95% interval", "Against best", "Trivial baselines")
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
     return f"<table><thead><tr>{head}</tr></thead>{''.join(bodies)}</table>"
 
 
 def _cells(row: Headline) -> str:
     sign = _SIGNS.get(row.verdict)
-    shown = f'<span aria-hidden="true">{sign}</span> {row.verdict}' if sign else ABSENT
-    baselines = [f"{escape(name)} <b>{escape(score)}</b>" for name, score in row.baselines]
+    mark = f'<span aria-hidden="true">{sign}</span> ' if sign else ""
+    shown = mark + escape(row.verdict)
     return (
         f'<tr><th scope="row">{escape(row.metric)}</th>'
         f'<td class="number score">{escape(row.score)}</td>'
         f'<td class="number">{escape(row.interval)}</td>'
+        f'<td class="number">{escape(row.seeds)}</td>'
+        f"<td>{escape(row.strongest)}</td>"
+        f'<td class="number">{escape(row.difference)}</td>'
         f'<td class="verdict {row.verdict if sign else ""}">{shown}</td>'
-        f'<td class="baselines">{" · ".join(baselines) or ABSENT}</td></tr>'
+        f'<td class="baselines">{_listed(row.controls)}</td>'
+        f'<td class="baselines">{_listed(row.baselines)}</td></tr>'
     )
+
+
+def _listed(scores: Sequence[tuple[str, str]]) -> str:
+    """Return names with their scores, or a dash."""
+    return " · ".join(f"{escape(n)} <b>{escape(score)}</b>" for n, score in scores) or ABSENT
 
 
 def origin_table(results: Sequence[TaskResult]) -> str:
     """Where each task's numbers come from: counts, hashes and files."""
-    columns = ("Task", "Scored", "Seed", "Git commit", "Configuration", "Checkpoint", "Result file")
+    columns = (
+        "Task",
+        "Data",
+        "Scored",
+        "Seed",
+        "Git commit",
+        "Configuration",
+        "Checkpoint",
+        "Result file",
+    )
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(map(_origin, results))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
@@ -159,6 +181,7 @@ def origin_table(results: Sequence[TaskResult]) -> str:
 def _origin(result: TaskResult) -> str:
     record = result.record
     cells: list[Any] = [
+        _data(record["data"]),
         f"{record['n_scored']} of {record['n_expected']}",
         record.get("seed"),
         _short(record.get("git_commit")),
@@ -167,7 +190,12 @@ def _origin(result: TaskResult) -> str:
         result.paths[0].as_posix(),
     ]
     data = "".join(f"<td>{escape(_text(cell))}</td>" for cell in cells)
-    return f'<tr><th scope="row">{escape(result.kind.title)}</th>{data}</tr>'
+    return f'<tr><th scope="row">{escape(result.title)}</th>{data}</tr>'
+
+
+def _data(data: Mapping[str, Any] | None) -> str:
+    """Return name and version of the data."""
+    return "version unknown" if data is None else f"{data['name']} version {data['version']}"
 
 
 def _joined(values: Iterable[Any]) -> str:

@@ -1,8 +1,12 @@
-"""Result files of a run folder: `<run>/<task>/result/<split>.json` and `<split>_metrics.json`."""
+"""Result files of a run folder: `<run>/<task>/result/<split>.json` and `<split>_metrics.json`.
+
+Controls lie beside them (`<split>_<control>_metrics.json`); other training seeds of the run are
+read from `<seeds>/<run>_<task>/<seed>.json` (seeds.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,10 @@ from typing import Any
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import first_few, validate_ids
+from lavis.evaluation.run_records import RunRecord, check_data_versions, named
+from lavis.evaluation.seeds import matching, read_seeds
+
+SPLITS = ("dev_test", "test")  # the first that a run has is shown
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ KINDS = (
     ),
     TaskKind(
         "classification",
-        "Zero-shot classification",
+        "Classification",
         "instance_id",
         ("instance_id", "label", "prediction", "top_5"),
     ),
@@ -65,30 +73,50 @@ class TaskResult:
 
     Attributes:
         kind: the task.
-        record: the metrics record.
+        run: the metrics record with its name and seeds.
         predictions: one entry per item, sorted by id.
         paths: predictions file and metrics file.
+        controls: metrics records of the same split under controls and corruptions.
     """
 
     kind: TaskKind
-    record: dict[str, Any]
+    run: RunRecord
     predictions: list[dict[str, Any]]
     paths: tuple[Path, Path]
+    controls: tuple[RunRecord, ...] = ()
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The metrics record."""
+        return self.run.record
+
+    @property
+    def title(self) -> str:
+        """The task for people; classification with its protocol."""
+        if self.kind.folder != "classification":
+            return self.kind.title
+        return f"{self.run.task[0].upper()}{self.run.task[1:]}"
 
 
-def load_run(run: str | Path, split: str = "test") -> tuple[list[TaskResult], list[str]]:
+def load_run(
+    run: str | Path, split: str | None = None, seeds: str | Path | None = None
+) -> tuple[list[TaskResult], list[str]]:
     """Read every task of a run.
 
     Args:
         run: folder with one sub-folder per task.
-        split: whose results to read.
+        split: whose results to read; None takes dev_test, or test where there is no dev_test.
+        seeds: folder of other training seeds, `<run>_<task>/<seed>.json`; None has none.
 
     Returns:
         The tasks found, and a sentence for each that is absent.
 
     Raises:
-        EvaluationError: no task at all, or a file that is damaged or not what it should be.
+        EvaluationError: no task at all, a file that is damaged or not what it should be, or tasks
+            on different versions of the data.
     """
+    split = split or _first_split(Path(run))
+    known = read_seeds(seeds) if seeds is not None else {}
     results, notes = [], []
     for kind in KINDS:
         predictions, metrics = _paths(Path(run), kind, split)
@@ -98,7 +126,11 @@ def load_run(run: str | Path, split: str = "test") -> tuple[list[TaskResult], li
             continue
         record = checked_record(read_json(metrics), metrics)
         entries = _checked_predictions(read_json(predictions), predictions, kind, record)
-        results.append(TaskResult(kind, record, entries, (predictions, metrics)))
+        name = f"{Path(run).name}_{kind.folder}"
+        others = matching(record, known.get(name, ()), f"{seeds}/{name}")
+        shown = RunRecord(name, record, str(metrics), others)
+        controls = _controls(metrics.parent, split, name)
+        results.append(TaskResult(kind, shown, entries, (predictions, metrics), controls))
     if not results:
         raise EvaluationError(
             explain(
@@ -109,7 +141,23 @@ def load_run(run: str | Path, split: str = "test") -> tuple[list[TaskResult], li
                 fix="run evaluate.py first; `make demo` does everything",
             )
         )
+    check_data_versions([run for r in results for run in (r.run, *r.controls)])
     return results, notes
+
+
+def _first_split(run: Path) -> str:
+    """Return the first of SPLITS that any task has."""
+    for split in SPLITS:
+        if any(path.is_file() for kind in KINDS for path in _paths(run, kind, split)):
+            return split
+    return SPLITS[0]
+
+
+def _controls(folder: Path, split: str, name: str) -> tuple[RunRecord, ...]:
+    """Read the metrics records of the split under controls and corruptions."""
+    paths = sorted(folder.glob(f"{split}_*_metrics.json"))
+    found = [named(name, checked_record(read_json(path), path), str(path)) for path in paths]
+    return tuple(run for run in found if run.alteration is not None and run.split == split)
 
 
 def _paths(run: Path, kind: TaskKind, split: str) -> tuple[Path, Path]:

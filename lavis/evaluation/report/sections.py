@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from lavis.evaluation.formatting import format_value
 from lavis.evaluation.report.clouds import CloudCollection
 from lavis.evaluation.report.examples import (
     FOUND_WITHIN,
@@ -15,7 +16,6 @@ from lavis.evaluation.report.examples import (
     retrieval_examples,
 )
 from lavis.evaluation.report.run_folder import TaskResult
-from lavis.evaluation.tables import format_value
 
 N_CAPTIONS, N_TEXTS, N_OBJECTS, N_CLASSIFIED, SHOWN = 12, 6, 8, 8, 5
 
@@ -142,9 +142,16 @@ def classification_section(result: TaskResult, clouds: CloudCollection, seed: in
     chosen = (
         f"{len(cards)} of {len(result.predictions)} objects, drawn at random: where possible half "
         "classified rightly, half wrongly. Class labels are not used in training: the object is "
-        "compared with the class names. Captions seen in training may name the class."
+        f"compared with the class names. {_class_note(result)}"
     )
-    return section("classes", "Zero-shot classes", chosen, grid(cards))
+    return section("classes", result.title, chosen, grid(cards))
+
+
+def _class_note(result: TaskResult) -> str:
+    """Return whether the texts of training name the classes."""
+    if result.record["extra"].get("protocol") == "zero_shot":
+        return "No training text names one of these classes."
+    return "Texts seen in training name the classes."
 
 
 def section(anchor: str, title: str, chosen: str, content: str) -> str:

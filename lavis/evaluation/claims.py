@@ -1,0 +1,125 @@
+"""Headline claims of a table: each run beside the strongest baseline of its split, with a verdict.
+
+The strongest baseline is the one with the largest score. All paired tests of one table are one
+family for Holm's correction (multiple_tests.py); runs under a control make no claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lavis.evaluation.formatting import format_difference, format_interval, format_value, words
+from lavis.evaluation.multiple_tests import ABOVE, LEVEL, NOT_TESTED, holm, verdict
+from lavis.evaluation.run_records import RunRecord
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One headline metric of one run.
+
+    Attributes:
+        run: the run.
+        metric: its name.
+        baseline: the strongest baseline; None when no baseline has the metric.
+        baseline_value: its score.
+        paired: the paired difference to it; None when it has no per-item values.
+        adjusted_p: after Holm's correction over the table.
+        verdict: above, level, below or not tested.
+    """
+
+    run: RunRecord
+    metric: str
+    baseline: str | None
+    baseline_value: float | None
+    paired: Mapping[str, Any] | None
+    adjusted_p: float | None
+    verdict: str
+
+    @property
+    def value(self) -> float:
+        """Score of the run."""
+        return self.run.record["metrics"][self.metric]["value"]
+
+    @property
+    def baseline_text(self) -> str:
+        """The strongest baseline as "nearest box: 87.3 (1000 of 4700)"."""
+        if self.baseline is None:
+            return "none"
+        score = format_value(self.metric, self.baseline_value)
+        return f"{words(self.baseline)}: {score}{self.run.baseline_mark(self.baseline)}"
+
+    @property
+    def difference_text(self) -> str:
+        """The difference with its interval, and its n where that is not the claim's."""
+        if self.paired is None:
+            return ""
+        difference = format_difference(self.metric, self.paired["difference"])
+        text = f"{difference} {format_interval(self.metric, self.paired['ci95'])}"
+        n = self.paired["n"]
+        return text if n == self.run.record["claims"][self.metric] else f"{text} (n {n})"
+
+
+def table_claims(runs: Sequence[RunRecord]) -> list[Claim]:
+    """Judge every claim of a table's runs.
+
+    Args:
+        runs: of one table; those under a control are passed over.
+
+    Returns:
+        A claim for each (run, headline metric), in the order of the runs.
+    """
+    pairs = [
+        (run, metric) for run in runs if run.alteration is None for metric in run.record["claims"]
+    ]
+    strongest = [strongest_baseline(run.record, metric) for run, metric in pairs]
+    paired = [
+        run.record["comparisons"].get(metric, {}).get(name)
+        for (run, metric), (name, _) in zip(pairs, strongest)
+    ]
+    adjusted = iter(holm([found["p_value"] for found in paired if found]))
+    return [
+        _judged(run, metric, baseline, found, next(adjusted) if found else None)
+        for (run, metric), baseline, found in zip(pairs, strongest, paired)
+    ]
+
+
+def strongest_baseline(record: Mapping[str, Any], metric: str) -> tuple[str | None, float | None]:
+    """Return name and score of the baseline with the largest score; the first name of equals."""
+    scores = {name: row.get(metric) for name, row in record["baselines"].items()}
+    known = {name: value for name, value in scores.items() if value is not None}
+    if not known:
+        return None, None
+    name = min(known, key=lambda name: (-known[name], name))
+    return name, known[name]
+
+
+def _judged(
+    run: RunRecord,
+    metric: str,
+    baseline: tuple[str | None, float | None],
+    paired: Mapping[str, Any] | None,
+    adjusted_p: float | None,
+) -> Claim:
+    judged = NOT_TESTED
+    if paired is not None and adjusted_p is not None:
+        judged = verdict(paired["ci95"], adjusted_p)
+    return Claim(run, metric, *baseline, paired, adjusted_p, judged)
+
+
+def losing_sentences(claims: Sequence[Claim]) -> list[str]:
+    """Return a sentence for each claim where the model does not beat the strongest baseline."""
+    return [_sentence(claim) for claim in claims if claim.verdict != ABOVE]
+
+
+def _sentence(claim: Claim) -> str:
+    score = format_value(claim.metric, claim.value)
+    start = f"{claim.run.name}, {claim.run.task}, {words(claim.metric)}: {score}"
+    if claim.verdict == NOT_TESTED:
+        return f"{start}; no paired test against the strongest baseline ({claim.baseline_text})."
+    relation = "is level with" if claim.verdict == LEVEL else "is below"
+    return (
+        f"{start} {relation} the strongest baseline ({claim.baseline_text}); difference "
+        f"{claim.difference_text}, p = {claim.adjusted_p:.3g} after Holm."
+    )

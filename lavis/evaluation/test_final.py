@@ -1,0 +1,140 @@
+"""The lock of the test-final split: scored on purpose only, and every time written down.
+
+A record belongs to test-final when its annotation's `split` is "test_final", whatever the file or
+the split of the recipe is called; or when the recipe's split is `test_final`. Training and
+validation on it are refused. Scoring needs
+
+    python evaluate.py --cfg-path … --test-final "<reason>"
+
+and a tree without uncommitted changes. Each evaluation appends one line to
+docs/test_final_log.jsonl before its result files are written: {date, commit, recipe, job,
+metrics_file, reason}. The log itself may have uncommitted lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.evaluation.provenance import git_commit
+
+SPLIT = "test_final"
+LOG = Path("docs") / "test_final_log.jsonl"
+
+
+def is_test_final(dataset: Any) -> bool:
+    """Return whether any record of a data set belongs to the test-final split."""
+    annotation = getattr(dataset, "annotation", ())
+    return any(isinstance(entry, Mapping) and entry.get("split") == SPLIT for entry in annotation)
+
+
+def check_test_final(datasets: Mapping[str, Mapping[str, Any]], run: Any, root: str | Path) -> None:
+    """Refuse test-final records unless the run is an evaluation with a reason.
+
+    Args:
+        datasets: {data set: {split: dataset with `annotation`}}.
+        run: the run section: evaluate, train_splits, valid_splits, test_splits, test_final_reason.
+        root: of the repository.
+
+    Raises:
+        ConfigError: training or validation on test-final, scoring it without a reason or from a
+            tree with uncommitted changes, or a reason without test-final records.
+    """
+    splits = list(dict.fromkeys([*run.get("valid_splits", []), *run.get("test_splits", [])]))
+    if not run.evaluate:
+        splits += list(run.get("train_splits", []))
+    locked = _locked(datasets, splits)
+    reason = run.get("test_final_reason")
+    if locked and not run.evaluate:
+        _refuse("a training run uses test-final records", locked, "train and select on others")
+    if locked and not reason:
+        _refuse("test-final is locked", locked, 'evaluate.py --test-final "<reason>", or dev_test')
+    if reason and not locked:
+        message = explain(
+            "--test-final is given, and no evaluated split holds test-final records",
+            where="run.test_final_reason",
+            got=splits,
+            fix="remove the flag, or evaluate the split test_final",
+        )
+        raise ConfigError(message)
+    if locked:
+        _check_clean(git_commit(root))
+
+
+def _locked(datasets: Mapping[str, Mapping[str, Any]], splits: Iterable[str]) -> list[str]:
+    """Return "data set/split" of the named splits that hold test-final records."""
+    return [
+        f"{name}/{split}"
+        for name, members in datasets.items()
+        for split in dict.fromkeys(splits)
+        if split in members and (split == SPLIT or is_test_final(members[split]))
+    ]
+
+
+def _refuse(what: str, locked: list[str], fix: str) -> None:
+    raise ConfigError(explain(what, where=", ".join(locked), got=f"split {SPLIT!r}", fix=fix))
+
+
+def _check_clean(commit: str | None) -> None:
+    if commit is None or commit.endswith("-dirty"):
+        raise ConfigError(
+            explain(
+                "test-final is scored from a committed tree only",
+                got="no git checkout" if commit is None else f"uncommitted changes on {commit}",
+                fix="commit the changes first",
+            )
+        )
+
+
+def log_line(
+    reason: str, commit: str | None, recipe: str | None, job: str, metrics_file: str
+) -> dict[str, Any]:
+    """Compose a line of the log, dated now (UTC).
+
+    Args:
+        reason: why test-final is scored.
+        commit: of the code.
+        recipe: path of the recipe's yaml.
+        job: folder of the job.
+        metrics_file: where the scores will be.
+    """
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "date": date,
+        "commit": commit,
+        "recipe": recipe,
+        "job": job,
+        "metrics_file": metrics_file,
+        "reason": reason,
+    }
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append a line of JSON and force it to the disk; a torn last line is closed first.
+
+    Raises:
+        EvaluationError: the log cannot be written, so nothing may be scored.
+    """
+    content = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as stream:
+            if stream.tell() and not _ends_with_newline(stream):
+                content = "\n" + content
+            stream.write(content.encode("utf-8"))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise EvaluationError(
+            explain("the test-final log cannot be written", where=str(path), got=str(error))
+        ) from error
+
+
+def _ends_with_newline(stream: Any) -> bool:
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
