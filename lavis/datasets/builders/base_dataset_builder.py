@@ -19,7 +19,7 @@ import lavis.common.utils as utils
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
 from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # LAVIS' names; a component yaml may list others
 
 
 def load_dataset_config(cfg_path: str) -> DictConfig:

@@ -11,7 +11,7 @@ from typing import Any
 from lavis.common.registry import registry
 
 from lavis.common.errors import ConfigError, explain
-from lavis.datasets.builders.base_dataset_builder import SPLITS, BaseDatasetBuilder
+from lavis.datasets.builders.base_dataset_builder import BaseDatasetBuilder
 from lavis.datasets.datasets.point_stores import PackedPointStore
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
@@ -21,6 +21,19 @@ from lavis.datasets.datasets.point_text_datasets import (
 )
 from lavis.datasets.download_scripts.bricks_files import read_json
 from lavis.datasets.manifest import verify_manifest
+
+
+HELD_OUT_NAMES = "held_out_class_names"
+
+
+def data_version(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what results record of the data they were measured on."""
+    split_file = manifest["parameters"]["split_file_sha256"]
+    return {
+        "name": "bricks",
+        "version": manifest["counts"]["version"],
+        "split_file_sha256": split_file,
+    }
 
 
 class BricksBuilder(BaseDatasetBuilder):
@@ -49,21 +62,23 @@ class BricksBuilder(BaseDatasetBuilder):
         """Return {split: dataset} for every split that has annotations."""
         self.build_processors()
         folder = self.folder()
-        verify_manifest(folder)
+        manifest = verify_manifest(folder)
         store = PackedPointStore(folder)
-        class_names = read_json(folder / "classes.json")["class_names"]
+        classes = read_json(folder / "classes.json")
         datasets = {}
-        for split in SPLITS:
+        for split in self.config.build_info.annotations:
             if self._paths(split):
-                datasets[split] = self._dataset(split, split == "train", store, class_names)
+                datasets[split] = self._dataset(split, split == "train", store, classes)
         if "train" in datasets:
-            reference = self._dataset("train", False, store, class_names)
+            reference = self._dataset("train", False, store, classes)
             for dataset in datasets.values():
                 dataset.set_reference(reference)
+        for dataset in datasets.values():
+            dataset.data_version = data_version(manifest)
         return datasets
 
     def _dataset(
-        self, split: str, augment: bool, store: PackedPointStore, class_names: list[str]
+        self, split: str, augment: bool, store: PackedPointStore, classes: dict[str, Any]
     ) -> PointTextDataset:
         mode = "train" if augment else "eval"
         dataset_cls = self.train_dataset_cls if split == "train" else self.eval_dataset_cls
@@ -75,7 +90,8 @@ class BricksBuilder(BaseDatasetBuilder):
             self._paths(split),
             limit=self._limit(split),
             seed=int(info.get("augmentation_seed", 42)),
-            class_names=class_names,
+            class_names=classes[HELD_OUT_NAMES if split == "held_out" else "class_names"],
+            text_field=str(info.get("text_field", "caption")),
             train_ann_paths=self._paths("train"),
             max_bad_fraction=float(info.get("max_bad_fraction", 0.0)),
             **(self.training_options() if augment else {}),
@@ -87,6 +103,7 @@ class BricksBuilder(BaseDatasetBuilder):
         return {
             "text_weights": info.get("text_weights"),
             "mirror_probability": float(info.get("mirror_probability", 0.0)),
+            "size_drop": float(info.get("size_drop", 0.0)),
         }
 
     def _paths(self, split: str) -> list[Path]:

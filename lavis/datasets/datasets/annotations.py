@@ -39,6 +39,27 @@ def draw_field(weights: Mapping[str, float], rng: np.random.Generator) -> str:
     return list(weights)[rng.choice(len(shares), p=shares / shares.sum())]
 
 
+def choose_text(entries: list[Entry], field: str) -> list[Entry]:
+    """Return records whose `caption` is what `field` holds.
+
+    Raises:
+        DataError: a record lacks the field.
+    """
+    if field == "caption":
+        return entries
+    for entry in entries:
+        if not str(entry.get(field) or "").strip():
+            raise DataError(
+                explain(
+                    "a record lacks the text that serves as its caption",
+                    where=f"build_info.text_field={field}, object {entry.get('object_id')!r}",
+                    got=sorted(entry),
+                    expected=field,
+                )
+            )
+    return [{**entry, "caption": entry[field]} for entry in entries]
+
+
 def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -> None:
     """Make sure that every record has the texts that training draws from; no weights: no check.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lavis.datasets.datasets.annotations import Entry
 
-TEXT_FIELDS = ("caption", "description", "question", "answer")
+TEXT_FIELDS = ("caption", "colored_caption", "description", "question", "answer")
 _OTHER = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"\b(left|right)\b(?![ -]angle)", re.IGNORECASE)  # a right angle stays right
 
@@ -36,5 +36,7 @@ def mirror_text(text: str) -> str:
 
 def mirror_entry(entry: Entry) -> Entry:
     """Return a record whose texts describe the mirrored object."""
-    said = {key: mirror_text(entry[key]) for key in TEXT_FIELDS if key in entry}
+    said: Entry = {key: mirror_text(entry[key]) for key in TEXT_FIELDS if key in entry}
+    if "answers" in entry:
+        said["answers"] = [mirror_text(answer) for answer in entry["answers"]]
     return {**entry, **said}

@@ -35,12 +35,14 @@ from lavis.datasets.datasets.point_stores import PointStore, check_cloud
 
 Sample = dict[str, Any]
 
+OPTIONAL_FIELDS = ("description", "colored_caption", "category")
+
 
 class PointTextDataset(BaseDataset):
     """Objects with one caption each (captioning, pretraining).
 
     Sample: point_cloud, box_size, text_input (processed caption), instance_id, object_id, caption,
-    and when annotated description, category, label.
+    and when annotated description, colored_caption, category, label.
 
     Args:
         point_processor: `__call__(cloud, rng)`, or any callable on a cloud.
@@ -170,7 +172,7 @@ class PointTextDataset(BaseDataset):
             "object_id": entry["object_id"],
             "caption": entry["caption"],
         }
-        optional: Sample = {key: entry[key] for key in ("description", "category") if key in entry}
+        optional: Sample = {key: entry[key] for key in OPTIONAL_FIELDS if key in entry}
         return {**fields, **optional, **self.label_field(entry)}
 
     def drawn_text(self, entry: Entry) -> str:
@@ -189,7 +191,9 @@ class PointTextDataset(BaseDataset):
         """Batch samples: point_cloud [B,N,3|6], box_size [B,3], label int64 [B]; else lists."""
         if not samples:
             raise DataError(explain("a batch without samples cannot be collated"))
-        batch: Sample = {key: [sample[key] for sample in samples] for key in samples[0]}
+        # A rare class has no label, so a batch has labels only where all of its objects do.
+        shared = [key for key in samples[0] if all(key in sample for sample in samples)]
+        batch: Sample = {key: [sample[key] for sample in samples] for key in shared}
         for key in ("point_cloud", "box_size"):
             batch[key] = torch.stack(batch[key])  # [B,N,3|6], [B,3]
         if "label" in batch:

@@ -13,14 +13,19 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.point_stores import DAMAGE
+from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, SEEN
 from lavis.datasets.download_scripts.bricks_qa import build_qa, qa_statistics
-from lavis.datasets.download_scripts.bricks_split import SPLITS
-from lavis.datasets.download_scripts.bricks_text import COLORS, label_text
+from lavis.datasets.download_scripts.bricks_split import LEFT_OUT, SPLITS, VERSION
+from lavis.datasets.download_scripts.bricks_text import COLORS
 from lavis.datasets.manifest import write_json
+from lavis.datasets.packed_points import PackedPoints
 
 # Raise it when the content of the folder changes: work of an older format is not continued.
-FORMAT = 2
-CAPTION_KEYS = ("object_id", "caption", "description", "category", "color", "base_id")
+FORMAT = 3
+CAPTION_KEYS = (
+    *("object_id", "caption", "colored_caption", "description", "category", "ldraw_category"),
+    *("color", "base_id", "group", "split"),
+)
 
 ATTRIBUTION = """# Attribution of the brick data set
 
@@ -43,7 +48,7 @@ LEGO is a trademark of the LEGO Group, which does not sponsor or endorse this da
 
 
 def shard_path(work: Path, category: str) -> Path:
-    """Return the shard of a category; names like "Minifig Head" become file names."""
+    """Return the shard of an LDraw category; names like "Minifig Head" become file names."""
     return work / f"{re.sub(r'[^A-Za-z0-9]+', '_', category)}.npz"
 
 
@@ -86,31 +91,43 @@ def shard_points(work: Path, category: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_texts(
-    final: Path, records: list[dict[str, str]], split_of: dict[str, str]
+    final: Path, candidates: list[dict[str, str]], records: list[dict[str, str]]
 ) -> dict[str, Any]:
-    """Write annotations, classes, row order and geometry hashes; return the counts."""
+    """Write annotations, classes, row order and geometry hashes; return the counts.
+
+    Args:
+        final: the folder, with its packed points.
+        candidates: every part, repeated geometries too.
+        records: the parts that are packed, in the order of rows, with `CAPTION_KEYS`.
+    """
     folder = final / "annotations"
     folder.mkdir(parents=True)
-    pairs_of: dict[str, list[dict[str, str]]] = {}
+    ids = [record["object_id"] for record in records]
+    boxes = dict(zip(ids, PackedPoints(final).box_sizes().tolist(), strict=True))
+    pairs_of: dict[str, list[dict[str, Any]]] = {}
     for split in SPLITS:
-        members = [r for r in records if split_of[r["object_id"]] == split]
-        captions = [{key: record[key] for key in CAPTION_KEYS} for record in members]
-        pairs_of[split] = build_qa(captions)
-        write_json(folder / f"caption_{split}.json", captions)
+        members = [{k: r[k] for k in CAPTION_KEYS} for r in records if r["split"] == split]
+        known = HELD_OUT if split == "held_out" else SEEN
+        # A question about a held-out class would have an answer that no training text holds.
+        pairs = [] if split == "held_out" else build_qa(members, boxes)
+        pairs_of[split] = [pair | {"split": split} for pair in pairs]
+        write_json(folder / f"caption_{split}.json", members)
+        write_json(folder / f"class_{split}.json", [m for m in members if m["category"] in known])
         write_json(folder / f"qa_{split}.json", pairs_of[split])
-    labels = {c: label_text(c) for c in sorted({record["category"] for record in records})}
-    classes = {"categories": labels, "class_names": sorted(labels.values())}
+    classes = {"class_names": sorted(SEEN), "held_out_class_names": sorted(HELD_OUT)}
     write_json(final / "classes.json", {**classes, "colors": COLORS})
-    write_json(final / "object_ids.json", [record["object_id"] for record in records])
-    write_json(final / "geometry.json", {r["object_id"]: r["geometry"] for r in records})
+    write_json(final / "object_ids.json", ids)
+    write_json(final / "geometry.json", {c["object_id"]: c["geometry"] for c in candidates})
     statistics = {split: qa_statistics(pairs) for split, pairs in pairs_of.items()}
     write_json(final / "qa_statistics.json", statistics)
+    members_of = [record["split"] for record in records]
     return {
+        "version": VERSION,
         "objects": len(records),
-        "splits": {s: sum(v == s for v in split_of.values()) for s in SPLITS},
-        "classes": len(labels),
+        "splits": {split: members_of.count(split) for split in (*SPLITS, LEFT_OUT)},
+        "classes": len(SEEN),
+        "held_out_classes": len(HELD_OUT),
         "distinct_captions": len({record["caption"] for record in records}),
-        "distinct_descriptions": len({record["description"] for record in records}),
         "qa_pairs": {split: len(pairs) for split, pairs in pairs_of.items()},
         "qa_families": sorted({p["family"] for pairs in pairs_of.values() for p in pairs}),
     }

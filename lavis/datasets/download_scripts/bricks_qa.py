@@ -1,7 +1,8 @@
 """Question-answer pairs whose answers follow from a description (or the synthetic colour).
 
 Families: category, stud_dimensions, handedness, shape (yes/no), gear_teeth, feature (yes/no) and
-color.
+color. Stud dimensions are asked only where the box of the cloud agrees with the description: names
+such as "Duplo Brick 2 x 4" count other studs. Sides may be answered in either order.
 Yes/no pairs are balanced question by question: whenever a question is asked of an object for which
 the answer is yes, the same question is asked of a similar object for which it is no. A model that
 reads only the question is right half of the time.
@@ -12,8 +13,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from lavis.datasets.download_scripts.bricks_text import COLOR_WORD, label_text, stable_hash
+from lavis.datasets.download_scripts.bricks_classes import SEEN
+from lavis.datasets.download_scripts.bricks_text import COLOR_WORD, stable_hash
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "category": (
@@ -84,19 +87,24 @@ _SEPARATOR = re.compile(r"\s*(?:,|/|&|\band\b|\bwithout\b|\bwith\b)\s*")
 _FEATURE = re.compile(r"^(?:\d+ )?[a-z][a-z-]*(?: [a-z][a-z-]*){0,2}$")
 _VAGUE = re.compile(r"\b(type|complete|neck|no|body|end|ends|hands?|arms?|side|sides)$")
 
+# Studs by which a described side may differ from the box: walls are thinner than the grid.
+SIZE_TOLERANCE = 0.6
+
 Record = Mapping[str, str]
-Pair = dict[str, str]
+Pair = dict[str, Any]
+Boxes = Mapping[str, Sequence[float]]
 
 
-def build_qa(records: Sequence[Record]) -> list[Pair]:
+def build_qa(records: Sequence[Record], boxes: Boxes) -> list[Pair]:
     """Return the pairs of one split, ordered by object then question.
 
     Args:
         records: each with object_id, description, category, color. All of one split: partners of
             yes/no questions are drawn from the same split.
+        boxes: {object_id: edges along x, y (up), z in studs}.
     """
     ordered = sorted(records, key=lambda record: stable_hash("qa:" + record["object_id"]))
-    pairs = [*_open_questions(ordered), *_handedness(ordered)]
+    pairs = [*_open_questions(ordered, boxes), *_handedness(ordered)]
     for word, ambiguous in _SHAPE_WORDS.items():
         # Before "with": "tile 2 x 2 with curved cutouts" does not say that the tile is curved.
         positive = rf"^(?:(?!\bwith).)*\b{word}\b"
@@ -107,7 +115,7 @@ def build_qa(records: Sequence[Record]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (rank[pair["object_id"]], pair["question_id"]))
 
 
-def qa_statistics(pairs: Sequence[Pair]) -> dict[str, dict[str, object]]:
+def qa_statistics(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
     """Return per question type: pairs, distinct answers, most frequent answer and its share."""
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in pairs:
@@ -137,14 +145,23 @@ def _pair(record: Record, family: str, question_type: str, answer: str, word: st
     }
 
 
-def _open_questions(records: Sequence[Record]) -> Iterator[Pair]:
+def _open_questions(records: Sequence[Record], boxes: Boxes) -> Iterator[Pair]:
     for record in records:
-        yield _pair(record, "category", "category", label_text(record["category"]))
+        if record["category"] in SEEN:
+            yield _pair(record, "category", "category", record["category"])
         yield _pair(record, "color", "color", record["color"])
         size = footprint(record["description"])
-        if size is not None:
-            yield _pair(record, "stud_dimensions", "stud_dimensions", f"{size[0]} x {size[1]}")
-            yield _pair(record, "stud_dimensions", "longer_side", str(max(size)))
+        if size is not None and fits_box(size, boxes[record["object_id"]]):
+            short, long = sorted(size)
+            sides = _pair(record, "stud_dimensions", "stud_dimensions", f"{short} x {long}")
+            yield {**sides, "answers": list(dict.fromkeys([sides["answer"], f"{long} x {short}"]))}
+            yield _pair(record, "stud_dimensions", "longer_side", str(long))
+
+
+def fits_box(size: tuple[int, int], box: Sequence[float]) -> bool:
+    """Return whether both sides are within `SIZE_TOLERANCE` of the box (x, y up, z) in studs."""
+    sides = zip(sorted(size), sorted((box[0], box[2])), strict=True)
+    return all(abs(said - edge) <= SIZE_TOLERANCE for said, edge in sides)
 
 
 def footprint(description: str) -> tuple[int, int] | None:

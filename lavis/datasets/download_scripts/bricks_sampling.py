@@ -28,10 +28,10 @@ _MOST_PROCESSES = 8
 
 
 def by_category(parts: list[Record]) -> dict[str, list[Record]]:
-    """Group parts, keeping their order."""
+    """Group parts by LDraw category, keeping their order."""
     grouped: dict[str, list[Record]] = {}
     for part in parts:
-        grouped.setdefault(part["category"], []).append(part)
+        grouped.setdefault(part["ldraw_category"], []).append(part)
     return grouped
 
 
@@ -55,7 +55,7 @@ def sample_categories(
         pieces = _sample(_Pieces(package, missing, num_points, seed))
         for members in missing:
             xyz, scale, names = _gather(pieces, len(members), bar)
-            bricks_files.write_shard(work, members[0]["category"], members, xyz, scale, names)
+            bricks_files.write_shard(work, members[0]["ldraw_category"], members, xyz, scale, names)
             hashes.update(zip((member["object_id"] for member in members), names))
     return hashes
 
@@ -87,7 +87,7 @@ class _Pieces(Dataset):
         xyz = np.empty((len(members), self.num_points, 3), dtype=np.int16)
         scale = np.empty(len(members), dtype=np.float32)
         names = []
-        with bricks_meshes.open_category(self.package, members[0]["category"]) as archive:
+        with bricks_meshes.open_category(self.package, members[0]["ldraw_category"]) as archive:
             for row, member in enumerate(members):
                 part_id = member["object_id"]
                 vertices, faces = bricks_meshes.decode_mesh(archive, part_id)

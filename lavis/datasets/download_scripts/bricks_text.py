@@ -88,15 +88,10 @@ def color_of(object_id: str) -> str:
     return names[stable_hash(f"color:{object_id}") % len(names)]
 
 
-def caption_of(color: str, description: str) -> str:
+def colored_caption(color: str, description: str) -> str:
     """Return "a {colour} {description in lower case}"."""
     article = "an" if color[0] in "aeiou" else "a"
     return f"{article} {color} {description.lower()}"
-
-
-def label_text(category: str) -> str:
-    """Return the class name of a category, as a prompt can say it."""
-    return category.lower()
 
 
 def natural_key(part_id: str) -> tuple[tuple[int, int, str], ...]:

@@ -2,8 +2,8 @@
 
     python -m lavis.datasets.download_scripts.prepare_bricks --out data/bricks
 
-Real parts with human descriptions, 80/10/10 by base part, a synthetic colour for each object,
-captions and question-answer pairs. About a quarter of a minute on two cores. Work is kept per
+Real parts with human descriptions, split by frozen groups (bricks_split.py), a synthetic colour for
+each object, captions and question-answer pairs. About a quarter of a minute on two cores. Work is kept per
 category in a hidden folder beside the target, so an interrupted run continues; the target appears
 by one rename when its manifest is written. The same parameters give the same bytes.
 """
@@ -23,16 +23,19 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
+from lavis.datasets.download_scripts.bricks_classes import class_of
 from lavis.datasets.download_scripts.bricks_sampling import Record, by_category, sample_categories
 from lavis.datasets.download_scripts.bricks_split import (
+    LEFT_OUT,
+    SPLIT_FILE,
     SPLITS,
     assign_splits,
     base_id,
     check_no_leak,
-    leak_groups,
+    read_frozen,
 )
 from lavis.datasets.download_scripts.folder_lock import folder_lock
-from lavis.datasets.manifest import MANIFEST_NAME, verify_manifest, write_manifest
+from lavis.datasets.manifest import MANIFEST_NAME, file_sha256, verify_manifest, write_manifest
 from lavis.datasets.packed_points import PackedPointWriter
 
 
@@ -46,7 +49,8 @@ class Plan:
 
     def parameters(self) -> dict[str, Any]:
         """Return what the manifest records and compares."""
-        return {**asdict(self), "format": bricks_files.FORMAT}
+        split_file = file_sha256(SPLIT_FILE)
+        return {**asdict(self), "format": bricks_files.FORMAT, "split_file_sha256": split_file}
 
     def fingerprint(self) -> str:
         """Return a short name for the plan; work of another plan is never continued."""
@@ -66,7 +70,7 @@ def prepare_bricks(
     Args:
         folder: the target; left as it is when its manifest fits.
         num_points: P, points of each object.
-        seed: of the surface samples and the split.
+        seed: of the surface samples.
         limit: prepare that many parts only (spread over all categories), None for all.
         progress: show a bar with the time left.
 
@@ -106,9 +110,11 @@ def select_parts(
         parts.append(
             {
                 "object_id": part_id,
-                "caption": bricks_text.caption_of(color, description),
+                "caption": description.lower(),
+                "colored_caption": bricks_text.colored_caption(color, description),
                 "description": description,
-                "category": category,
+                "category": class_of(description, category),
+                "ldraw_category": category,
                 "color": color,
                 "base_id": base_id(part_id),
             }
@@ -117,12 +123,12 @@ def select_parts(
         parts.sort(key=lambda part: bricks_text.stable_hash("limit:" + part["object_id"]))
         dropped["over the limit"] = max(len(parts) - limit, 0)
         parts = parts[:limit]
-    parts.sort(key=lambda p: (p["category"], bricks_text.natural_key(p["object_id"])))
+    parts.sort(key=lambda p: (p["ldraw_category"], bricks_text.natural_key(p["object_id"])))
     return parts, dropped
 
 
 def _is_prepared(folder: Path, plan: Plan) -> bool:
-    """Tell whether the folder is whole and of this plan; False when there is nothing yet."""
+    """Return whether the folder is whole and of this plan; False when there is nothing yet."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     manifest = verify_manifest(folder)
@@ -147,17 +153,42 @@ def _build(work: Path, plan: Plan, progress: bool) -> None:
     shutil.rmtree(final, ignore_errors=True)
     geometry = sample_categories(work, package, parts, plan.num_points, plan.seed, progress)
     candidates = [{**p, "geometry": geometry[p["object_id"]]} for p in parts]
-    records, repeated = _drop_repeated(candidates)
+    records, repeated = _drop_repeated(_with_splits(candidates))
     dropped["duplicate geometry"] = repeated
-    split_of = assign_splits(records, leak_groups(candidates), plan.seed)
-    check_no_leak(records, split_of)
     _pack(work, final, parts, records, plan.num_points)
-    counts = bricks_files.write_texts(final, records, split_of)
+    counts = bricks_files.write_texts(final, candidates, records)
     bricks_files.write_attribution(final)
     counts["dropped"] = dict(sorted(dropped.items()))
     sources = bricks_meshes.package_versions()
     write_manifest(final, parameters=plan.parameters(), counts=counts, sources=sources)
     _report(counts)
+
+
+def _with_splits(candidates: list[Record]) -> list[Record]:
+    """Return the parts with their split and group."""
+    split_of, group_of = assign_splits(candidates, read_frozen())
+    check_no_leak([c for c in candidates if split_of[c["object_id"]] != LEFT_OUT], split_of)
+    return [
+        {**c, "split": split_of[c["object_id"]], "group": group_of[c["object_id"]]}
+        for c in candidates
+    ]
+
+
+def candidates_of(folder: Path) -> tuple[list[Record], list[str]]:
+    """Return every part of a whole preparation with its geometry, and the ids of the packed rows.
+
+    Raises:
+        DataError: the folder is not whole, or holds some of the parts only.
+    """
+    manifest = verify_manifest(folder)
+    if manifest["parameters"]["limit"] is not None:
+        raise DataError(
+            explain("groups are made of all parts", where=str(folder), got="a limited preparation")
+        )
+    parts, _ = select_parts(*bricks_meshes.read_catalogue(bricks_meshes.package_folder()), None)
+    geometry = bricks_files.read_json(folder / "geometry.json")
+    ids = bricks_files.read_json(folder / "object_ids.json")
+    return [{**part, "geometry": geometry[part["object_id"]]} for part in parts], ids
 
 
 def _drop_repeated(candidates: list[Record]) -> tuple[list[Record], int]:
