@@ -22,7 +22,7 @@ from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is
 from lavis.common.errors import ConfigError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
-from lavis.evaluation.comparisons import compare_claims
+from lavis.evaluation.comparisons import Paired, compare_claims
 from lavis.evaluation.controls import add_control_splits
 from lavis.evaluation.corruptions import add_corrupted_splits
 from lavis.evaluation.provenance import replace_file
@@ -49,7 +49,9 @@ class Scores:
         metrics: {name: {"value": …, "ci95": [low, high] | None}}.
         baselines: {baseline: {metric: value}}.
         agg_metrics: the number that selects the best checkpoint, larger is better.
-        extra: anything else for the metrics file (tables, decoding settings).
+        extra: anything else for the metrics file (decoding settings). Tables read `text` (which
+            texts were scored), `protocol` ("zero_shot" for held-out classes) and `baseline_pool`
+            ({"used", "whole"}: training objects behind the baselines, and all of them).
         predictions: what is written as the predictions file; None writes the records.
         per_item: {metric: {id: value}} of metrics that are means over items; written beside the
             metrics, so that two runs can be compared item by item.
@@ -69,6 +71,12 @@ class Scores:
     baseline_items: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     claims: list[str] = field(default_factory=list)
     files: dict[str, str | bytes] = field(default_factory=dict)
+
+    def comparisons(self) -> dict[str, dict[str, Paired]]:
+        """Compare each claim with every baseline that has per-item values of it."""
+        return compare_claims(
+            self.claims, self.metrics, self.per_item, self.baselines, self.baseline_items
+        )
 
 
 def by_id(ids: Sequence[Any], values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -233,24 +241,9 @@ class PointTask(BaseTask):
         runner: Any,
         dataset: Any = None,
     ) -> dict[str, Any]:
-        """Compose the metrics file: scores beside baselines, and what they were measured with.
-
-        Splits under a control or corruption have no comparisons: their baselines are those of the
-        split itself.
-        """
+        """Compose the metrics file: scores beside baselines, and what they were measured with."""
         checkpoint = runner.evaluated_checkpoint or runner.unwrapped_model.loaded_checkpoint
         alteration = getattr(dataset, "alteration", None)
-        comparisons = (
-            compare_claims(
-                scores.claims,
-                scores.metrics,
-                scores.per_item,
-                scores.baselines,
-                scores.baseline_items,
-            )
-            if alteration is None
-            else {}
-        )
         record = build_metrics_record(
             task=self.name,
             split=split_name,
@@ -262,9 +255,10 @@ class PointTask(BaseTask):
             git_commit=git_commit(registry.get_path("repo_root")),
             seed=int(self.run_cfg.get("seed", 42)),
             checkpoint_hash=file_sha256(checkpoint) if checkpoint else None,
-            extra=scores.extra,
+            extra={k: v for k, v in scores.extra.items() if k != "baseline_pool"},
             claims={name: len(scores.per_item.get(name, ())) for name in scores.claims},
-            comparisons=comparisons,
+            # A split under a control claims nothing: its baselines see the unchanged clouds.
+            comparisons=scores.comparisons() if alteration is None else {},
             data=getattr(dataset, "data_version", None),
             baseline_pool=scores.extra.get("baseline_pool"),
             alteration=alteration,

@@ -74,3 +74,14 @@ def test_a_restarted_run_takes_its_own_folder_again(tmp_path, monkeypatch):
     config.job_id = "named"
     assert launch.resolve_job(config) == "named"
     assert get_rank() == 0
+
+
+def test_a_reason_for_test_final_is_text_whatever_it_holds():
+    from lavis.common.config_sources import parse_options
+
+    reason = 'table 2: [final], "quoted", a=b'
+    args = parse_args(["--cfg-path", "x.yaml", "--test-final", reason], evaluate_only=True)
+    assert parse_options(args.options).run == {"evaluate": True, "test_final_reason": reason}
+    assert parse_args(["--cfg-path", "x.yaml"], evaluate_only=True).options == ["run.evaluate=true"]
+    with pytest.raises(SystemExit):
+        parse_args(["--cfg-path", "x.yaml", "--test-final", reason])

@@ -161,6 +161,8 @@ def test_model_type_option_picks_the_default_yaml(read):
         (["run.job_id=a/b"], ["run.job_id"]),
         (["run.min_len=9", "run.max_len=3"], ["min_len 9, max_len 3"]),
         (["run.min_lr=1"], ["min_lr exceeds init_lr"]),
+        (["run.test_final_reason=why"], ["run.test_final_reason", "a training run"]),
+        (["run.evaluate=true", "run.test_final_reason=' '"], ["run.test_final_reason", "--test"]),
         (["datasets.cfg_test_caption.build_info.num_pionts=4"], ["Did you mean 'num_points'"]),
         (["datasets.cfg_test_captoin.type=x"], ["Did you mean 'cfg_test_caption'"]),
         (["datasets.cfg_test_caption.type=tune"], ["one of default"]),

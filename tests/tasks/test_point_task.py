@@ -14,6 +14,7 @@ from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import named_prediction
 from lavis.tasks.point_qa import PointQATask
 from lavis.tasks.point_retrieval import same_caption_groups
+from lavis.tasks.point_task import PointTask, Scores
 
 
 @pytest.fixture
@@ -63,6 +64,58 @@ def test_scores_and_files(task, runner, tmp_path):
     assert metrics["baselines"]["most_frequent_answer"]["exact_match"] == 0.5
     low, high = metrics["metrics"]["exact_match"]["ci95"]
     assert low <= 0.5 <= high
+
+
+class ClaimingTask(PointTask):
+    """Three items, two claims, one baseline with per-item values."""
+
+    def score(self, records, dataset, model):
+        own, family = {"a": 1.0, "b": 1.0, "c": 0.0}, {"a": 1.0, "b": 1.0}
+        other = {"exact_match": {"a": 0.0, "b": 1.0, "c": 0.0}, "exact_match/x": {"a": 0, "b": 1}}
+        return Scores(
+            metrics={"exact_match": {"value": 2 / 3}, "exact_match/x": {"value": 1.0}},
+            baselines={
+                "nearest_box": {"exact_match": 1 / 3, "exact_match/x": 0.5},
+                "chance": {"exact_match": 0.1},
+            },
+            agg_metrics=1.0,
+            extra={"baseline_pool": {"used": 10, "whole": 20}},
+            per_item={"exact_match": own, "exact_match/x": family},
+            baseline_items={"nearest_box": other},
+            claims=["exact_match", "exact_match/x"],
+        )
+
+
+@pytest.fixture
+def claimed(runner, tmp_path):
+    """Return a function that evaluates a data set and returns the metrics record."""
+
+    def run(**attributes):
+        dataset = SimpleNamespace(annotation=[{"instance_id": i} for i in "abc"], **attributes)
+        records = [{"instance_id": i} for i in "abc"]
+        task = ClaimingTask(OmegaConf.create({"seed": 1}))
+        task.after_evaluation(records, "dev_test", "best", dataset, None, runner)
+        return json.loads((tmp_path / "dev_test_metrics.json").read_text())
+
+    return run
+
+
+def test_claims_are_compared_with_the_baselines_item_by_item(claimed, tmp_path):
+    record = claimed(data_version={"name": "bricks", "version": 2, "split_file_sha256": "ab"})
+    assert record["claims"] == {"exact_match": 3, "exact_match/x": 2}
+    whole, family = record["comparisons"].values()
+    assert whole["nearest_box"]["difference"] == pytest.approx(1 / 3)
+    assert (whole["nearest_box"]["n"], family["nearest_box"]["n"]) == (3, 2)
+    assert record["data"]["version"] == 2
+    assert record["baseline_pool"] == {"used": 10, "whole": 20}
+    assert "baseline_pool" not in record["extra"]
+    items = json.loads((tmp_path / "dev_test_baseline_items.json").read_text())
+    assert items["nearest_box"]["exact_match"] == {"a": 0.0, "b": 1.0, "c": 0.0}
+
+
+def test_a_split_under_a_control_is_named_and_compared_with_nothing(claimed):
+    record = claimed(alteration="box_shell")
+    assert (record["alteration"], record["comparisons"], record["data"]) == ("box_shell", {}, None)
 
 
 @pytest.mark.parametrize(
