@@ -41,7 +41,7 @@ full: setup
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
 	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2 finetune_captioning,,output/bricks)
 
-# Losses x centre term and the centre term alone, equal samples and updates; captions and answers; the words of docs.
+# Losses x centre term and the centre term alone, equal samples and updates; captions and answers behind both losses.
 study: setup
 	$(PY) -m lavis.tasks.alignment_experiment --out output/point_llm_contrastive/study
 
