@@ -91,6 +91,7 @@ class PointRetrievalTask(PointTask):
             },
             predictions=ranked_predictions(matrices, results),
             per_item=recall_per_item(matrices.instance_ids, results),
+            claims=list(CLAIMED),
         )
 
     @property

@@ -157,9 +157,17 @@ def test_chunks_carry_the_sizes_of_their_objects(model_with_size, samples):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("positives", "matching_text"), [("drawn", "drawn"), ("annotated", "described")]
+)
 @pytest.mark.parametrize("chunk_size", [1, 3, 4])
-def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(model, samples, chunk_size):
+def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(
+    model, samples, chunk_size, positives, matching_text
+):
     model.eval()  # without dropout, whose draws depend on the chunks
+    model.options.positives, model.options.matching_text = positives, matching_text
+    samples |= {"caption": list(samples["text_input"]), "category": ["brick", "plate"] * 2}
+    samples["text_input"][1] = "plate"
     model.draw_negatives = hardest_negatives
     model.temp.data.fill_(0.5)  # 0.07 makes 14 times as much of each rounding
     captions = samples["text_input"]
@@ -179,6 +187,25 @@ def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(model, samples,
     difference = torch.cat([(found[n] - g).flatten() for n, g in expected.items()])
     whole_gradient = torch.cat([g.flatten() for g in expected.values()])
     assert difference.norm() <= 1e-6 * whole_gradient.norm()
+
+
+def test_matching_reads_the_described_texts_and_the_other_losses_the_drawn_ones(model, samples):
+    model.eval()
+    model.draw_negatives = hardest_negatives
+    own = list(samples["text_input"])
+    samples |= {"caption": own, "category": list("wxyz"), "text_input": [*own[:3], "z"]}
+    drawn = model(samples)
+    model.options.matching_text = "described"
+    described = model(samples)
+    for name in ("loss_ptc", "loss_ptg"):
+        torch.testing.assert_close(described[name], drawn[name])
+    assert not torch.allclose(described["loss_ptm"], drawn["loss_ptm"])
+
+
+@pytest.mark.parametrize("name", ["positives", "matching_text", "text_pooling"])
+def test_an_unknown_choice_names_its_key(name):
+    with pytest.raises(ConfigError, match=f"model.{name}"):
+        Stage1Options(**{name: "draw"})
 
 
 def hardest_negatives(similarity, keys):
