@@ -34,7 +34,14 @@ from lavis.evaluation.records import (
     validate_ids,
     write_json_atomic,
 )
-from lavis.evaluation.test_final import LOG, append_line, check_test_final, is_test_final, log_line
+from lavis.evaluation.test_final import (
+    LOG,
+    SPLIT,
+    append_line,
+    check_test_final,
+    is_test_final,
+    log_line,
+)
 from lavis.tasks.base_task import BaseTask
 
 # Keys of the run section that put altered copies beside the test splits.
@@ -208,7 +215,7 @@ class PointTask(BaseTask):
         counts = (len(expected_ids), len(records))
         record = self.metrics_record(scores, split_name, *counts, runner, dataset)
         folder = Path(runner.result_dir)
-        if is_test_final(dataset) or split_name == "test_final":
+        if is_test_final(dataset) or SPLIT in split_name:
             self.log_test_final(record, folder / f"{stem}_metrics.json", runner)
         paths = write_results(folder, stem, predictions, record, scores)
         for path in paths:
