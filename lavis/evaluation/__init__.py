@@ -9,6 +9,8 @@
     classification  top-k, class-mean accuracy, per-class table, confusion counts
                     (prompt_sets, probes, confusion_picture, closed_set: words to classes)
     corruptions     jitter, dropout, rotation, single view, noise, fewer points, five severities
+    controls        box shell, shuffled clouds, wrong or no size, no colour, blank cloud
+                    (altered_splits: copies of a split with another point store)
     pointllm        PointLLM's prompts, files and sentence_metrics; sentence_encoders
     judge           a language model as judge through any OpenAI-compatible endpoint, cached
     alignment       distances, cosines and nearest texts of two sets of embeddings, paired changes

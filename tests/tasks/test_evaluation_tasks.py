@@ -11,14 +11,21 @@ import torch
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
+from lavis.common.run_schema import CONTROLS as CONTROL_NAMES
 from lavis.common.run_schema import QA_MODES, TOKENIZERS
 from lavis.evaluation.captioning import TOKENIZERS as KNOWN_TOKENIZERS
+from lavis.evaluation.controls import CONTROLS
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_generative_classification import PointGenerativeClassificationTask
 from lavis.tasks.point_llm_protocol import PointLLMCaptioningTask
 from lavis.tasks.point_qa import PointQATask, choices_of
-from lavis.tasks.point_retrieval import PointRetrievalTask
+from lavis.tasks.point_retrieval import (
+    CURVE_WEIGHTS,
+    PointRetrievalTask,
+    best_weight,
+    ptm_weight_curve,
+)
 from lavis.tasks.point_task import PointTask
 
 
@@ -48,6 +55,7 @@ def finish(tmp_path):
 
 def test_names_in_the_schema_are_those_of_the_modules():
     assert TOKENIZERS == KNOWN_TOKENIZERS
+    assert ("all", *CONTROLS) == CONTROL_NAMES
     assert QA_MODES == ("generate", "rank", "choice")
 
 
@@ -251,7 +259,7 @@ def matrices():
     eye = torch.eye(4)
     embeds = torch.eye(4)[:, None] * 0.1 + torch.eye(2)[[0, 1, 0, 1]].repeat(1, 2)[:, None]
     captions = [entry["caption"] for entry in Objects.annotation]
-    return SimilarityMatrices(list("wxyz"), captions, eye, eye, eye, embeds)
+    return SimilarityMatrices(list("wxyz"), captions, eye, eye, 0, embeds)
 
 
 def test_objects_find_their_category_and_images_their_object(finish):
@@ -271,6 +279,7 @@ def test_objects_find_their_category_and_images_their_object(finish):
         assert record["metrics"][f"{name}/recall_at_1"]["value"] == 1.0
         assert record["baselines"]["chance"][f"{name}/recall_at_1"] < 0.5
     assert items["text_to_object/recall_at_1"] == dict.fromkeys("wxyz", 1.0)
+    assert len(record["extra"]["ptm_weight_curve"]) == len(CURVE_WEIGHTS)
     task.run_cfg.extra_directions = ["object_to_objects"]
     with pytest.raises(ConfigError, match="object_to_object'"):
         task.add_directions({}, {"chance": {}}, Objects())
@@ -280,13 +289,36 @@ class FakeStore:
     def load(self, object_id):
         return np.ones((8, 3), np.float32)
 
+    def scale(self, object_id):
+        return 1.0
 
-def test_corrupted_splits_are_evaluated_in_the_same_launch():
-    run = run_cfg(evaluate=True, test_splits=["test"], corruptions=["jitter:1", "noise"])
-    datasets = {"bricks": {"test": SimpleNamespace(point_store=FakeStore())}}
-    PointTask(run).add_corruptions(datasets, run)
-    assert list(datasets["bricks"]) == ["test", "test_jitter_1", "test_noise_3"]
+
+def test_altered_splits_are_evaluated_in_the_same_launch():
+    asked = {"corruptions": ["jitter:1", "noise"], "controls": ["no_size"]}
+    run = run_cfg(evaluate=True, test_splits=["test"], **asked)
+    split = SimpleNamespace(point_store=FakeStore(), annotation=[{"object_id": "a"}])
+    datasets = {"bricks": {"test": split}}
+    PointTask(run).add_altered_splits(datasets, run)
+    assert list(datasets["bricks"]) == ["test", "test_jitter_1", "test_noise_3", "test_no_size"]
     assert list(run.test_splits) == list(datasets["bricks"])
-    run.evaluate = False
-    with pytest.raises(ConfigError, match="belong to an evaluation"):
-        PointTask(run).add_corruptions(datasets, run)
+
+
+@pytest.mark.parametrize("key", ["corruptions", "controls"])
+def test_alterations_while_training_are_refused(key):
+    run = run_cfg(evaluate=False, test_splits=["test"], **{key: ["all"]})
+    with pytest.raises(ConfigError, match=f"{key} belong to an evaluation"):
+        PointTask(run).add_altered_splits({}, run)
+
+
+def test_ptm_weight_is_chosen_from_a_curve_of_the_matched_pairs(finish):
+    """PTC puts a wrong pair first by 0.5; PTM is right by 1: weights above 0.5 find the pair."""
+    found = matrices()
+    found.k_test, found.matching = 2, torch.eye(4)
+    found.contrast = torch.eye(4) + 1.5 * torch.roll(torch.eye(4), 1, dims=1)
+    positives = [[row] for row in range(4)]
+    entries = ptm_weight_curve(found, positives)
+    assert best_weight(entries) == 1.0
+    curve = {entry.pop("ptm_weight"): entry for entry in entries}
+    assert list(curve) == list(CURVE_WEIGHTS)
+    assert set(curve[0.2].values()) == {0.0}
+    assert set(curve[1.0].values()) == {1.0}

@@ -42,11 +42,12 @@ class Stage1Options:
             space of a BERT that was trained so (MiniLM) from the first step.
         contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
             side, as LAVIS does.
-        positives: the texts that are right for an object: `drawn`, the one of its row (published),
-            or `annotated`, any that it is annotated with, so that a class name is right for every
-            object of the class (right_pairs.py). For PTC's targets and PTM's negatives.
+        positives: the texts that are right for an object in PTC: `drawn`, the one of its row
+            (published), or `annotated`, any that it is annotated with, so that a class name is
+            right for every object of the class (right_pairs.py).
         matching_text: what PTM reads: the `drawn` text (published), or `described`: the caption in
-            place of a drawn class name. Evaluation matches captions, and no class name.
+            place of a drawn class name, and no text is a negative of an object that is annotated
+            with it. Evaluation matches captions, and no class name.
         chunk_size: for batches beyond memory: objects whose activations are held at a time; the
             rest is computed again in backward (GradCache), with the gradients of the whole batch.
             None holds all. BatchNorm in a trained encoder sees chunks.
@@ -130,7 +131,7 @@ class Stage1Losses(PointBlipBase):
         if self.options.matching_text == "drawn":
             return BatchTexts(tokens, keys, tokens, keys)
         matched = described(samples)
-        matched_keys = PairKeys.of(samples, matched, rule, self.device)
+        matched_keys = PairKeys.of(samples, matched, "annotated", self.device)
         return BatchTexts(tokens, keys, self.tokenize(matched), matched_keys)
 
     def whole_losses(self, samples: Mapping[str, Any], batch: BatchTexts) -> dict[str, Tensor]:
