@@ -17,6 +17,9 @@ from lavis.datasets.builders.bricks_builder import (
     BricksQABuilder,
     BricksRetrievalBuilder,
 )
+from lavis.datasets.download_scripts.bricks_classes import HELD_OUT
+from lavis.datasets.download_scripts.bricks_split import SPLIT_FILE
+from lavis.datasets.manifest import file_sha256
 
 BUILDERS = (
     BricksCaptionBuilder,
@@ -36,30 +39,31 @@ def config(cls: type[BricksBuilder], folder: Path, **build_info: Any) -> Any:
 
 
 @pytest.mark.parametrize("cls", BUILDERS)
-def test_builder_gives_three_splits_that_collate(cls: type, small_bricks: Path) -> None:
+def test_builder_gives_splits_that_collate(cls: type, small_bricks: Path) -> None:
     datasets = cls(config(cls, small_bricks)).build_datasets()
-    assert set(datasets) == {"train", "val", "test"}
+    expected = {"train", "val", "dev_test", "test_final"}
+    assert set(datasets) == expected | (set() if cls is BricksQABuilder else {"held_out"})
     train = datasets["train"]
     batch = train.collater([train[0], train[1]])
     assert batch["point_cloud"].shape == (2, 1024, 6)
     assert len(batch["text_input"]) == 2
-    assert datasets["test"].train_annotation()
-    reference = datasets["test"].reference_dataset()
+    assert datasets["dev_test"].train_annotation()
+    reference = datasets["dev_test"].reference_dataset()
     assert len(reference) == len(train)
-    assert reference.point_processor is datasets["test"].point_processor
+    assert reference.point_processor is datasets["dev_test"].point_processor
 
 
 def test_limit_reaches_its_split(small_bricks: Path) -> None:
     cfg = config(BricksCaptionBuilder, small_bricks, limit={"train": 7})
     datasets = BricksCaptionBuilder(cfg).build_datasets()
     assert len(datasets["train"]) == 7
-    assert len(datasets["test"]) > 1
+    assert len(datasets["dev_test"]) > 1
 
 
 @pytest.mark.parametrize("limit", [0, -1, "ten"])
 def test_impossible_limit_is_refused(small_bricks: Path, limit: Any) -> None:
-    cfg = config(BricksCaptionBuilder, small_bricks, limit={"test": limit})
-    with pytest.raises(ConfigError, match=r"limit\.test"):
+    cfg = config(BricksCaptionBuilder, small_bricks, limit={"dev_test": limit})
+    with pytest.raises(ConfigError, match=r"limit\.dev_test"):
         BricksCaptionBuilder(cfg).build_datasets()
 
 
@@ -87,6 +91,36 @@ def test_class_names_follow_the_labels(small_bricks: Path) -> None:
     assert len(dataset.train_labels()) == len(dataset)
 
 
+def test_held_out_objects_have_classes_of_their_own(small_bricks: Path) -> None:
+    cls = BricksClassificationBuilder
+    datasets = cls(config(cls, small_bricks)).build_datasets()
+    held_out = datasets["held_out"]
+    assert tuple(held_out.class_names) == HELD_OUT
+    assert not set(held_out.class_names) & set(datasets["train"].class_names)
+    assert len(held_out)
+    assert {entry["category"] for entry in held_out.annotation} <= set(HELD_OUT)
+    assert held_out.train_labels() == []
+
+
+def test_text_field_chooses_the_caption(small_bricks: Path) -> None:
+    cls = BricksRetrievalBuilder
+    plain = cls(config(cls, small_bricks)).build_datasets()["dev_test"]
+    colored = cls(config(cls, small_bricks, text_field="colored_caption")).build_datasets()
+    sample, entry = colored["dev_test"][0], plain.annotation[0]
+    assert sample["caption"] == entry["colored_caption"] != entry["caption"]
+    assert colored["dev_test"].train_annotation()[0]["caption"].startswith(("a ", "an "))
+    with pytest.raises(DataError, match="text_field=colour"):
+        cls(config(cls, small_bricks, text_field="colour")).build_datasets()
+
+
+def test_results_will_name_the_data_version(small_bricks: Path) -> None:
+    cls = BricksCaptionBuilder
+    for dataset in cls(config(cls, small_bricks)).build_datasets().values():
+        assert dataset.data_version["name"] == "bricks"
+        assert dataset.data_version["version"] == 2
+        assert dataset.data_version["split_file_sha256"] == file_sha256(SPLIT_FILE)
+
+
 @pytest.mark.parametrize("cls", BUILDERS)
 def test_only_training_objects_are_seen_in_a_mirror(cls: type, small_bricks: Path) -> None:
     plain = cls(config(cls, small_bricks)).build_datasets()
@@ -98,8 +132,8 @@ def test_only_training_objects_are_seen_in_a_mirror(cls: type, small_bricks: Pat
 
     assert not same("train")
     assert same("val")
-    assert same("test")
-    assert mirrored["test"].reference_dataset().mirror_probability == 0
+    assert same("dev_test")
+    assert mirrored["dev_test"].reference_dataset().mirror_probability == 0
 
 
 def test_questions_that_are_named_more_often(small_bricks: Path) -> None:
@@ -111,4 +145,4 @@ def test_questions_that_are_named_more_often(small_bricks: Path) -> None:
     asked = sum(entry["question_type"] == "category" for entry in plain["train"].annotation)
     assert asked
     assert len(more["train"]) == len(plain["train"]) + 2 * asked
-    assert len(more["test"]) == len(plain["test"])
+    assert len(more["dev_test"]) == len(plain["dev_test"])

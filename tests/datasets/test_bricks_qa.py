@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import Any
 
 import pytest
 
+from lavis.datasets.download_scripts.bricks_classes import SEEN
 from lavis.datasets.download_scripts.bricks_qa import (
     PHRASINGS,
     build_qa,
     features_of,
+    fits_box,
     footprint,
     handedness,
     qa_statistics,
@@ -23,12 +26,12 @@ def described(all_parts) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def pairs(all_parts) -> list[dict[str, str]]:
+def pairs(all_parts, boxes) -> list[dict[str, Any]]:
     """The pairs of all parts, as if they were one split."""
-    return build_qa(all_parts)
+    return build_qa(all_parts, boxes)
 
 
-def of_type(pairs: list[dict[str, str]], question_type: str) -> list[dict[str, str]]:
+def of_type(pairs: list[dict[str, Any]], question_type: str) -> list[dict[str, Any]]:
     """Pairs of one question type."""
     return [pair for pair in pairs if pair["question_type"] == question_type]
 
@@ -78,8 +81,10 @@ def test_open_answers_follow_from_the_record(pairs, described) -> None:
         if pair["question_type"] == "color":
             assert pair["answer"] == part["color"]
         elif pair["question_type"] == "category":
-            assert pair["answer"] == part["category"].lower()
-        elif pair["question_type"] in ("stud_dimensions", "handedness", "teeth_count"):
+            assert pair["answer"] == part["category"] in SEEN
+        elif pair["question_type"] == "stud_dimensions":
+            assert any(answer in text for answer in pair["answers"])
+        elif pair["question_type"] in ("handedness", "teeth_count"):
             assert pair["answer"] in text
         elif pair["question_type"] == "longer_side":
             assert int(pair["answer"]) == max(footprint(part["description"]))
@@ -113,7 +118,40 @@ def test_features_leave_out_colours_sizes_and_what_is_lacking() -> None:
     assert features_of("Brick 2 x 4") == []
 
 
-def test_order_of_records_only_orders_the_pairs(all_parts) -> None:
+def test_order_of_records_only_orders_the_pairs(all_parts, boxes) -> None:
     some = all_parts[:300]
-    forwards = sorted(build_qa(some), key=lambda pair: pair["question_id"])
-    assert forwards == sorted(build_qa(some[::-1]), key=lambda pair: pair["question_id"])
+    forwards = sorted(build_qa(some, boxes), key=lambda pair: pair["question_id"])
+    backwards = sorted(build_qa(some[::-1], boxes), key=lambda pair: pair["question_id"])
+    assert forwards == backwards
+
+
+def test_both_orders_of_sides_are_right(pairs) -> None:
+    asked = of_type(pairs, "stud_dimensions")
+    assert asked
+    for pair in asked:
+        short, long = pair["answer"].split(" x ")
+        assert int(short) <= int(long)
+        assert set(pair["answers"]) == {f"{short} x {long}", f"{long} x {short}"}
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "fits"),
+    [
+        ((2, 4), (4.0, 1.2, 2.0), True),
+        ((2, 4), (2.5, 1.2, 4.4), True),
+        ((2, 4), (2.7, 1.2, 4.0), False),
+        ((2, 4), (8.0, 1.2, 4.0), False),  # Duplo counts studs of twice the size
+    ],
+)
+def test_size_questions_need_a_box_that_agrees(
+    size: tuple[int, int], box: tuple[float, float, float], fits: bool
+) -> None:
+    assert fits_box(size, box) is fits
+
+
+def test_objects_whose_box_disagrees_are_not_asked_for_their_size(all_parts) -> None:
+    part = next(p for p in all_parts if p["description"] == "Brick 2 x 4")
+    kinds = {p["question_type"] for p in build_qa([part], {part["object_id"]: [8.0, 1.2, 4.0]})}
+    assert kinds == {"category", "color"}
+    kinds = {p["question_type"] for p in build_qa([part], {part["object_id"]: [4.0, 1.2, 2.0]})}
+    assert {"stud_dimensions", "longer_side"} <= kinds

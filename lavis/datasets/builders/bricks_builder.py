@@ -22,7 +22,6 @@ from lavis.datasets.datasets.point_text_datasets import (
 from lavis.datasets.download_scripts.bricks_files import read_json
 from lavis.datasets.manifest import verify_manifest
 
-
 HELD_OUT_NAMES = "held_out_class_names"
 
 

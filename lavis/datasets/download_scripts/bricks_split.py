@@ -1,10 +1,10 @@
 """Splits of bricks v2: a hash of the frozen group decides, so no object depends on another.
 
-| split | objects of |
-|---|---|
-| held_out | groups with an object of a held-out class (bricks_classes.py); other objects of these groups are left out |
-| dev_test, test_final, val | other groups of at most 60 parts whose hash lies below 0.11, 0.22, 0.34 |
-| train | all other groups; objects whose text names a held-out class are left out |
+held_out               objects of held-out classes (bricks_classes.py); whatever else is in a group
+                       with one is left out
+dev_test, test_final,  other groups of at most 60 parts whose hash lies below 0.11, 0.22, 0.34
+val
+train                  all other groups; objects whose text names a held-out class are left out
 
 `dev_test` is what recipes report. `test_final` is scored only on purpose
 (lavis/evaluation/test_final.py). `bricks_v2.tsv` ships the group and the split of every part; a

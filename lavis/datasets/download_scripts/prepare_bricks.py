@@ -3,9 +3,9 @@
     python -m lavis.datasets.download_scripts.prepare_bricks --out data/bricks
 
 Real parts with human descriptions, split by frozen groups (bricks_split.py), a synthetic colour for
-each object, captions and question-answer pairs. About a quarter of a minute on two cores. Work is kept per
-category in a hidden folder beside the target, so an interrupted run continues; the target appears
-by one rename when its manifest is written. The same parameters give the same bytes.
+each object, captions and question-answer pairs. About a quarter of a minute on two cores. Work is
+kept per category in a hidden folder beside the target, so an interrupted run continues; the target
+appears by one rename when its manifest is written. The same parameters give the same bytes.
 """
 
 from __future__ import annotations
