@@ -35,8 +35,9 @@ class CaptionScores:
 
     Attributes:
         ids: the N scored ids; arrays in `per_item` follow this order.
-        values: corpus scores: bleu_1..4, rouge_l (0..1), cider (0..10), distinct_captions (count),
-            distinct_1, distinct_2 (0..1), mean_length (words), meteor and spice (0..1 or None).
+        values: corpus scores: bleu_1..4, rouge_l (0..1), cider (0..10), distinct_captions and
+            vocabulary (counts), distinct_1, distinct_2 (0..1), mean_length (words), meteor and
+            spice (0..1 or None).
         per_item: [N] float64 for bleu_1..4 (sentence level), rouge_l, cider, length, and meteor
             and spice when computed.
         n_empty: predictions without a word; each scores 0.

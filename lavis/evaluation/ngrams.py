@@ -199,7 +199,10 @@ def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
 
 
 def diversity(corpus: Corpus) -> dict[str, float]:
-    """Distinct captions, distinct-1/2 (unique over all n-grams) and mean length of the hypotheses.
+    """Distinct captions, vocabulary, distinct-1/2 and mean length of the hypotheses.
+
+    The vocabulary is the number of different words; distinct-n divides the number of different
+    n-grams by that of all n-grams.
 
     References: Li et al. 2016 (arXiv 1510.03055) for distinct-n.
     """
@@ -210,7 +213,9 @@ def diversity(corpus: Corpus) -> dict[str, float]:
     }
     for order, table in enumerate(corpus.tables[:2], start=1):
         own = table.caption < n
-        total = int(table.count[own].sum())
-        result[f"distinct_{order}"] = len(np.unique(table.code[own])) / total if total else 0.0
+        total, different = int(table.count[own].sum()), len(np.unique(table.code[own]))
+        result[f"distinct_{order}"] = different / total if total else 0.0
+        if order == 1:
+            result["vocabulary"] = different
     result["mean_length"] = float(corpus.length[:n].mean())
     return result

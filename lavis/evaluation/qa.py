@@ -21,6 +21,9 @@ from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
 from lavis.evaluation.records import check_same_ids, first_few
 
+# Families with fewer scored questions are not reported alone, but together as "rare".
+MIN_FAMILY = 50
+RARE = "rare"
 # fmt: off
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
@@ -78,28 +81,59 @@ class QAScores:
         }
 
     @property
-    def values(self) -> dict[str, float]:
-        """Both scores over all questions, then exact match per family ("exact_match/colour")."""
-        overall = {
+    def rare_families(self) -> list[str]:
+        """Families with fewer than MIN_FAMILY questions, in alphabetical order."""
+        counts = Counter(self.families)
+        return sorted(family for family, count in counts.items() if count < MIN_FAMILY)
+
+    @property
+    def family_items(self) -> dict[str, dict[Hashable, float]]:
+        """{"exact_match/<family>": {id: 0 or 1}}; rare families together as "rare"."""
+        rare = set(self.rare_families)
+        items: dict[str, dict[Hashable, float]] = {}
+        rows = zip(self.ids, self.families, self.exact_match.tolist(), strict=True)
+        for name, family, right in rows:
+            group = RARE if family in rare else family
+            items.setdefault(f"exact_match/{group}", {})[name] = right
+        return dict(sorted(items.items()))
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """{metric: why it has no value} of the families that are not reported alone."""
+        counts = Counter(self.families)
+        return {
+            f"exact_match/{family}": f"{counts[family]} questions, fewer than {MIN_FAMILY}: "
+            f"counted in exact_match and exact_match/{RARE}"
+            for family in self.rare_families
+        }
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Both scores over all questions, then exact match per family ("exact_match/colour").
+
+        Rare families have None, and are pooled in "exact_match/rare".
+        """
+        overall: dict[str, float | None] = {
             "exact_match": float(self.exact_match.mean()),
             "refined_exact_match": float(self.refined_exact_match.mean()),
         }
-        rows = self.per_family.items()
-        return overall | {f"exact_match/{family}": row["exact_match"] for family, row in rows}
+        overall |= {
+            name: float(np.mean(list(items.values()))) for name, items in self.family_items.items()
+        }
+        return overall | dict.fromkeys(self.unavailable)
 
     def metrics(self, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Any]:
         """Scores with 95% intervals over questions, in the shape of a metrics record."""
-        names = np.array(self.families)
         items = {"exact_match": self.exact_match, "refined_exact_match": self.refined_exact_match}
-        for family in sorted(set(self.families)):
-            items[f"exact_match/{family}"] = self.exact_match[names == family]
-        return {
+        items |= {name: np.array([*rows.values()]) for name, rows in self.family_items.items()}
+        found: dict[str, Any] = {
             name: {
                 "value": self.values[name],
                 "ci95": list(mean_ci(values, n_resamples=n_resamples, seed=seed)),
             }
             for name, values in items.items()
         }
+        return found | {name: {"value": None, "ci95": None} for name in self.unavailable}
 
 
 def normalize_answer(text: str) -> str:

@@ -1,21 +1,27 @@
 """Captioning: generate a caption for each object and score it against the human one.
 
-Baselines: a random training caption, and the caption of the nearest training object in the model's
-own embedding (a captioner that cannot write, only copy).
+Baselines are those of evaluation/baselines/captions.py, and the caption of the nearest training
+object in the model's own embedding (`nearest_in_own_embedding`). All copy from the full training
+split.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from lavis.common.registry import registry
-from lavis.evaluation.baselines import nearest_neighbour_captions, random_captions
+from lavis.evaluation.baselines import nearest_neighbour_captions
+from lavis.evaluation.baselines.captions import caption_baselines, training_text
+from lavis.evaluation.baselines.pool import Pool, pool_of
 from lavis.evaluation.captioning import CaptionScores, caption_scores
 from lavis.evaluation.tokenization import TOKENIZER_NAME
 from lavis.tasks.embedding import embed_objects
 from lavis.tasks.point_task import PointTask, Scores, by_id
+
+CLAIMED = ("cider", "rouge_l")
 
 
 @registry.register_task("point_captioning")
@@ -50,24 +56,33 @@ class PointCaptioningTask(PointTask):
         }
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Embed the training objects for the nearest-neighbour captioner; ranks share the work.
+        """Embed all training objects for the nearest-neighbour captioner; ranks share the work.
 
-        A data set may come without training objects: then there are no baselines.
+        A data set may come without training objects: then there are no baselines. Splits under a
+        control or corruption keep the baselines of the split itself, and need no embeddings.
         """
-        reference = dataset.reference_dataset()
-        self.train_captions = [entry["caption"] for entry in reference.annotation]
-        if self.train_captions:
-            self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
+        self.train_captions: list[str] = []
+        if getattr(dataset, "alteration", None) is None:
+            full = full_reference(dataset)
+            self.train_captions = [entry["caption"] for entry in full.annotation]
+            if self.train_captions:
+                self.train_embeds = embed_objects(model, full, int(self.run_cfg.batch_size_eval))
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """BLEU, ROUGE-L, CIDEr and diversity, beside two captioners that cannot write."""
+        """BLEU, ROUGE-L, CIDEr and diversity, beside captioners that cannot write."""
         references = {record["image_id"]: [record["2d_caption"]] for record in records}
         embeds = np.stack([record.pop("embedding") for record in records])
         scores = self.scored({r["image_id"]: r["caption"] for r in records}, references)
-        baselines = self.baseline_scores(records, references, embeds) if self.train_captions else {}
+        object_of = object_ids_of(dataset)
+        pool = pool_of(dataset, [object_of.get(i, i) for i in references])
+        found = self.baseline_captions(pool, list(references), object_of, dataset)
+        if self.train_captions:
+            copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
+            found["nearest_in_own_embedding"] = dict(zip(references, copied, strict=True))
+        baselines = {name: self.scored(given, references) for name, given in found.items()}
         return Scores(
             metrics=scores.metrics(),
-            baselines=baselines,
+            baselines={name: given.values for name, given in baselines.items()},
             # As GPT4Point: CIDEr + BLEU-4.
             agg_metrics=float(scores.values["cider"] or 0) + float(scores.values["bleu_4"] or 0),
             extra={
@@ -75,34 +90,60 @@ class PointCaptioningTask(PointTask):
                 "tokenizer": scores.tokenizer,
                 "unavailable": scores.unavailable,
                 "n_empty": scores.n_empty,
+                "text_field": text_field_of(dataset),
+                **({"baseline_pool": pool.size} if pool.whole else {}),
             },
             per_item=by_id(scores.ids, scores.per_item),
+            baseline_items={
+                name: by_id(given.ids, given.per_item) for name, given in baselines.items()
+            },
+            claims=list(CLAIMED),
         )
 
-    def scored(
-        self, captions: dict[str, str], references: dict[str, list[str]], java: bool | None = None
-    ) -> CaptionScores:
+    def baseline_captions(
+        self, pool: Pool, ids: list[str], object_of: dict[str, str], dataset: Any
+    ) -> dict[str, dict[str, str]]:
+        """Return {baseline: {item id: caption}}."""
+        seed = int(self.run_cfg.get("seed", 42))
+        by_object = caption_baselines(pool, text_field_of(dataset), seed)
+        return {
+            name: {i: captions[object_of.get(i, i)] for i in ids}
+            for name, captions in by_object.items()
+        }
+
+    def scored(self, captions: dict[str, str], references: dict[str, list[str]]) -> CaptionScores:
         """Score captions with the run's tokenizer; METEOR and SPICE when asked for."""
         return caption_scores(
             captions,
             references,
             tokenizer_name=self.run_cfg.get("caption_tokenizer", TOKENIZER_NAME),
-            java_metrics=bool(self.run_cfg.get("java_metrics", False)) if java is None else java,
+            java_metrics=bool(self.run_cfg.get("java_metrics", False)),
         )
 
-    def baseline_scores(
-        self,
-        records: list[dict[str, Any]],
-        references: dict[str, list[str]],
-        embeds: np.ndarray,
-    ) -> dict[str, dict[str, Any]]:
-        """Score training captions that are copied from the nearest object, and random ones."""
-        ids = [record["image_id"] for record in records]
-        copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
-        drawn = random_captions(self.train_captions, len(ids), seed=int(self.run_cfg.seed))
-        return {
-            "nearest_neighbour": self.scored(dict(zip(ids, copied)), references).values,
-            "random_training_caption": self.scored(
-                dict(zip(ids, drawn)), references, java=False
-            ).values,
+
+def text_field_of(dataset: Any) -> str:
+    """Return the annotation field that the evaluated texts come from."""
+    return str(getattr(dataset, "text_field", "caption"))
+
+
+def object_ids_of(dataset: Any) -> dict[str, str]:
+    """Return {instance id: object id} of a split."""
+    return {
+        str(entry["instance_id"]): str(entry.get("object_id", entry["instance_id"]))
+        for entry in dataset.annotation
+    }
+
+
+def full_reference(dataset: Any) -> Any:
+    """Return the training objects with evaluation processing, whatever their limit is."""
+    full = copy.copy(dataset.reference_dataset())
+    field = text_field_of(dataset)
+    full.annotation = [
+        {
+            **entry,
+            "instance_id": str(entry.get("instance_id", entry.get("object_id"))),
+            "caption": training_text(entry, field),
         }
+        for entry in dataset.train_annotation()
+    ]
+    return full

@@ -1,4 +1,7 @@
-"""Zero-shot classification: class names in prompt templates against the object's embedding."""
+"""Zero-shot classification: class names in prompt templates against the object's embedding.
+
+Baselines are those of evaluation/baselines/classes.py, from the full training split, and chance.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ import numpy as np
 
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
+from lavis.evaluation.baselines.classes import class_baselines
+from lavis.evaluation.baselines.pool import Pool, pool_of
 from lavis.evaluation.classification import (
+    TOP,
+    ClassificationScores,
     chance_accuracy,
     classification_scores,
-    most_frequent_accuracy,
 )
 from lavis.evaluation.confusion_picture import confusion_svg
 from lavis.evaluation.probes import probe_metrics
 from lavis.evaluation.prompt_sets import load_templates
 from lavis.tasks.embedding import embed_objects
+from lavis.tasks.point_captioning import object_ids_of
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
 
@@ -60,29 +67,50 @@ class PointClassificationTask(PointTask):
         return records
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """Top-1/3/5 and class mean, beside chance and the most frequent training class."""
+        """Top-1/3/5 and class mean, beside baselines that learn no embedding."""
         names = list(dataset.class_names)
         labels = [record["label"] for record in records]
         scores = classification_scores(
             np.stack([record["scores"] for record in records]), labels, names
         )
-        frequent = most_frequent_accuracy(dataset.train_labels(), labels)
         ids = [record["instance_id"] for record in records]
-        top = {f"top_{k}": (scores.ranks <= k).astype(float) for k in (1, 3, 5)}
+        pool, baselines = self.baselines(ids, labels, dataset)
+        values = {name: given.values for name, given in baselines.items()}
         return Scores(
             metrics=scores.metrics() | self.probes(records, labels),
-            baselines={"chance": chance_accuracy(len(names)), "most_frequent_class": frequent},
+            baselines={"chance": chance_accuracy(len(names)), **values},
             agg_metrics=scores.values["top_1"],
             extra={
                 "templates": self.templates,
                 "per_class": scores.per_class,
                 "classes": names,
                 "confusion": scores.confusion.tolist(),
+                **({"baseline_pool": pool.size} if pool.whole else {}),
             },
             predictions=[named_prediction(record, names) for record in records],
-            per_item=by_id(ids, top),
+            per_item=by_id(ids, top_items(scores)),
+            baseline_items={
+                name: by_id(ids, top_items(given)) for name, given in baselines.items()
+            },
+            claims=["top_1"],
             files={"confusion.svg": confusion_svg(scores.confusion, names, self.name)},
         )
+
+    def baselines(
+        self, ids: list[str], labels: list[int], dataset: Any
+    ) -> tuple[Pool, dict[str, ClassificationScores]]:
+        """Return the training pool and the scores of each baseline that looks at objects."""
+        names = list(dataset.class_names)
+        object_of = object_ids_of(dataset)
+        objects = [object_of.get(i, i) for i in ids]
+        pool = pool_of(dataset, objects)
+        row_of = {name: row for row, name in enumerate(pool.object_ids)}
+        rows = [row_of[i] for i in objects]
+        found = class_baselines(pool, names) if pool.train else {}
+        return pool, {
+            name: classification_scores(scores[rows], labels, names)
+            for name, scores in found.items()
+        }
 
     def probes(self, records: list[dict[str, Any]], labels: list[int]) -> dict[str, dict[str, Any]]:
         """Linear probe and few-shot scores of the frozen embeddings, when asked for."""
@@ -97,6 +125,11 @@ class PointClassificationTask(PointTask):
             linear=bool(self.run_cfg.get("linear_probe", False)),
             seed=int(self.run_cfg.get("seed", 42)),
         )
+
+
+def top_items(scores: ClassificationScores) -> dict[str, np.ndarray]:
+    """Return {"top_<k>": 0 or 1 for each item [N]}."""
+    return {f"top_{k}": (scores.ranks <= k).astype(float) for k in TOP}
 
 
 def named_prediction(record: dict[str, Any], names: list[str]) -> dict[str, Any]:

@@ -4,22 +4,30 @@ Three ways to answer, by `run.qa_mode`: `generate` (the language model writes), 
 likeliest of the family's frequent training answers; also the Q-Former), `choice` (multiple choice:
 the likeliest of a few; choices of the annotation, or drawn from the family's training answers).
 
-Baselines: the most frequent training answer of the family, a text-only "blind" answerer and, where
-the data set knows the sizes of all objects at once, the answer about the object of nearest size.
+Baselines are those of evaluation/baselines/answers.py, from the full training split. A question may
+have several right answers (`answers`). Families with few questions are pooled (`qa.MIN_FAMILY`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
-from lavis.evaluation.blind import BlindAnswerer
-from lavis.evaluation.nearest_box import NearestBoxAnswerer
-from lavis.evaluation.qa import exact_match, most_frequent_answers, normalize_answer, qa_scores
+from lavis.evaluation.baselines.answers import answer_baselines
+from lavis.evaluation.baselines.pool import pool_of
+from lavis.evaluation.qa import (
+    RARE,
+    QAScores,
+    exact_match,
+    most_frequent_answers,
+    normalize_answer,
+    qa_scores,
+)
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
@@ -70,7 +78,9 @@ class PointQATask(PointTask):
         keys = ("question_id", "object_id", "question", "answer", "family", "question_type")
         columns = [samples[key] for key in keys if key in samples]
         names = [key for key in keys if key in samples]
-        rows = [dict(zip(names, map(str, row))) for row in zip(*columns, strict=True)]
+        rows: Records = [dict(zip(names, map(str, row))) for row in zip(*columns, strict=True)]
+        for row, several in zip(rows, samples.get("answers") or [None] * len(rows), strict=True):
+            row |= {"answers": [str(answer) for answer in several]} if several else {}
         for row, found in zip(rows, self.answers(model, samples, rows), strict=True):
             row.update(found)
         return rows
@@ -103,32 +113,28 @@ class PointQATask(PointTask):
 
     def score(self, records: Records, dataset: Any, model: Any) -> Scores:
         """Exact and refined match, overall, per family and per question type."""
-        answers, families = column(records, "answer"), column(records, "family")
-        predictions = column(records, "prediction")
-        scores = qa_scores(predictions, answers, families)
+        answers, families = right_answers(records, dataset), column(records, "family")
+        scores = qa_scores(column(records, "prediction"), answers, families)
         for record in records:
-            record["correct"] = exact_match(record["prediction"], [record["answer"]])
-        train = dataset.train_annotation()
-        frequent = most_frequent_answers(train)
-        guesses = {
-            "most_frequent_answer": {i: frequent.get(f, "") for i, f in families.items()},
-            "blind_text_only": blind_answers(train, records),
-            "nearest_box": nearest_box_answers(train, records, dataset),
-        }
-        per_item = {
-            "exact_match": scores.exact_match,
-            "refined_exact_match": scores.refined_exact_match,
-        }
+            right = answers[record["question_id"]]
+            record["correct"] = exact_match(record["prediction"], right)
+        pool = pool_of(dataset, [r["object_id"] for r in records if "object_id" in r])
+        found = answer_baselines(pool, records)
+        baselines = {name: qa_scores(given, answers, families) for name, given in found.items()}
         result = Scores(
             metrics=scores.metrics(),
-            baselines={
-                name: qa_scores(given, answers, families).values
-                for name, given in guesses.items()
-                if given
+            baselines={name: given.values for name, given in baselines.items()},
+            agg_metrics=float(scores.values["exact_match"] or 0),
+            extra={
+                "per_family": scores.per_family,
+                "most_frequent": most_frequent_by_type(pool.train),
+                "mode": self.mode,
+                "unavailable": dict(scores.unavailable),
+                **({"baseline_pool": pool.size} if pool.whole else {}),
             },
-            agg_metrics=scores.values["exact_match"],
-            extra={"per_family": scores.per_family, "most_frequent": frequent, "mode": self.mode},
-            per_item=by_id(scores.ids, per_item),
+            per_item=qa_items(scores),
+            baseline_items={name: qa_items(given) for name, given in baselines.items()},
+            claims=["exact_match", *reported_families(scores)],
         )
         if all(record.get("question_type") for record in records):
             kinds = column(records, "question_type")
@@ -137,7 +143,9 @@ class PointQATask(PointTask):
         self._add_choices(result, records)
         return result
 
-    def _add_published(self, result: Scores, records: Records, answers: dict[str, str]) -> None:
+    def _add_published(
+        self, result: Scores, records: Records, answers: dict[str, list[str]]
+    ) -> None:
         styles = list(self.run_cfg.get("answer_styles", []))
         if not styles:
             return
@@ -148,7 +156,7 @@ class PointQATask(PointTask):
         published = published_scores(given, answers, styles, java_metrics=java)
         result.metrics |= published.metrics
         result.per_item |= by_id(list(answers), published.per_item)
-        result.extra["unavailable"] = published.unavailable
+        result.extra["unavailable"] |= published.unavailable
 
     def _add_choices(self, result: Scores, records: Records) -> None:
         """Multiple-choice accuracy and its chance."""
@@ -168,24 +176,42 @@ def column(records: Records, key: str) -> dict[str, Any]:
     return {record["question_id"]: record[key] for record in records}
 
 
-def blind_answers(train: list[dict[str, Any]], records: Records) -> dict[str, str]:
-    """Answers from the questions' words alone; none where training questions have no words."""
-    if not train or any("question" not in entry for entry in train):
-        return {}
-    answer = BlindAnswerer(train)
-    return {record["question_id"]: answer(record["question"]) for record in records}
+def right_answers(records: Records, dataset: Any) -> dict[str, list[str]]:
+    """Return all right answers of each question: `answers` of its record or annotation, if any."""
+    annotated = {str(entry["question_id"]): entry.get("answers") for entry in dataset.annotation}
+    found = {}
+    for record in records:
+        name = record["question_id"]
+        several = record.get("answers") or annotated.get(name)
+        found[name] = [str(a) for a in several] if several else [record["answer"]]
+    return found
 
 
-def nearest_box_answers(
-    train: list[dict[str, Any]], records: Records, dataset: Any
-) -> dict[str, str]:
-    """Answers from the objects' sizes alone; none where sizes or types of questions are unknown."""
-    box_sizes = getattr(getattr(dataset, "point_store", None), "box_sizes", None)
-    typed = all(entry.get("question_type") for entry in [*train, *records])
-    if box_sizes is None or not (train and typed):
-        return {}
-    answer = NearestBoxAnswerer(train, box_sizes())
-    return {r["question_id"]: answer(r["question_type"], r["object_id"]) for r in records}
+def qa_items(scores: QAScores) -> dict[str, dict[str, float]]:
+    """Lay out per-item values; those of a family hold only its questions."""
+    overall = {
+        "exact_match": scores.exact_match,
+        "refined_exact_match": scores.refined_exact_match,
+    }
+    families = {
+        metric: {str(i): value for i, value in items.items()}
+        for metric, items in scores.family_items.items()
+    }
+    return by_id(scores.ids, overall) | families
+
+
+def reported_families(scores: QAScores) -> list[str]:
+    """Return "exact_match/<family>" of the families that are reported alone."""
+    return [name for name in scores.family_items if name != f"exact_match/{RARE}"]
+
+
+def most_frequent_by_type(train: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the most frequent training answer of each question type, else of each family."""
+    typed = all(entry.get("question_type") for entry in train)
+    return most_frequent_answers(
+        ({"family": "", **entry} for entry in train),
+        family_key="question_type" if typed else "family",
+    )
 
 
 def answers_by_family(train: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import EvaluationError
-from lavis.evaluation.nearest_box import NearestBoxAnswerer
+from lavis.evaluation.baselines.nearest_box import NearestBoxAnswerer
 
 BOXES = {
     "small": np.array([1.0, 1.0, 2.0]),

@@ -4,6 +4,7 @@ import pytest
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.qa import (
+    MIN_FAMILY,
     most_frequent_answers,
     most_frequent_predictions,
     normalize_answer,
@@ -45,17 +46,35 @@ def test_exact_and_refined_match_per_family():
     assert scores.n_empty == 1
     assert scores.per_family["size"] == {"n": 1, "exact_match": 1, "refined_exact_match": 1}
     assert scores.per_family["colour"]["exact_match"] == pytest.approx(1 / 3)
+
+
+def family_of_questions(name, n, n_right):
+    ids = [f"{name} {k}" for k in range(n)]
+    return {i: "yes" if k < n_right else "no" for k, i in enumerate(ids)}
+
+
+def test_families_are_reported_alone_from_50_questions_and_pooled_below():
+    many, few = family_of_questions("many", MIN_FAMILY, 20), family_of_questions("few", 30, 30)
+    fewer = family_of_questions("fewer", MIN_FAMILY - 1, 0)
+    predictions = many | few | fewer
+    answers = dict.fromkeys(predictions, "yes")
+    scores = qa_scores(predictions, answers, {i: i.split()[0] for i in predictions})
     metrics = scores.metrics(n_resamples=100)
-    assert metrics["exact_match"]["value"] == 0.5
-    assert metrics["exact_match/colour"]["value"] == pytest.approx(1 / 3)
-    assert metrics["exact_match/size"]["ci95"] == [1.0, 1.0]
+    assert metrics["exact_match"]["value"] == pytest.approx(50 / 129)
+    assert metrics["exact_match/many"]["value"] == pytest.approx(20 / MIN_FAMILY)
+    assert metrics["exact_match/rare"]["value"] == pytest.approx(30 / 79)
+    assert metrics["exact_match/few"] == {"value": None, "ci95": None}
+    assert set(scores.unavailable) == {"exact_match/few", "exact_match/fewer"}
+    assert scores.unavailable["exact_match/few"].startswith("30 questions, fewer than 50")
+    assert set(scores.family_items["exact_match/many"]) == set(many)
+    assert set(scores.family_items["exact_match/rare"]) == {*few, *fewer}
 
 
 def test_perfect_answers_score_one_in_any_order():
     answers = {k: f"answer {k}" for k in range(9)}
     families = {k: "odd" if k % 2 else "even" for k in range(9)}
     scores = qa_scores(dict(reversed(answers.items())), answers, families)
-    assert set(scores.values.values()) == {1.0}
+    assert {value for value in scores.values.values() if value is not None} == {1.0}
 
 
 def test_most_frequent_answers_come_from_training_and_break_ties_by_alphabet():

@@ -3,7 +3,7 @@
 import pytest
 
 from lavis.common.errors import EvaluationError
-from lavis.evaluation.blind import BlindAnswerer
+from lavis.evaluation.baselines.blind import BlindAnswerer
 from lavis.evaluation.captioning import caption_scores
 from lavis.evaluation.qa_protocols import (
     multiple_choice_metrics,
