@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from lavis.datasets.download_scripts.bricks_groups import (
     near_duplicates,
     similar_boxes,
 )
+from lavis.datasets.download_scripts.bricks_split import LEFT_OUT, read_frozen
+from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
 from lavis.datasets.packed_points import PackedPointWriter
 
 
@@ -56,6 +59,18 @@ def test_another_sample_and_another_pose_are_near_duplicates(tmp_path: Path) -> 
 def test_equal_shapes_of_other_size_are_not_duplicates(tmp_path: Path) -> None:
     folder = packed(tmp_path, [box_cloud((4, 2, 1), 0), box_cloud((8, 4, 2), 1)])
     assert near_duplicates(folder) == []
+
+
+@pytest.mark.slow
+def test_no_near_duplicates_cross_splits(tmp_path: Path) -> None:
+    """On 1,200 real parts, sampled anew: other points than the frozen groups were made of."""
+    folder = prepare_bricks(tmp_path / "bricks", seed=1, limit=1200, progress=False)
+    split_of = {part: row.split for part, row in read_frozen().items()}
+    ids = json.loads((folder / "object_ids.json").read_text(encoding="utf-8"))
+    pairs = [(ids[a], ids[b]) for a, b in near_duplicates(folder, factor=1.25)]
+    assert len(pairs) > 20
+    crossing = [pair for pair in pairs if len({split_of[p] for p in pair} - {LEFT_OUT}) > 1]
+    assert crossing == []
 
 
 def test_poses_are_rotations_and_reflections() -> None:
