@@ -9,14 +9,13 @@ import pytest
 
 from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, class_of, names_held_out
-from lavis.datasets.download_scripts.bricks_groups import masked_description
+from lavis.datasets.download_scripts.bricks_groups import group_share, masked_description
 from lavis.datasets.download_scripts.bricks_split import (
     LEFT_OUT,
     SPLITS,
     FrozenPart,
     assign_splits,
     check_no_leak,
-    group_share,
     read_frozen,
     split_by_rule,
 )

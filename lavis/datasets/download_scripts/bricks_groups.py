@@ -12,16 +12,17 @@ Connected parts change when a part between them disappears, so groups are comput
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lavis.datasets.download_scripts.bricks_text import natural_key
+from lavis.datasets.download_scripts.bricks_text import natural_key, stable_hash
 from lavis.datasets.packed_points import XYZ_SCALE, PackedPoints
 
+VERSION = 2
 NEAR_FACTOR = 1.3
 _BOX_RATIO = 0.06  # boxes further apart, as logarithms of their edges, are not compared
 _BOX_SLACK = (0.15, 0.08)  # studs, and share of an edge: what sampling leaves of an extent
@@ -57,6 +58,11 @@ class Groups:
         """Join two groups; the smaller name represents both, whatever the order of calls."""
         a, b = sorted((self.find(first), self.find(second)))
         self._parent[b] = a
+
+
+def group_share(group: str) -> float:
+    """Return the group's place in [0,1): a hash of its name."""
+    return stable_hash(f"bricks-v{VERSION}:{group}") / 2**64
 
 
 def masked_description(description: str) -> str:
@@ -142,7 +148,9 @@ def group_names(
     Args:
         records: each with object_id, base_id, geometry, description.
         near: pairs of object ids that are near-duplicates.
-        frozen: {object_id: group} to keep; the most frequent frozen name of a group wins.
+        frozen: {object_id: group} to keep. Of several frozen names of a group the one with the
+            highest hash stays: training is above every threshold, so merging two groups takes
+            nothing out of training that a released encoder may have seen.
     """
     groups = Groups()
     for record in records:
@@ -155,7 +163,7 @@ def group_names(
         members[groups.find("object:" + record["object_id"])].append(record["object_id"])
     named: dict[str, str] = {}
     for ids in members.values():
-        known = Counter(frozen[i] for i in ids if frozen and i in frozen)
-        name = known.most_common(1)[0][0] if known else min(ids, key=natural_key)
+        known = {frozen[i] for i in ids if frozen and i in frozen}
+        name = max(known, key=group_share) if known else min(ids, key=natural_key)
         named |= dict.fromkeys(ids, name)
     return named

@@ -23,10 +23,14 @@ from pathlib import Path
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, class_of, names_held_out
-from lavis.datasets.download_scripts.bricks_groups import Groups, links_of, masked_description
-from lavis.datasets.download_scripts.bricks_text import natural_key, stable_hash
+from lavis.datasets.download_scripts.bricks_groups import (
+    Groups,
+    group_share,
+    links_of,
+    masked_description,
+)
+from lavis.datasets.download_scripts.bricks_text import natural_key
 
-VERSION = 2
 SPLITS = ("train", "val", "dev_test", "test_final", "held_out")
 LEFT_OUT = "left_out"
 SPLIT_FILE = Path(__file__).with_name("bricks_v2.tsv")
@@ -57,11 +61,6 @@ def base_id(part_id: str) -> str:
     """
     match = _BASE.match(part_id)
     return match.group(0) if match else part_id
-
-
-def group_share(group: str) -> float:
-    """Return the group's place in [0,1): a hash of its name."""
-    return stable_hash(f"bricks-v{VERSION}:{group}") / 2**64
 
 
 def split_by_rule(records: Sequence[Record], group_of: Mapping[str, str]) -> dict[str, str]:
