@@ -1,7 +1,7 @@
-"""The speed and reliability tables of the README, generated from benchmarks/results/*.json.
+"""The speed and reliability tables of docs/benchmarks.md, generated from benchmarks/results/*.json.
 
 python -m benchmarks.tables            # rewrite them
-python -m benchmarks.tables --check    # exit 1 when the README is out of date
+python -m benchmarks.tables --check    # exit 1 when the page is out of date
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def reliability_table() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: 0 when the README is up to date or was rewritten, 1 otherwise."""
+    """Command line: 0 when the page is up to date or was rewritten, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
     options = parser.parse_args(arguments)
-    path = ROOT / "README.md"
+    path = ROOT / "docs" / "benchmarks.md"
     text = path.read_text(encoding="utf-8")
     wanted = render_between(text, speed_table(), "speed", str(path))
     wanted = render_between(wanted, reliability_table(), "reliability", str(path))
