@@ -1,17 +1,18 @@
 """Trivial baselines: what every reported score has to beat. No baseline learns an embedding.
 
-    chance.py                 exact chance of retrieval, random captions, the most frequent class
-    blind.py                  answers from the question's words alone
-    nearest_box.py            answers from the object's size alone
-    embedding_neighbours.py   captions copied from the neighbour in a model's own embedding
-    pool.py                   full training split of a data set, with features of all its objects
-    features.py, cache.py     box, occupancy histogram, mean colour, 512 points; kept on the disk
+    pool.py                   full training split of a data set, with features of its objects
+    features.py, cache.py     sizes, occupancy histogram, mean colour, 512 points; kept on the disk
     neighbours.py             nearest training objects by box, by histogram, by chamfer distance
     forests.py                extra trees and random forests, fitted once per process
-    captions.py, answers.py, classes.py, retrieval.py
-                              {baseline: prediction of every item}, one file per task
+    text_index.py, text_classes.py, named_words.py, word_votes.py, footprints.py, colors.py
+                              what is read in texts: tf-idf, class, yes/no word, "2 x 4", colour
+    captions.py, answers.py, classes.py, class_texts.py, retrieval.py
+                              {baseline: predictions of all items}, by task
+    expected_recalls.py       recall of similarities with ties
+    chance.py, blind.py, nearest_box.py, embedding_neighbours.py
+                              baselines that need no features, or a model's embedding
 
-All baselines use the full training split, whatever `limit` is. A baseline whose data are not there
+All baselines use the full training split, whatever `limit` is. A baseline whose data are absent
 (boxes, colours, question types, training objects) is left out.
 """
 
@@ -28,7 +29,9 @@ from lavis.evaluation.baselines.embedding_neighbours import (
     nearest_neighbour_captions,
     nearest_neighbour_indices,
 )
+from lavis.evaluation.baselines.expected_recalls import expected_recalls, recall_scores
 from lavis.evaluation.baselines.nearest_box import NearestBoxAnswerer
+from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.classification import chance_accuracy, most_frequent_accuracy
 from lavis.evaluation.qa import most_frequent_answers, most_frequent_predictions
 
@@ -38,6 +41,7 @@ __all__ = [
     "chance_accuracy",
     "chance_recall",
     "chance_retrieval",
+    "expected_recalls",
     "most_frequent_accuracy",
     "most_frequent_answers",
     "most_frequent_class",
@@ -45,4 +49,6 @@ __all__ = [
     "nearest_neighbour_captions",
     "nearest_neighbour_indices",
     "random_captions",
+    "recall_scores",
+    "retrieval_baselines",
 ]

@@ -6,6 +6,7 @@ computed again. Where the folder cannot be written, nothing is kept on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -79,7 +80,8 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
         os.replace(partial, path)
     except OSError as error:
         logging.info("baseline cache not written to %s: %s", path, error)
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def code_digest(*files: str) -> str:

@@ -3,6 +3,9 @@
     neighbour_words      tf-idf cosine of the class name and the neighbours' captions and classes
     neighbour_sentences  MiniLM cosine of the same texts (frozen, not trained here)
 
+    forest_sentences     MiniLM cosine of the class name and the training classes, weighted by the
+                         forest's posterior (ConSE, Norouzi et al., arXiv 1312.5650)
+
 Each neighbour counts by 1 / rank.
 """
 
@@ -14,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lavis.common.errors import CheckpointError, ConfigError
-from lavis.evaluation.baselines.captions import first_records
+from lavis.evaluation.baselines.captions import first_records, forest_posterior
 from lavis.evaluation.baselines.pool import Pool
 from lavis.evaluation.baselines.text_index import TextIndex
 
@@ -33,19 +36,25 @@ def class_text_scores(
         embed: texts to unit vectors [k,E]; None takes the built-in MiniLM, where installed.
     """
     first = first_records(pool)
-    best = next((n for n in ("nearest_chamfer", "nearest_histogram") if n in pool.orders), None)
-    if first is None or best is None:
+    if first is None or pool.best_order is None:
         return {}
-    near = pool.orders[best][:, :K_TEXTS]
+    near = pool.best_order[:, :K_TEXTS]
     records = [pool.train[k] for k in first]
     texts = [f"{e.get('caption', '')} {e.get('category', '')}".strip() for e in records]
     index = TextIndex([*texts, *class_names], longest=1)
     words = (index(texts) @ index(list(class_names)).T).toarray()  # [m,K]
     found = {"neighbour_words": weighted_by_rank(words, near)}
-    vectors = sentence_vectors([*texts, *class_names], embed)
+    posterior = forest_posterior(pool, records)
+    known = posterior[0] if posterior is not None else []
+    used, rows = np.unique(near, return_inverse=True)  # only texts of neighbours are embedded
+    vectors = sentence_vectors([*(texts[k] for k in used), *known, *class_names], embed)
     if vectors is not None:
-        cosines = vectors[: len(texts)] @ vectors[len(texts) :].T  # [m,K]
-        found["neighbour_sentences"] = weighted_by_rank(cosines, near)
+        names = vectors[len(used) + len(known) :]  # [K,E]
+        cosines = vectors[: len(used)] @ names.T
+        found["neighbour_sentences"] = weighted_by_rank(cosines, rows.reshape(near.shape))
+        if posterior is not None:
+            classes = vectors[len(used) : len(used) + len(known)]  # [C,E]
+            found["forest_sentences"] = (posterior[1] @ (classes @ names.T)).round(7)
     return found
 
 

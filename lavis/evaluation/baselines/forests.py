@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 N_TREES = 200
 # Share of the columns tried at each split. val of bricks v2, category: root 49.5, 0.3 51.2.
 MAX_FEATURES = 0.3
 SEED = 0
-KINDS = {"extra_trees": ExtraTreesClassifier, "random_forest": RandomForestClassifier}
 _fitted: dict[str, Any] = {}
 _KEPT = 32  # forests in memory; the oldest goes first
 
@@ -47,7 +45,13 @@ def fitted_forest(kind: str, features: np.ndarray, labels: Sequence[str]) -> Any
     content.update("\0".join(labels).encode())
     key = f"{kind}-{features.shape}-{content.hexdigest()}"
     if key not in _fitted:
-        forest = KINDS[kind](N_TREES, max_features=MAX_FEATURES, random_state=SEED, n_jobs=-1)
+        from sklearn import ensemble  # a second of import that most commands do not need
+
+        kinds = {
+            "extra_trees": ensemble.ExtraTreesClassifier,
+            "random_forest": ensemble.RandomForestClassifier,
+        }
+        forest = kinds[kind](N_TREES, max_features=MAX_FEATURES, random_state=SEED, n_jobs=-1)
         forest.fit(features, np.asarray(labels))
         _fitted[key] = forest.set_params(n_jobs=1)
         if len(_fitted) > _KEPT:

@@ -6,10 +6,14 @@ first. An object never is its own neighbour: where it is part of the training sp
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.spatial import cKDTree
 
 from lavis.evaluation.baselines.features import ObjectFeatures
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 # Objects whose exact chamfer distance is computed. val of bricks v2, CIDEr: 32 106.2, 64 107.5.
 SURVIVORS = 64
@@ -45,6 +49,8 @@ def chamfer_order(
     order = histogram_order(objects, train)
     if order is None or objects.clouds is None or train.clouds is None:
         return None
+    from scipy.spatial import cKDTree
+
     own = {str(i): row for row, i in enumerate(train.ids)}
     trees: dict[int, cKDTree] = {}
     for row, name in enumerate(objects.ids):
@@ -59,7 +65,14 @@ def chamfer_order(
 
 
 def chamfer(cloud: np.ndarray, tree: cKDTree) -> float:
-    """Return the mean distance to the nearest point of the other cloud, averaged both ways."""
+    """Return the mean distance to the nearest point of the other cloud, averaged both ways.
+
+    Args:
+        cloud: [P,3].
+        tree: of the other cloud.
+    """
+    from scipy.spatial import cKDTree
+
     forth, _ = tree.query(cloud)  # [P]
     back, _ = cKDTree(cloud).query(tree.data)  # [P]
     return float(forth.mean() + back.mean()) / 2

@@ -69,6 +69,12 @@ class Pool:
         """Return {baseline: training objects from near to far, int32 [n,m]}, where possible."""
         return {} if self.pair is None else self._cached_orders(*self.pair)
 
+    @property
+    def best_order(self) -> np.ndarray | None:
+        """Return the order by chamfer distance, else by histogram: int32 [n,m]; None without."""
+        names = [n for n in ("nearest_chamfer", "nearest_histogram") if n in self.orders]
+        return self.orders[names[0]] if names else None
+
     @cached_property
     def tables(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Return forest features of training [m,F] and evaluated objects [n,F]; None without."""
@@ -136,13 +142,14 @@ def build_pool(train: Sequence[Entry], object_ids: Sequence[str], store: Any) ->
     asked = list(dict.fromkeys(map(str, object_ids)))
     known = object_features(store, train_ids) if store is not None and train_ids else None
     wanted = object_features(store, asked) if known is not None and asked else None
-    if known is None or wanted is None:
+    if known is None or not asked:
         return Pool(list(train), len(train), train_ids, asked, store=store)
-    if len(wanted) < len(asked):
+    absent = set(asked) - set(wanted.ids.tolist() if wanted is not None else [])
+    if absent:
         raise EvaluationError(
             explain(
                 "evaluated objects have no features for the baselines",
-                where=f"objects {first_few(sorted(set(asked) - set(wanted.ids.tolist())))}",
+                where=f"objects {first_few(sorted(absent))}",
                 fix="annotations and clouds must come from the same preparation",
             )
         )

@@ -16,12 +16,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from lavis.evaluation.baselines.captions import first_records, names_footprints, training_text
+from lavis.evaluation.baselines.captions import (
+    first_records,
+    forest_posterior,
+    names_footprints,
+    training_text,
+)
 from lavis.evaluation.baselines.colors import color_in, own_colors
 from lavis.evaluation.baselines.footprints import GROUND, sides_in
-from lavis.evaluation.baselines.forests import class_posterior
 from lavis.evaluation.baselines.pool import Pool, pool_of
 from lavis.evaluation.baselines.text_classes import text_posterior
 from lavis.evaluation.baselines.text_index import TextIndex
@@ -69,10 +72,9 @@ def pool_similarities(pool: Pool, texts: Sequence[str], text_field: str) -> Matr
     found: Matrices = {} if color is None else {"colour_only": color}
     if color is not None and classes is not None:
         found["colour_and_category"] = color + classes
-    best = next((n for n in ("nearest_chamfer", "nearest_histogram") if n in pool.orders), None)
-    if best is None:
+    if pool.best_order is None:
         return found
-    lookup = lookup_similarity(known, texts, pool.orders[best][:, :K_LOOKUP])
+    lookup = lookup_similarity(known, texts, pool.best_order[:, :K_LOOKUP])
     found["tfidf_lookup"] = lookup
     size = size_agreement(pool, known, texts)
     parts = [(CLASS_WEIGHT, classes), (SIZE_WEIGHT, size), (COLOR_WEIGHT, color)]
@@ -84,6 +86,8 @@ def pool_similarities(pool: Pool, texts: Sequence[str], text_field: str) -> Matr
 
 def lookup_similarity(known: Sequence[str], texts: Sequence[str], near: np.ndarray) -> np.ndarray:
     """Return the cosine of texts and the neighbours' texts, weighted by 1 / rank: [n,T]."""
+    from scipy import sparse
+
     index = TextIndex(known)
     weights = 1.0 / np.arange(1, near.shape[1] + 1)
     n, k = near.shape
@@ -98,13 +102,11 @@ def class_agreement(
     pool: Pool, records: Sequence[Any], known: Sequence[str], texts: Sequence[str]
 ) -> np.ndarray | None:
     """Return the probability that object and text are of one class: [n,T]; None without classes."""
-    if pool.shape_tables is None or not all(entry.get("category") for entry in records):
+    posterior = forest_posterior(pool, list(records))
+    if posterior is None or len(posterior[0]) < 2:
         return None
+    names, objects = posterior  # [n,K]
     labels = [str(entry["category"]) for entry in records]
-    if len(set(labels)) < 2:
-        return None
-    train, asked = pool.shape_tables
-    names, objects = class_posterior("extra_trees", train, labels, asked)  # [n,K]
     return objects @ text_posterior(known, labels, texts, names).T
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.naive_bayes import MultinomialNB
 
 from lavis.evaluation.tokenization import tokenize_caption
 
@@ -24,6 +22,9 @@ def text_posterior(
         texts: [T] texts to classify.
         names: K classes.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+
     vectorizer = TfidfVectorizer(analyzer=tokenize_caption)
     model = MultinomialNB(alpha=ALPHA).fit(vectorizer.fit_transform(known), np.asarray(labels))
     posterior = model.predict_proba(vectorizer.transform(texts))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lavis.evaluation.tokenization import tokenize_caption
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class TextIndex:
@@ -23,6 +25,8 @@ class TextIndex:
     """
 
     def __init__(self, texts: Sequence[str], longest: int = 2) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self.vectorizer = TfidfVectorizer(
             analyzer=lambda text: word_ngrams(tokenize_caption(text), longest),
             sublinear_tf=True,
