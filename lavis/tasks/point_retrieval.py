@@ -17,6 +17,9 @@ from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
+from lavis.evaluation.baselines.expected_recalls import recall_scores
+from lavis.evaluation.baselines.pool import pool_of
+from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.retrieval import (
     RetrievalScores,
     retrieval_scores,
@@ -31,6 +34,7 @@ CURVE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 # candidates differ by 0.5: 0.2 costs little then. A trained PTM's log-odds still decide.
 DEFAULT_PTM_WEIGHT = 0.2
 CLAIMED = ("object_to_text/recall_at_1", "text_to_object/recall_at_1")
+TEXT_NAMES = {"caption": "without colour", "colored_caption": "with colour"}
 EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 
 
@@ -74,7 +78,7 @@ class PointRetrievalTask(PointTask):
             for metric, entry in result.metrics().items()
         }
         curve = ptm_weight_curve(matrices, positives)
-        baselines = self.baselines(list(results), positives, dataset)
+        baselines, baseline_items, pool = self.baselines(list(results), positives, dataset)
         self.add_directions(metrics, baselines, dataset)
         recalls = [
             metrics[f"{name}/recall_at_{k}"]["value"]
@@ -92,9 +96,12 @@ class PointRetrievalTask(PointTask):
                 "ptm_weight_best": best_weight(curve),
                 "gallery": len(positives),
                 "text_field": getattr(dataset, "text_field", "caption"),
+                "text": TEXT_NAMES.get(getattr(dataset, "text_field", "caption")),
+                "baseline_pool": pool,
             },
             predictions=ranked_predictions(matrices, results),
             per_item=recall_per_item(matrices.instance_ids, results),
+            baseline_items=baseline_items,
             claims=list(CLAIMED),
         )
 
@@ -115,10 +122,23 @@ class PointRetrievalTask(PointTask):
 
     def baselines(
         self, directions: list[str], positives: list[list[int]], dataset: Any
-    ) -> dict[str, dict[str, Any]]:
-        """Return {baseline: {"<direction>/<metric>": value}}."""
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, int] | None]:
+        """Score chance and what finds texts without a model, of each direction's candidates.
+
+        Returns:
+            {baseline: {"<direction>/<metric>": value}}, the same per item, and the pool's size.
+        """
         chance = chance_retrieval([len(p) for p in positives], len(positives))
-        return {"chance": {f"{name}/{m}": v for name in directions for m, v in chance.items()}}
+        values = {"chance": {f"{name}/{m}": v for name in directions for m, v in chance.items()}}
+        object_of = {
+            str(e["instance_id"]): str(e.get("object_id", e["instance_id"]))
+            for e in dataset.annotation
+        }
+        ids = self.matrices.instance_ids
+        pool = pool_of(dataset, [object_of[i] for i in ids])
+        found = retrieval_baselines(dataset, [object_of[i] for i in ids], self.matrices.captions)
+        scores, items = recall_scores(found, positives, ids)
+        return values | scores, items, pool.size
 
     def add_directions(
         self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
