@@ -24,6 +24,7 @@ from lavis.evaluation.records import check_same_ids, first_few
 # Families with fewer scored questions are not reported alone, but together as "rare".
 MIN_FAMILY = 50
 RARE = "rare"
+COLOR = "color"
 # fmt: off
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
@@ -88,13 +89,19 @@ class QAScores:
 
     @property
     def family_items(self) -> dict[str, dict[Hashable, float]]:
-        """{"exact_match/<family>": {id: 0 or 1}}; rare families together as "rare"."""
-        rare = set(self.rare_families)
+        """{"exact_match/<family>": {id: 0 or 1}}; rare families together as "rare".
+
+        "without_color" holds every question but those about colour, where there are both: the
+        bricks' colours are synthetic, and a mean of pixels answers them.
+        """
+        rare, mixed = set(self.rare_families), len(set(self.families)) > 1
         items: dict[str, dict[Hashable, float]] = {}
         rows = zip(self.ids, self.families, self.exact_match.tolist(), strict=True)
         for name, family, right in rows:
             group = RARE if family in rare else family
             items.setdefault(f"exact_match/{group}", {})[name] = right
+            if mixed and COLOR in self.families and family != COLOR:
+                items.setdefault("exact_match/without_color", {})[name] = right
         return dict(sorted(items.items()))
 
     @property

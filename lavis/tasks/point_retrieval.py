@@ -135,8 +135,10 @@ class PointRetrievalTask(PointTask):
             for e in dataset.annotation
         }
         ids = self.matrices.instance_ids
-        pool = pool_of(dataset, [object_of[i] for i in ids])
-        found = retrieval_baselines(dataset, [object_of[i] for i in ids], self.matrices.captions)
+        objects = [object_of[i] for i in ids]
+        pool = pool_of(dataset, objects)
+        field = str(getattr(dataset, "text_field", "caption"))
+        found = retrieval_baselines(pool, objects, self.matrices.captions, field)
         scores, items = recall_scores(found, positives, ids)
         return values | scores, items, pool.size
 

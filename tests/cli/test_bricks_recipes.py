@@ -69,7 +69,7 @@ class Launcher:
             timeout=240,
         )
 
-    def result(self, job: str, name: str = "test_metrics") -> dict | list:
+    def result(self, job: str, name: str = "dev_test_metrics") -> dict | list:
         """Read a result file of a job."""
         return json.loads((self.output / job / "result" / f"{name}.json").read_text())
 
@@ -117,10 +117,10 @@ def evaluate(launcher, name, dataset, stage1, stage2, processes=1, job=None):
     else:
         weights = [f"model.pretrained={stage1}", f"model.finetuned={stage2}", *launcher.llm]
     options = ["run.batch_size_eval=3", f"run.job_id={job}", *weights]
-    options += [f"datasets.{dataset}.build_info.limit.test=11"]
+    options += [f"datasets.{dataset}.build_info.limit.dev_test=11"]
     done = launcher.run("evaluate.py", f"eval/demo_{name}", dataset, *options, processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
-    return launcher.result(job), launcher.result(job, "test")
+    return launcher.result(job), launcher.result(job, "dev_test")
 
 
 TASKS = {
@@ -175,7 +175,7 @@ def test_a_finished_run_is_not_trained_again(launcher, stage1):
         ("model.num_query_tokens=3", "num_query_token"),
         ("run.task=point_captionig", "point_captioning"),
         ("model.finetuned=nowhere.pth", "model.finetuned"),
-        ("datasets.bricks_retrieval.build_info.limits.test=3", "limit"),
+        ("datasets.bricks_retrieval.build_info.limits.dev_test=3", "limit"),
     ],
 )
 def test_bad_options_end_with_one_message(launcher, option, message):

@@ -109,3 +109,16 @@ def test_most_frequent_answers_come_from_training_and_break_ties_by_alphabet():
 def test_bad_input_is_refused_by_name(predictions, answers, families, named):
     with pytest.raises(EvaluationError, match=named):
         qa_scores(predictions, answers, families)
+
+
+def test_questions_without_colour_are_scored_together() -> None:
+    families = {1: "color", 2: "category", 3: "shape", 4: "color"}
+    answers = {1: "red", 2: "brick", 3: "yes", 4: "blue"}
+    given = {1: "red", 2: "brick", 3: "no", 4: "blue"}
+    scores = qa_scores(given, answers, families)
+    assert scores.values["exact_match"] == 0.75
+    assert scores.values["exact_match/without_color"] == 0.5
+    assert scores.family_items["exact_match/without_color"] == {2: 1.0, 3: 0.0}
+    assert "exact_match/without_color" not in qa_scores({1: "red"}, {1: "red"}, {1: "color"}).values
+    plain = qa_scores({2: "brick", 3: "no"}, {2: "brick", 3: "yes"}, {2: "category", 3: "shape"})
+    assert "exact_match/without_color" not in plain.values

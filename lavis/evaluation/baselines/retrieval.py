@@ -25,7 +25,7 @@ from lavis.evaluation.baselines.captions import (
 )
 from lavis.evaluation.baselines.colors import color_in, own_colors
 from lavis.evaluation.baselines.footprints import GROUND, sides_in
-from lavis.evaluation.baselines.pool import Pool, pool_of
+from lavis.evaluation.baselines.pool import Pool
 from lavis.evaluation.baselines.text_classes import text_posterior
 from lavis.evaluation.baselines.text_index import TextIndex
 
@@ -42,19 +42,17 @@ Matrices = dict[str, np.ndarray]
 
 
 def retrieval_baselines(
-    dataset: Any, object_ids: Sequence[str], texts: Sequence[str], text_field: str | None = None
+    pool: Pool, object_ids: Sequence[str], texts: Sequence[str], text_field: str = "caption"
 ) -> Matrices:
     """Return {baseline: similarity float64 [n,T]}; its transpose ranks objects for each text.
 
     Args:
-        dataset: the evaluated split, with `train_annotation()` and `point_store`.
+        pool: of the evaluated objects.
         object_ids: [n] object of each row, repeats allowed.
         texts: [T] candidate texts as they are compared.
-        text_field: field of the training texts; None reads `dataset.text_field`, or `caption`.
+        text_field: field of the training texts.
     """
-    pool = pool_of(dataset, object_ids)
-    field = text_field or str(getattr(dataset, "text_field", "caption"))
-    found = pool_similarities(pool, texts, field)
+    found = pool_similarities(pool, texts, text_field)
     row_of = {name: row for row, name in enumerate(pool.object_ids)}
     rows = [row_of[str(i)] for i in object_ids]
     return {name: matrix[rows] for name, matrix in found.items()}

@@ -7,6 +7,7 @@ import pytest
 
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.baselines.expected_recalls import expected_recalls, recall_scores
+from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.retrieval import retrieval_scores
 from tests.evaluation.baselines.toys import ASKED, dataset
@@ -16,26 +17,28 @@ COLORED = ["an orange brick 2 x 6", "a red ball"]
 
 
 def test_texts_without_colours_have_no_colour_baseline():
-    found = retrieval_baselines(dataset(), ASKED, PLAIN)
+    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, PLAIN)
     assert set(found) == {"tfidf_lookup", "lookup_and_forest"}
     assert found["lookup_and_forest"].argmax(axis=1).tolist() == [0, 1]
     assert found["lookup_and_forest"].argmax(axis=0).tolist() == [0, 1]
 
 
 def test_coloured_texts_are_found_by_their_colour():
-    found = retrieval_baselines(dataset(), ASKED, COLORED, "colored_caption")
+    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, COLORED, "colored_caption")
     np.testing.assert_array_equal(found["colour_only"], np.eye(2))
     assert {"colour_and_category", "tfidf_lookup", "lookup_and_forest"} < set(found)
-    repeated = retrieval_baselines(dataset(), [*ASKED, ASKED[0]], COLORED, "colored_caption")
+    repeated = retrieval_baselines(
+        pool_of(dataset(), ASKED), [*ASKED, ASKED[0]], COLORED, "colored_caption"
+    )
     np.testing.assert_array_equal(repeated["colour_only"][2], [1, 0])
 
 
 def test_without_training_objects_there_is_none():
-    assert retrieval_baselines(dataset([]), ASKED, PLAIN) == {}
+    assert retrieval_baselines(pool_of(dataset([]), ASKED), ASKED, PLAIN) == {}
 
 
 def test_size_in_the_text_picks_the_object():
-    found = retrieval_baselines(dataset(), ASKED, ["brick 2 x 4", "brick 2 x 6"])
+    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, ["brick 2 x 4", "brick 2 x 6"])
     assert found["lookup_and_forest"][0].argmax() == 1
 
 
