@@ -19,7 +19,7 @@ from lavis.evaluation.baselines.pool import Pool, pool_of
 from lavis.evaluation.captioning import CaptionScores, caption_scores
 from lavis.evaluation.tokenization import TOKENIZER_NAME
 from lavis.tasks.embedding import embed_objects
-from lavis.tasks.point_task import PointTask, Scores, by_id
+from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 CLAIMED = ("cider", "rouge_l")
 
@@ -90,6 +90,7 @@ class PointCaptioningTask(PointTask):
                 "tokenizer": scores.tokenizer,
                 "unavailable": scores.unavailable,
                 "n_empty": scores.n_empty,
+                "text": text_name(dataset),
                 "text_field": text_field_of(dataset),
                 **({"baseline_pool": pool.size} if pool.whole else {}),
             },

@@ -5,6 +5,8 @@ Baselines are those of evaluation/baselines/classes.py, from the full training s
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +84,7 @@ class PointClassificationTask(PointTask):
             agg_metrics=scores.values["top_1"],
             extra={
                 "templates": self.templates,
+                "protocol": protocol(names, pool.train),
                 "per_class": scores.per_class,
                 "classes": names,
                 "confusion": scores.confusion.tolist(),
@@ -130,6 +133,18 @@ class PointClassificationTask(PointTask):
 def top_items(scores: ClassificationScores) -> dict[str, np.ndarray]:
     """Return {"top_<k>": 0 or 1 for each item [N]}."""
     return {f"top_{k}": (scores.ranks <= k).astype(float) for k in TOP}
+
+
+def protocol(class_names: Sequence[str], train: Sequence[Mapping[str, Any]]) -> str:
+    """Return `zero_shot` when no training text names a class (or its plural), else `prompted`.
+
+    Args:
+        class_names: of the evaluated classes.
+        train: training records, with `caption` and `category` where they have them.
+    """
+    named = re.compile(rf"\b(?:{'|'.join(map(re.escape, class_names))})(?:s|es)?\b", re.IGNORECASE)
+    texts = (str(entry.get(key, "")) for entry in train for key in ("caption", "category"))
+    return "prompted" if any(map(named.search, texts)) else "zero_shot"
 
 
 def named_prediction(record: dict[str, Any], names: list[str]) -> dict[str, Any]:

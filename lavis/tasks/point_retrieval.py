@@ -26,7 +26,7 @@ from lavis.evaluation.retrieval import (
     streamed_retrieval_scores,
 )
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
-from lavis.tasks.point_task import PointTask, Scores, by_id
+from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 TOP_SHOWN = 10
 CURVE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -34,7 +34,6 @@ CURVE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 # candidates differ by 0.5: 0.2 costs little then. A trained PTM's log-odds still decide.
 DEFAULT_PTM_WEIGHT = 0.2
 CLAIMED = ("object_to_text/recall_at_1", "text_to_object/recall_at_1")
-TEXT_NAMES = {"caption": "without colour", "colored_caption": "with colour"}
 EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 
 
@@ -96,7 +95,7 @@ class PointRetrievalTask(PointTask):
                 "ptm_weight_best": best_weight(curve),
                 "gallery": len(positives),
                 "text_field": getattr(dataset, "text_field", "caption"),
-                "text": TEXT_NAMES.get(getattr(dataset, "text_field", "caption")),
+                "text": text_name(dataset),
                 "baseline_pool": pool,
             },
             predictions=ranked_predictions(matrices, results),

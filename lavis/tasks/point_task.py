@@ -94,6 +94,14 @@ def by_id(ids: Sequence[Any], values: Mapping[str, Any]) -> dict[str, dict[str, 
     }
 
 
+def text_name(dataset: Any) -> str | None:
+    """Return what tables call the texts, where a data set has them with and without colour."""
+    if getattr(dataset, "text_field", "caption") == "colored_caption":
+        return "with colour"
+    entries = getattr(dataset, "annotation", [])
+    return "without colour" if entries and "colored_caption" in entries[0] else None
+
+
 class PointTask(BaseTask):
     """Base of the tasks on point clouds.
 

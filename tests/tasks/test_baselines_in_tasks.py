@@ -168,3 +168,13 @@ def test_several_answers_travel_with_the_record():
     samples = {**columns, "answers": [["6 x 2", "2 x 6"], ["brick"]]}
     rows = task.valid_step(model, samples)
     assert [row["answers"] for row in rows] == samples["answers"]
+
+
+def test_zero_shot_means_that_no_training_text_names_a_class():
+    from lavis.tasks.point_classification import protocol
+
+    train = [{"caption": "brick with two fences", "category": "brick"}]
+    assert protocol(["brick", "cone"], train) == "prompted"
+    assert protocol(["fence"], train) == "prompted"
+    assert protocol(["cone", "rick"], train) == "zero_shot"
+    assert protocol(["cone"], []) == "zero_shot"
