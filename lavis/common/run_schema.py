@@ -137,6 +137,10 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("controls", "strings", UNSET, "test splits under controls, or all", choices=CONTROLS),
     Field("corruptions", "strings", UNSET, "test splits also corrupted: jitter:3, … or all"),
     Field("caption_tokenizer", "str", UNSET, "words of captions", choices=TOKENIZERS),
+    Field(
+        "own_embedding_baseline",
+        *("bool", UNSET, "captions of the nearest training object in the model's own embedding"),
+    ),
     Field("java_metrics", "bool", UNSET, "METEOR and SPICE, where Java and their files are"),
     Field("extra_directions", "strings", UNSET, "object_to_object, image_to_object"),
     Field("qa_mode", "str", UNSET, "how questions are answered", choices=QA_MODES),

@@ -62,7 +62,8 @@ class PointCaptioningTask(PointTask):
         control or corruption keep the baselines of the split itself, and need no embeddings.
         """
         self.train_captions: list[str] = []
-        if getattr(dataset, "alteration", None) is None:
+        asked = bool(self.run_cfg.get("own_embedding_baseline", True))
+        if asked and getattr(dataset, "alteration", None) is None:
             full = full_reference(dataset)
             self.train_captions = [entry["caption"] for entry in full.annotation]
             if self.train_captions:

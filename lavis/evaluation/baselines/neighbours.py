@@ -6,14 +6,13 @@ first. An object never is its own neighbour: where it is part of the training sp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lavis.evaluation.baselines.chamfer import chamfer_distances
 from lavis.evaluation.baselines.features import ObjectFeatures
-
-if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
 
 # Objects whose exact chamfer distance is computed. val of bricks v2, CIDEr: 32 106.2, 64 107.5.
 SURVIVORS = 64
@@ -49,33 +48,19 @@ def chamfer_order(
     order = histogram_order(objects, train)
     if order is None or objects.clouds is None or train.clouds is None:
         return None
-    from scipy.spatial import cKDTree
-
     own = {str(i): row for row, i in enumerate(train.ids)}
-    trees: dict[int, cKDTree] = {}
-    for row, name in enumerate(objects.ids):
+    clouds, known = objects.clouds, train.clouds
+
+    def by_chamfer(row: int) -> np.ndarray:
         near = order[row, :survivors]
-        for k in near.tolist():
-            trees.setdefault(k, cKDTree(train.clouds[k]))
-        cloud = objects.clouds[row]
-        distances = np.array([chamfer(cloud, trees[k]) for k in near.tolist()])
-        distances[near == own.get(str(name), -1)] = np.inf
-        order[row, :survivors] = near[np.argsort(distances.round(6), kind="stable")]
+        distances = chamfer_distances(clouds[row], known[near])
+        distances[near == own.get(str(objects.ids[row]), -1)] = np.inf
+        return near[np.argsort(distances.round(6), kind="stable")]
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for row, near in enumerate(threads.map(by_chamfer, range(len(order)))):
+            order[row, :survivors] = near
     return order
-
-
-def chamfer(cloud: np.ndarray, tree: cKDTree) -> float:
-    """Return the mean distance to the nearest point of the other cloud, averaged both ways.
-
-    Args:
-        cloud: [P,3].
-        tree: of the other cloud.
-    """
-    from scipy.spatial import cKDTree
-
-    forth, _ = tree.query(cloud)  # [P]
-    back, _ = cKDTree(cloud).query(tree.data)  # [P]
-    return float(forth.mean() + back.mean()) / 2
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
