@@ -13,7 +13,7 @@ from benchmarks.recompute.runs import Data, Run
 from benchmarks.recompute.words import canonical_answer
 
 MIN_FAMILY = 50  # questions; smaller families are pooled as "rare"
-RARE = "rare"
+RARE, COLOR, OTHERS = "rare", "color", "without_color"
 Entry = Mapping[str, Any]
 Right = dict[str, list[str]]
 
@@ -50,13 +50,16 @@ def _contains(given: str, right: list[str]) -> bool:
 def with_families(
     items: dict[str, dict[str, float]], questions: Mapping[str, Entry]
 ) -> dict[str, dict[str, float]]:
-    """Add exact match per family; families with few questions together as "rare"."""
+    """Add exact match per family; few questions together as "rare"; all but those on colour."""
     sizes = Counter(str(entry["family"]) for entry in questions.values())
+    has_color = COLOR in sizes and len(sizes) > 1
     found = dict(items)
     for i, entry in questions.items():
         family = str(entry["family"])
         group = family if sizes[family] >= MIN_FAMILY else RARE
-        found.setdefault(f"exact_match/{group}", {})[i] = items["exact_match"][i]
+        groups = [group, OTHERS] if has_color and family != COLOR else [group]
+        for name in groups:
+            found.setdefault(f"exact_match/{name}", {})[i] = items["exact_match"][i]
     return found
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 Path = tuple[str, ...]
 Figures = dict[Path, Any]
-# Far below the last printed digit (0.001 of a fraction); what two orders of summation differ by is
-# below 1e-12.
-TOLERANCE = 1e-8
+# Far below the last printed digit (0.001 of a fraction, three digits of a p-value); what two orders
+# of summation differ by is below 1e-12.
+ABSOLUTE, RELATIVE = 1e-10, 1e-9
 # Parts of a record whose leaves share a row: the length of the path that names the row.
 GROUPED = {"items": 2, "baseline_items": 3, "extra": 2}
 
@@ -77,7 +77,7 @@ def is_equal(published: Any, recomputed: Any) -> bool:
     )
     if not numbers:
         return bool(published == recomputed)
-    return abs(published - recomputed) <= TOLERANCE * max(1.0, abs(published))
+    return abs(published - recomputed) <= ABSOLUTE + RELATIVE * abs(published)
 
 
 def shown(value: Any) -> str:
