@@ -39,7 +39,12 @@ demo: setup
 full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/encoder_classification.yaml
 	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2 finetune_captioning,,output/bricks)
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/retrieval_colored.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/qa_controls.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml
+	$(PY) -m lavis.evaluation.report --run output/bricks
 
 # Losses x centre term and the centre term alone, equal samples and updates; captions and answers behind both losses.
 study: setup
