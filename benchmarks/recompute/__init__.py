@@ -13,8 +13,13 @@
     features.py      boxes, histograms and small clouds from the packed arrays
     neighbours.py    nearest training objects
     *_rules.py       baselines re-implemented from their definitions, on the full training split
+    learners.py, sentences.py
+                     forests, tf-idf, naive Bayes; MiniLM
     ledger.py        published beside recomputed, and what is not recomputed
+    published.py     records of docs/results beside their runs
     tables.py        tables of README.md and docs/results.md, cell by cell
+    study.py         record and tables of the alignment study
+    cut.py           the small subset of the tests
 
 Nothing here imports `lavis`; a test reads the imports.
 """

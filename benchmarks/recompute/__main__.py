@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.recompute.ledger import Missing, Row, count_missing, table
-from benchmarks.recompute.published import check_published, read_published
+from benchmarks.recompute.published import check_published, every_record, read_published
 from benchmarks.recompute.recompute import check_run
 from benchmarks.recompute.runs import LOCKED, Data, Run, metrics_files, read_run
+from benchmarks.recompute.study import TASK, check_studies
 from benchmarks.recompute.tables import check_tables
 
 
@@ -25,10 +26,19 @@ def check_runs(runs: Sequence[Run], data: Data) -> tuple[list[Row], list[Missing
 
 
 def check_results(folder: Path, runs: Sequence[Run]) -> tuple[list[Row], list[Missing]]:
-    """Compare published records with their runs, and the printed tables with the records."""
+    """Compare published records with their runs, and the printed tables with the records.
+
+    Args:
+        folder: docs/results; tables are in <folder>.md and in README.md two folders up.
+        runs: where the records come from.
+    """
     published = read_published(folder)
-    rows, absent = check_published(published, runs)
-    files = [Path("README.md"), folder.with_suffix(".md")]
+    known = every_record(published)
+    studies = {name: record for name, record in known.items() if record["task"] == TASK}
+    rows, absent = check_published({n: r for n, r in known.items() if n not in studies}, runs)
+    more_rows, more_absent = check_studies(studies, runs, folder)
+    rows, absent = rows + more_rows, absent + more_absent
+    files = [folder.resolve().parents[1] / "README.md", folder.with_suffix(".md")]
     return rows + check_tables([path for path in files if path.is_file()], published), absent
 
 

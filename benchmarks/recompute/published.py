@@ -7,7 +7,7 @@ docs/results/seeds/<run>/<seed>.json    the run with other training seeds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,20 @@ def every_record(published: Sequence[Published]) -> dict[str, Record]:
 
 
 def check_published(
-    published: Sequence[Published], runs: Sequence[Run]
+    records: Mapping[str, Record], runs: Sequence[Run]
 ) -> tuple[list[Row], list[Missing]]:
-    """Compare each published record with the record of its run, figure by figure."""
+    """Compare each published record with the record of its run, figure by figure.
+
+    Args:
+        records: by their name for the table.
+        runs: where they come from.
+    """
     known: dict[tuple[Any, ...], list[Record]] = {}
     for run in runs:
         known.setdefault(identity(run.record), []).append(run.record)
     rows: list[Row] = []
     absent: list[Missing] = []
-    for name, record in every_record(published).items():
+    for name, record in records.items():
         candidates = known.get(identity(record), [])
         own = next((c for c in candidates if c == record), candidates[-1] if candidates else None)
         if own is None:
