@@ -76,16 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [read_run(path) for path in metrics_files(options.runs)]
     locked = [run.name for run in runs if LOCKED in run.split and not options.test_final]
     runs = [run for run in runs if run.name not in locked]
+    if locked:
+        print(f"left out, --test-final reads them: {', '.join(locked)}", file=sys.stderr)
     if not runs:
-        print(f"no metrics files below {', '.join(map(str, options.runs))}", file=sys.stderr)
+        print(f"no runs to check below {', '.join(map(str, options.runs))}", file=sys.stderr)
         return 2
     rows, absent = check_runs(runs, Data(options.data))
     if options.results:
         more_rows, more_absent = check_results(options.results, runs)
         rows, absent = rows + more_rows, absent + more_absent
     print(report(rows, absent, options.differences))
-    if locked:
-        print(f"left out, --test-final reads them: {', '.join(locked)}")
     return 0 if all(row.equal for row in rows) else 1
 
 

@@ -1,6 +1,6 @@
 """Boxes, occupancy histograms, mean colours and small clouds, from the packed arrays.
 
-Definitions: docs/evaluation.md (Baselines). Coordinates are float32, as the package stores them:
+Definitions: docstrings of lavis/evaluation/baselines. Coordinates are float32, as the package stores them:
 planes of a symmetric part lie exactly between two cells, and rounding decides.
 """
 

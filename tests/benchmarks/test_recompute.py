@@ -147,7 +147,18 @@ def test_command_reports_equal_runs_and_what_is_left(runs, capsys):
 
 def test_command_needs_a_run(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
-    assert "no metrics files" in capsys.readouterr().err
+    assert "no runs to check" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_locked_split_is_left_out_without_the_flag(runs, tmp_path, capsys):
+    shutil.copytree(runs / "captioning", tmp_path / "captioning")
+    path = tmp_path / "captioning" / "result" / "dev_test_metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "test_final"}))
+    assert main([str(tmp_path), "--data", str(DATA)]) == 2
+    assert "left out, --test-final reads them: captioning/dev_test" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="caption_test_final"):
+        main([str(tmp_path), "--data", str(DATA), "--test-final"])
 
 
 @pytest.fixture(scope="module")
