@@ -182,7 +182,7 @@ def test_captions_of_held_out_objects_are_written(
     assert references[UIDS[18]] == "a sports car number 18"
     metrics = json.loads((result / "test_metrics.json").read_text(encoding="utf-8"))
     assert metrics["n_expected"] == metrics["n_scored"] == 8
-    assert "nearest_neighbour" in metrics["baselines"]
+    assert "nearest_in_own_embedding" in metrics["baselines"]
 
 
 def test_fine_tuning_starts_from_both_stages(

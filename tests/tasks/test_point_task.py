@@ -157,7 +157,7 @@ def test_captions_carry_their_baselines(runner, tmp_path):
     metrics = json.loads((tmp_path / "test_metrics.json").read_text())
     # The model wrote what the nearest training object's caption says: the scores are equal.
     ours = metrics["metrics"]["cider"]["value"]
-    assert metrics["baselines"]["nearest_neighbour"]["cider"] == pytest.approx(ours)
+    assert metrics["baselines"]["nearest_in_own_embedding"]["cider"] == pytest.approx(ours)
 
 
 def test_equal_captions_are_each_others_positives():
