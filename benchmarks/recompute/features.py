@@ -1,7 +1,7 @@
 """Boxes, occupancy histograms, mean colours and small clouds, from the packed arrays.
 
-Definitions: docstrings of lavis/evaluation/baselines. Coordinates are float32, as the package stores them:
-planes of a symmetric part lie exactly between two cells, and rounding decides.
+Definitions: docstrings of lavis/evaluation/baselines. Coordinates are float32, as the package
+stores them: planes of a symmetric part lie exactly between two cells, and rounding decides.
 """
 
 from __future__ import annotations

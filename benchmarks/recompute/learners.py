@@ -24,14 +24,18 @@ SMOOTHING = 0.05
 def forest_votes(
     data: Data, kind: str, known: np.ndarray, labels: Sequence[str], asked: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
-    """Fit a forest (seed 0) and return its classes (K) and the votes on asked rows [n,K]."""
-    digest = hashlib.sha256(known.tobytes() + "\0".join(labels).encode()).hexdigest()
-    key = ("forest", kind, digest)
+    """Fit a forest (seed 0) and return its classes (K) and the votes on asked rows [n,K].
+
+    Votes are kept, forests are not: one of 40 classes needs more than half a gigabyte.
+    """
+    content = known.tobytes() + asked.tobytes() + "\0".join(labels).encode()
+    key = ("votes", kind, hashlib.sha256(content).hexdigest())
     if key not in data.kept:
         forest = KINDS[kind](n_estimators=TREES, max_features=COLUMNS, random_state=0, n_jobs=1)
-        data.kept[key] = forest.fit(known, np.array(labels))
-    forest = data.kept[key]
-    return [str(name) for name in forest.classes_], forest.predict_proba(asked)
+        forest.fit(known, np.array(labels))
+        names = [str(name) for name in forest.classes_]
+        data.kept[key] = names, forest.predict_proba(asked)
+    return data.kept[key]
 
 
 def grams(text: str, longest: int) -> list[str]:

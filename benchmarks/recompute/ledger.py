@@ -17,6 +17,7 @@ Figures = dict[Path, Any]
 # Far below the last printed digit (0.001 of a fraction, three digits of a p-value); what two orders
 # of summation differ by is below 1e-12.
 ABSOLUTE, RELATIVE = 1e-10, 1e-9
+WIDEST = 50  # characters of a value in the table
 # Parts of a record whose leaves share a row: the length of the path that names the row.
 GROUPED = {"items": 2, "baseline_items": 3, "extra": 2}
 
@@ -165,4 +166,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     equal = "yes" if row.equal else f"NO {row.detail}".rstrip()
-    return (row.file, row.figure, row.published, row.recomputed, row.means, equal)
+    # Sentences of a page are shortened; what differs is shown whole.
+    width = WIDEST if row.equal else None
+    values = [v if v == v[:width] else f"{v[:width]}…" for v in (row.published, row.recomputed)]
+    return (row.file, row.figure, *values, row.means, equal)

@@ -32,7 +32,7 @@ class Run:
     """Result files of one evaluated split.
 
     Attributes:
-        name: for the table, e.g. "captioning/dev_test".
+        name: for the table, e.g. "output/demo/captioning/dev_test".
         record: the metrics record.
         predictions: entries of the prediction file.
         items: {metric: {id: value}}; empty without the file.
@@ -70,7 +70,7 @@ def read_run(metrics_file: Path) -> Run:
         path = folder / f"{stem}{ending}.json"
         return read_json(path) if path.is_file() else None
 
-    job = folder.parent.name if folder.name == "result" else folder.name
+    job = folder.parent if folder.name == "result" else folder
     return Run(
         f"{job}/{stem}",
         read_json(metrics_file),

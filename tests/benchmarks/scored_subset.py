@@ -61,7 +61,7 @@ def finish(task, records, split_data, folder, split="dev_test"):
         evaluate_only=True,
         evaluated_checkpoint=None,
         unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=dict),
+        config=SimpleNamespace(to_dict=lambda: {"job": folder.name}),
     )
     (folder / "result").mkdir(parents=True, exist_ok=True)
     task.after_evaluation(records, split, "best", split_data, None, runner)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks.recompute import resampling, words
-from benchmarks.recompute.__main__ import main
+from benchmarks.recompute.__main__ import check_results, main
 from benchmarks.recompute.ledger import compare, flatten, is_equal, missing
+from benchmarks.recompute.published import NO_RUN
 from benchmarks.recompute.recompute import check_run
 from benchmarks.recompute.retrieval import chance
 from benchmarks.recompute.runs import Data, metrics_files, read_run
@@ -46,11 +47,16 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def checked(runs):
-    """{run: (rows, what is not recomputed)}."""
-    data = Data(DATA)
+def data():
+    """The subset's data; keeps features, neighbours and votes."""
+    return Data(DATA)
+
+
+@pytest.fixture(scope="module")
+def checked(runs, data):
+    """{job/split: (rows, what is not recomputed)}."""
     found = [read_run(path) for path in metrics_files([runs])]
-    return {run.name: check_run(run, data) for run in found}
+    return {"/".join(Path(run.name).parts[-2:]): check_run(run, data) for run in found}
 
 
 def imports_of(path):
@@ -126,15 +132,16 @@ def change(path, *keys):
         ("baseline_items", ("template", "rouge_l", "FIRST")),
     ],
 )
-def test_changed_digit_in_a_published_file_is_noticed(runs, tmp_path, capsys, ending, keys):
+def test_changed_digit_in_a_published_file_is_noticed(runs, data, tmp_path, ending, keys):
     job = tmp_path / "captioning"
     shutil.copytree(runs / "captioning", job)
     path = job / "result" / f"dev_test_{ending}.json"
     first = json.loads((job / "result" / "dev_test.json").read_text())[0]["image_id"]
     change(path, *(first if key == "FIRST" else key for key in keys))
-    assert main([str(job), "--data", str(DATA), "--differences"]) == 1
-    named = [key for key in keys if isinstance(key, str) and key != "FIRST"]
-    assert " ".join(named) in capsys.readouterr().out
+    rows, _ = check_run(read_run(job / "result" / "dev_test_metrics.json"), data)
+    wrong = [row.figure for row in rows if not row.equal]
+    named = " ".join(key for key in keys if isinstance(key, str) and key != "FIRST")
+    assert any(named in figure for figure in wrong)
 
 
 @pytest.mark.slow
@@ -143,6 +150,18 @@ def test_command_reports_equal_runs_and_what_is_left(runs, capsys):
     said = capsys.readouterr().out
     assert "0 rows differ" in said
     assert "needs the model's scores of all pairs" in said
+
+
+@pytest.mark.slow
+def test_command_fails_on_a_changed_digit(runs, tmp_path, capsys):
+    job = tmp_path / "retrieval"
+    shutil.copytree(runs / "retrieval", job)
+    path = job / "result" / "dev_test_metrics.json"
+    change(path, "metrics", "text_to_object/mean_rank", "value")
+    assert main([str(job), "--data", str(DATA), "--differences"]) == 1
+    said = capsys.readouterr().out
+    assert "metrics text_to_object/mean_rank value" in said
+    assert "1 rows differ" in said
 
 
 def test_command_needs_a_run(tmp_path, capsys):
@@ -156,7 +175,9 @@ def test_locked_split_is_left_out_without_the_flag(runs, tmp_path, capsys):
     path = tmp_path / "captioning" / "result" / "dev_test_metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "test_final"}))
     assert main([str(tmp_path), "--data", str(DATA)]) == 2
-    assert "left out, --test-final reads them: captioning/dev_test" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "left out, --test-final reads them" in said
+    assert "captioning/dev_test" in said
     with pytest.raises(FileNotFoundError, match="caption_test_final"):
         main([str(tmp_path), "--data", str(DATA), "--test-final"])
 
@@ -186,17 +207,26 @@ def results(runs, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_printed_tables_agree(runs, results, capsys):
-    folder = str(results / "docs" / "results")
-    assert main([str(runs / "qa"), "--data", str(DATA), "--results", folder]) == 0
-    said = capsys.readouterr().out
-    for part in ("README.md", "results.md", "Seeds: mean ± sd", "verdict", "box shell", "sentence"):
-        assert part in said
+def test_printed_tables_agree(results):
+    rows, absent = check_results(results / "docs" / "results", [])
+    assert [row for row in rows if not row.equal] == []
+    assert {row.file for row in rows} == {"README.md", "results.md"}
+    figures = "\n".join(row.figure for row in rows)
+    for part in ("Seeds: mean ± sd", "verdict", "box shell", "sentence", "strongest baseline"):
+        assert part in figures
+    assert {entry.reason for entry in absent} == {NO_RUN}
+
+
+@pytest.mark.slow
+def test_published_records_are_those_of_their_runs(runs, results):
+    found = [read_run(path) for path in metrics_files([runs / "retrieval"])]
+    rows, _ = check_results(results / "docs" / "results", found)
+    assert [row.equal for row in rows if row.figure == "record"] == [True]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["README.md", "docs/results.md"])
-def test_changed_digit_in_a_table_is_noticed(runs, results, tmp_path, file):
+def test_changed_digit_in_a_table_is_noticed(results, tmp_path, file):
     root = tmp_path / "copy"
     shutil.copytree(results, root)
     text = (root / file).read_text()
@@ -204,8 +234,8 @@ def test_changed_digit_in_a_table_is_noticed(runs, results, tmp_path, file):
     score = row.split("**")[1]
     changed = f"{float(score) + 0.1:.1f}"
     (root / file).write_text(text.replace(row, row.replace(f"**{score}**", f"**{changed}**")))
-    folder = str(root / "docs" / "results")
-    assert main([str(runs / "qa"), "--data", str(DATA), "--results", folder]) == 1
+    rows, _ = check_results(root / "docs" / "results", [])
+    assert [row.equal for row in rows].count(False) == 1
 
 
 TEXTS = (
