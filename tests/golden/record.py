@@ -3,7 +3,7 @@
     PYTHONPATH=. .venv/bin/python tests/golden/record.py --out /tmp/golden            # record
     PYTHONPATH=. .venv/bin/python tests/golden/record.py --out tests/golden/values    # accept
     PYTHONPATH=. .venv/bin/python tests/golden/record.py --check --only demo_stage1   # compare
-    PYTHONPATH=. .venv/bin/python tests/golden/record.py --models                     # new checkpoints
+    PYTHONPATH=. .venv/bin/python tests/golden/record.py --models                # new checkpoints
 
 One thread and one process, so that a machine repeats its values to the bit. `test_golden.py`
 records again and compares. Accept new values only for a change that is meant to change them, and
@@ -117,11 +117,11 @@ class Recorder:
 
     def launch(self, recipe: str, options: list[str], job: str, evaluate: bool) -> Path:
         """Run a recipe as `train.py` does and return its folder."""
-        import lavis  # noqa: F401  (registers everything; reads LAVIS_CACHE_ROOT)
         from lavis.common.registry import registry
-        from train import run
 
+        import lavis  # noqa: F401  (registers everything; reads LAVIS_CACHE_ROOT)
         from lavis.common.run_config import RunConfig
+        from train import run
 
         text = (ROOT / recipe).read_text(encoding="utf-8")
         datasets = [name for name in registry.list_datasets() if f"\n  {name}:" in text]
@@ -211,7 +211,7 @@ def differences(
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
             if key not in was or key not in now:
-                yield f"{where}/{key}: only in {'the committed' if key in was else 'the new'} values"
+                yield f"{where}/{key}: only in the {'committed' if key in was else 'new'} values"
             else:
                 yield from differences(was[key], now[key], exact, f"{where}/{key}", tolerance)
     elif isinstance(was, list) and isinstance(now, list):
