@@ -41,7 +41,7 @@ class PointEncoderOutput(NamedTuple):
 class PointEncoder(nn.Module):
     """Base class: point_cloud [B,N,3|6] -> PointEncoderOutput.
 
-    A subclass sets the sizes, implements `forward` and `from_config`, and registers itself.
+    A subclass takes its configuration, sets the sizes, implements `forward`, and registers itself.
 
     Args:
         config: the keys that every encoder reads.
@@ -52,16 +52,18 @@ class PointEncoder(nn.Module):
         num_tokens: G, tokens per cloud; None when every point is a token.
         in_channels: C the network reads, 3 (xyz) or 6 (xyz + rgb in [0,1]).
         global_dim: F, width of the global feature.
+        config_class: the dataclass of its yaml keys.
         published_extras: patterns of keys that published files of this encoder hold beside it.
     """
 
+    config_class: ClassVar[type[EncoderConfig]]
     published_extras: ClassVar[tuple[str, ...]] = ()
     embed_dim: int
     num_tokens: int | None
     in_channels: int
     global_dim: int
 
-    def __init__(self, config: EncoderConfig, min_points: int) -> None:
+    def __init__(self, config: EncoderConfig, min_points: int = 1) -> None:
         super().__init__()
         self.config = config
         self.in_channels = config.point_dims
@@ -71,8 +73,12 @@ class PointEncoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from yaml keys (without `name`); raise ConfigError for unknown ones."""
-        raise TypeError(f"{cls.__name__} does not define from_config")
+        """Build from yaml keys (without `name`).
+
+        Raises:
+            ConfigError: an unknown key or a value that cannot be used.
+        """
+        return cls(cls.config_class.from_mapping(cfg))
 
     def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
         """Encode point_cloud [B,N,3|6], xyz in the unit sphere and rgb in [0,1]."""

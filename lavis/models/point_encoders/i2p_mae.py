@@ -9,10 +9,9 @@ is exact (the public CUDA operator skips points within 0.03 of the origin).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +126,7 @@ class I2pMae(PointEncoder):
     """I2P-MAE encoder; the global feature is mean plus maximum over the tokens (F = D)."""
 
     config: I2pMaeConfig
+    config_class = I2pMaeConfig
 
     def __init__(self, config: I2pMaeConfig | None = None) -> None:
         config = config or I2pMaeConfig()
@@ -135,15 +135,6 @@ class I2pMae(PointEncoder):
         self.num_tokens = config.num_groups[-1]
         self.h_encoder = HierarchicalEncoder(config)
         self.norm = nn.LayerNorm(self.embed_dim)
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `I2pMaeConfig`.
-
-        Raises:
-            ConfigError: an unknown key or a value that cannot be used.
-        """
-        return cls(I2pMaeConfig.from_mapping(cfg))
 
     def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
         """Encode clouds.

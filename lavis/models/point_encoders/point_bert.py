@@ -9,9 +9,7 @@ draws it at random even in eval, so its features change from call to call).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +72,7 @@ class PointBert(PointEncoder):
     """
 
     config: PointBertConfig
+    config_class = PointBertConfig
     # Point-BERT's own pre-training heads and classifier.
     published_extras = ("cls_head.[0-9].*", "cls_head_finetune.*", "lm_head.*", "mask_token")
 
@@ -96,15 +95,6 @@ class PointBert(PointEncoder):
             config.use_grad_checkpoint,
         )
         self.norm = nn.LayerNorm(width)
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `PointBertConfig`.
-
-        Raises:
-            ConfigError: an unknown key or a value that cannot be used.
-        """
-        return cls(PointBertConfig.from_mapping(cfg))
 
     def forward(
         self, point_cloud: Tensor | None, groups: PointGroups | None = None

@@ -7,9 +7,7 @@ sampling starts at point 0 (public code draws the first centre).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +87,7 @@ class PointNet2(PointEncoder):
     256-wide head output that ULIP aligns with text and images."""
 
     config: PointNet2Config
+    config_class = PointNet2Config
     published_extras = ("fc3.*",)  # the classifier
 
     def __init__(self, config: PointNet2Config | None = None) -> None:
@@ -99,15 +98,6 @@ class PointNet2(PointEncoder):
         self.global_dim = 256
         self.fc1, self.bn1 = nn.Linear(1024, 512), nn.BatchNorm1d(512)
         self.fc2, self.bn2 = nn.Linear(512, 256), nn.BatchNorm1d(256)
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `PointNet2Config`.
-
-        Raises:
-            ConfigError: an unknown key or a value that cannot be used.
-        """
-        return cls(PointNet2Config.from_mapping(cfg))
 
     def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
         """Encode clouds; in training the head's BatchNorm needs B >= 2.

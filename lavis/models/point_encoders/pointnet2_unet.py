@@ -8,9 +8,7 @@ the first layers' input differs (`sa1.*.0.weight`, a shape mismatch that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -65,6 +63,7 @@ class PointNet2Unet(PointEncoder):
     """
 
     config: PointNet2UnetConfig
+    config_class = PointNet2UnetConfig
     published_extras = ("conv2.*",)  # the classifier
 
     def __init__(self, config: PointNet2UnetConfig | None = None) -> None:
@@ -91,15 +90,6 @@ class PointNet2Unet(PointEncoder):
         self.embed_dim, self.global_dim, self.num_tokens = 128, widths[-1], None
         self.conv1, self.bn1 = nn.Conv1d(128, 128, 1), nn.BatchNorm1d(128)
         self.drop1 = nn.Dropout(config.dropout)
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `PointNet2UnetConfig`.
-
-        Raises:
-            ConfigError: an unknown key or a value that cannot be used.
-        """
-        return cls(PointNet2UnetConfig.from_mapping(cfg))
 
     def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
         """Encode every point.

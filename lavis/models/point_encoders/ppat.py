@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -186,6 +186,7 @@ class Ppat(PointEncoder):
     """Point-patch transformer; the global feature is the projected class token."""
 
     config: PpatConfig
+    config_class = PpatConfig
 
     def __init__(self, config: PpatConfig | None = None) -> None:
         config = config or PpatConfig()
@@ -195,15 +196,6 @@ class Ppat(PointEncoder):
         self.global_dim = config.out_dim or self.embed_dim
         self.ppat = PatchTransformer(config)
         self.proj = nn.Linear(self.embed_dim, config.out_dim) if config.out_dim else nn.Identity()
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `PpatConfig`.
-
-        Raises:
-            ConfigError: an unknown key or a value that cannot be used.
-        """
-        return cls(PpatConfig.from_mapping(cfg))
 
     def rename_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put the bare patch transformer of OpenShape's B/32 file under `ppat.`."""

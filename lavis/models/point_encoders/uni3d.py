@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class Uni3d(PointEncoder):
     """Vision transformer over groups; the global feature is the projected class token."""
 
     config: Uni3dConfig
+    config_class = Uni3dConfig
     # The image half of the trunk, saved with it though unused.
     published_extras = (
         "visual.patch_embed.*",
@@ -89,15 +90,6 @@ class Uni3d(PointEncoder):
         self.cls_pos = nn.Parameter(torch.randn(1, 1, width))
         self.pos_embed = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
         self.trans2embed = nn.Linear(width, config.out_dim)
-
-    @classmethod
-    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
-        """Build from the yaml keys of `Uni3dConfig`.
-
-        Raises:
-            ConfigError: an unknown key, a value or a backbone that cannot be used.
-        """
-        return cls(Uni3dConfig.from_mapping(cfg))
 
     def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
         """Encode clouds.
