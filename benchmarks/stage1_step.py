@@ -60,12 +60,11 @@ class Step(PointBlip):
 
 def build(options: argparse.Namespace, width: int | None, bert: str) -> Step:
     """Build PointBLIP in the release's sizes, without dropout (so that results can be compared)."""
-    from omegaconf import OmegaConf
+    from lavis.models.point_blip_models.config import PointBlipConfig
 
-    encoder = OmegaConf.load("configs/models/point_blip/point_blip_pretrain.yaml").model
     torch.manual_seed(0)
     model = Step(
-        point_encoder_cfg=encoder.point_encoder,
+        point_encoder_cfg=PointBlipConfig().point_encoder,
         freeze_point_encoder=True,
         qformer_bert=bert,
         qformer_width=width,

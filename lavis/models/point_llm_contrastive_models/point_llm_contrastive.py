@@ -40,6 +40,7 @@ from lavis.models.point_llm_contrastive_models.checkpoints import (
 from lavis.models.point_llm_contrastive_models.contrast import MemoryBank, batch_contrast
 from lavis.models.point_llm_contrastive_models.options import (
     INSTRUCTIONS,
+    PointLLMContrastiveConfig,
     check_center,
     check_choices,
 )
@@ -76,6 +77,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
 
     language_model: AlignedLanguageModel
 
+    config_class = PointLLMContrastiveConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "smollm2-135m": "configs/models/point_llm_contrastive/smollm2-135m.yaml",
         "tinyllama-1.1b": "configs/models/point_llm_contrastive/tinyllama-1.1b.yaml",

@@ -32,6 +32,7 @@ from lavis.models.base_model import BaseModel
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.point_encoders import build_point_encoder
 from lavis.models.text_keys import text_keys
+from lavis.models.ulip_models.config import UlipTextConfig
 
 MAX_LOGIT_SCALE = math.log(100.0)
 
@@ -80,6 +81,7 @@ class UlipText(BaseModel):
             first is the one that `predict_class` uses.
     """
 
+    config_class = UlipTextConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/ulip/ulip_text_bricks.yaml",
     }

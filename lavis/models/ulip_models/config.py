@@ -1,0 +1,23 @@
+"""Yaml keys of ULIP-style pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lavis.config import option
+from lavis.models.point_encoders.model_config import PointModelConfig
+
+
+@dataclass(frozen=True)
+class UlipTextConfig(PointModelConfig):
+    """Keys of `ulip_text`.
+
+    Attributes:
+        text_tower: text teacher: `minilm`, a folder, or a hub name.
+        text_sources: weight of the contrast with each text field of the samples; the first one
+            classifies.
+    """
+
+    text_tower: str = "minilm"
+    text_sources: Mapping[str, float] = option({"caption": 1.0}, low=0)
