@@ -32,8 +32,7 @@ from lavis.datasets.datasets.annotations import (
 )
 from lavis.datasets.datasets.mirroring import mirror_cloud, mirror_entry
 from lavis.datasets.datasets.point_stores import PointStore, check_cloud
-
-Sample = dict[str, Any]
+from lavis.datasets.samples import Batch, Sample, collate
 
 OPTIONAL_FIELDS = ("description", "colored_caption", "category")
 
@@ -187,18 +186,9 @@ class PointTextDataset(BaseDataset):
         name = str(entry.get("category", "")).lower()
         return {"label": self.label_of[name]} if name in self.label_of else {}
 
-    def collater(self, samples: list[Sample]) -> Sample:
-        """Batch samples: point_cloud [B,N,3|6], box_size [B,3], label int64 [B]; else lists."""
-        if not samples:
-            raise DataError(explain("a batch without samples cannot be collated"))
-        # A rare class has no label, so a batch has labels only where all of its objects do.
-        shared = [key for key in samples[0] if all(key in sample for sample in samples)]
-        batch: Sample = {key: [sample[key] for sample in samples] for key in shared}
-        for key in ("point_cloud", "box_size"):
-            batch[key] = torch.stack(batch[key])  # [B,N,3|6], [B,3]
-        if "label" in batch:
-            batch["label"] = torch.tensor(batch["label"], dtype=torch.int64)  # [B]
-        return batch
+    def collater(self, samples: list[Sample]) -> Batch:
+        """Make a batch of samples by the table of fields (lavis/datasets/samples.py)."""
+        return collate(samples)
 
     def train_annotation(self) -> list[Entry]:
         """Return the records of the training split, for baselines."""
