@@ -18,12 +18,15 @@ from lavis.processors.point_processors import PointProcessor
 from lavis.processors.point_transforms import (
     DropPoints,
     Normalize,
+    PointFields,
     Resample,
     RotateUp,
     Scale,
     SelectColor,
     Shift,
     Transform,
+    register_transform,
+    turned,
 )
 
 DEFAULTS: dict[str, Any] = {
@@ -40,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+@register_transform
 @dataclass(frozen=True)
 class Tilt:
     """Turn about x, y and z by normal angles of deviation `sigma`, cut at +-`clip` (radians)."""
@@ -47,10 +51,9 @@ class Tilt:
     sigma: float
     clip: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
         angles = np.clip(rng.standard_normal(3) * self.sigma, -self.clip, self.clip)
-        xyz = cloud[:, :3] @ rotation_xyz(*angles).T.astype(np.float32)  # [N,3]
-        return np.concatenate([xyz, cloud[:, 3:]], axis=1)
+        return turned(points, rotation_xyz(*angles).astype(np.float32))
 
 
 def rotation_xyz(about_x: float, about_y: float, about_z: float) -> np.ndarray:

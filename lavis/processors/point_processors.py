@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 
 from lavis.common.errors import ShapeError, explain
 from lavis.common.registry import registry
+from lavis.datasets.samples import check_equal_lengths
 from lavis.processors.base_processor import BaseProcessor
 from lavis.processors.options import read_options, require
 from lavis.processors.point_transforms import (
@@ -17,6 +18,7 @@ from lavis.processors.point_transforms import (
     DropPoints,
     Jitter,
     Normalize,
+    PointFields,
     Resample,
     RotateUp,
     Scale,
@@ -24,6 +26,8 @@ from lavis.processors.point_transforms import (
     Shift,
     Transform,
     apply_all,
+    join_columns,
+    split_columns,
 )
 
 RESAMPLING = ("random", "first", "fps")
@@ -57,32 +61,66 @@ class PointProcessor(BaseProcessor):
         super().__init__()
         self.transforms = tuple(transforms)
 
+    @overload
     def __call__(
         self, point_cloud: np.ndarray, rng: np.random.Generator | None = None
-    ) -> torch.Tensor:
+    ) -> torch.Tensor: ...
+    @overload
+    def __call__(
+        self, point_cloud: PointFields, rng: np.random.Generator | None = None
+    ) -> dict[str, torch.Tensor]: ...
+    def __call__(
+        self, point_cloud: np.ndarray | PointFields, rng: np.random.Generator | None = None
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """Process one cloud.
 
         Args:
-            point_cloud: [N,3|6], xyz and rgb in [0,1], any number of points.
+            point_cloud: [N,3|6], xyz and rgb in [0,1], any number of points; or named per-point
+                fields with `xyz` among them.
             rng: source of all randomness; None draws the same at every call.
 
         Returns:
-            float32 [num_points, 3|6].
+            float32 [num_points, 3|6]; for named fields {"point_cloud": that, and every field but
+            xyz and rgb with as many rows}.
 
         Raises:
             ShapeError: not [N,3] or [N,6], or no points.
+            DataError: fields of unequal length.
         """
-        cloud = np.asarray(point_cloud, dtype=np.float32)
-        if cloud.ndim != 2 or cloud.shape[1] not in (3, 6) or len(cloud) == 0:
-            raise ShapeError(
-                explain(
-                    "a point processor got something else than a cloud",
-                    got=f"shape {cloud.shape}",
-                    expected="[N,3] or [N,6] with N >= 1",
-                )
-            )
         rng = np.random.default_rng(0) if rng is None else rng
-        return torch.from_numpy(np.array(apply_all(self.transforms, cloud, rng), np.float32))
+        if isinstance(point_cloud, dict):
+            return self._process(point_cloud, rng)
+        return self._process(split_columns(_checked(point_cloud)), rng)["point_cloud"]
+
+    def _process(self, points: PointFields, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        check_equal_lengths(points, "point_processor")
+        given = {name: _as_float(name, values) for name, values in points.items()}
+        done = apply_all(self.transforms, given, rng)
+        cloud = torch.from_numpy(np.array(join_columns(done), np.float32))
+        further = {name: done[name] for name in done if name not in ("xyz", "rgb")}
+        return {
+            "point_cloud": cloud,
+            **{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in further.items()},
+        }
+
+
+def _checked(point_cloud: np.ndarray) -> np.ndarray:
+    """Return a cloud as float32 [N,3|6]."""
+    cloud = np.asarray(point_cloud, dtype=np.float32)
+    if cloud.ndim != 2 or cloud.shape[1] not in (3, 6) or len(cloud) == 0:
+        raise ShapeError(
+            explain(
+                "a point processor got something else than a cloud",
+                got=f"shape {cloud.shape}",
+                expected="[N,3] or [N,6] with N >= 1",
+            )
+        )
+    return cloud
+
+
+def _as_float(name: str, values: np.ndarray) -> np.ndarray:
+    """Return what transforms compute with as float32, other fields as they are."""
+    return np.asarray(values, np.float32) if name in ("xyz", "rgb", "normal") else values
 
 
 def _shared_steps(options: Mapping[str, Any], name: str) -> list[Transform]:

@@ -1,40 +1,78 @@
-"""Small steps on one point cloud: float32 [N,3|6] in, float32 out, randomness from `rng` alone.
+"""Small steps on one point cloud and everything that is known of its points.
 
-Columns are xyz and, when there are six, rgb in [0,1]. Up is +y.
+A cloud is a `PointFields`: float32 `xyz` [N,3], where coloured `rgb` [N,3] in [0,1], and further
+per-point fields (`normal` [N,3], `semantic_label` [N], `pixel_of_point` [N,2] …). `take_points` is
+the only way to permute, drop or repeat points, so every field stays in step with its point.
+Randomness comes from `rng` alone. Up is +y.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from lavis.common.errors import DataError, explain
 
+PointFields = dict[str, np.ndarray]
+
 
 class Transform(Protocol):
     """A step of a processor."""
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
         """Return the changed cloud; the input is left as it is."""
         ...
 
 
+TransformClass = TypeVar("TransformClass", bound=type[Any])
+TRANSFORMS: dict[str, type[Any]] = {}
+
+
+def register_transform(cls: TransformClass) -> TransformClass:
+    """Add a transform to `TRANSFORMS`, whose members are tested to keep fields in step."""
+    TRANSFORMS[cls.__name__] = cls
+    return cls
+
+
 def apply_all(
-    transforms: Sequence[Transform], cloud: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+    transforms: Sequence[Transform], points: PointFields, rng: np.random.Generator
+) -> PointFields:
     """Apply the steps in order."""
     for transform in transforms:
-        cloud = transform(cloud, rng)
-    return cloud
+        points = transform(points, rng)
+    return points
 
 
+def take_points(points: PointFields, index: np.ndarray) -> PointFields:
+    """Return the points of `index` (int [M], or bool [N]) with all of their fields."""
+    return {name: values[index] for name, values in points.items()}
+
+
+def split_columns(cloud: np.ndarray) -> PointFields:
+    """Return a cloud [N,3|6] as named fields."""
+    return {"xyz": cloud[:, :3]} | ({"rgb": cloud[:, 3:6]} if cloud.shape[1] >= 6 else {})
+
+
+def join_columns(points: PointFields) -> np.ndarray:
+    """Return xyz and, where there is colour, rgb as one cloud [N,3|6]."""
+    columns = [points[name] for name in ("xyz", "rgb") if name in points]
+    return np.concatenate(columns, axis=1)
+
+
+def turned(points: PointFields, matrix: np.ndarray) -> PointFields:
+    """Turn coordinates and normals by a matrix [3,3]."""
+    names = [name for name in ("xyz", "normal") if name in points]
+    return {**points, **{name: points[name] @ matrix.T for name in names}}
+
+
+@register_transform
 @dataclass(frozen=True)
 class SelectColor:
-    """Bring the cloud to 3 columns (no colour) or 6 (colour; absent colour is filled).
+    """Leave the colour out, or make sure that there is one (absent colour is filled).
 
     Args:
         use_color: keep or add rgb.
@@ -44,25 +82,25 @@ class SelectColor:
     use_color: bool
     missing_color: float | None = None
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
         if not self.use_color:
-            return cloud[:, :3]
-        if cloud.shape[1] >= 6:
-            return cloud[:, :6]
+            return {name: values for name, values in points.items() if name != "rgb"}
+        if "rgb" in points:
+            return points
         if self.missing_color is None:
             raise DataError(
                 explain(
                     "the cloud has no colour, and use_color is on",
                     where="point_processor.*.use_color",
-                    got=f"{cloud.shape[1]} columns",
-                    expected="6 columns (xyz, rgb)",
+                    got=sorted(points),
+                    expected="rgb beside xyz (6 columns)",
                     fix="set missing_color to a grey value in [0,1], or use_color to False",
                 )
             )
-        fill = np.full((len(cloud), 3), self.missing_color, dtype=np.float32)
-        return np.concatenate([cloud[:, :3], fill], axis=1)  # [N,6]
+        return {**points, "rgb": np.full_like(points["xyz"], self.missing_color)}  # [N,3]
 
 
+@register_transform
 @dataclass(frozen=True)
 class Resample:
     """Bring the cloud to `num_points` points.
@@ -78,43 +116,51 @@ class Resample:
     num_points: int
     mode: str
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        available = len(cloud)
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        return take_points(points, self._chosen(points["xyz"], rng))
+
+    def _chosen(self, xyz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the indices of the points that stay: [num_points]."""
+        available = len(xyz)
         if self.mode == "random":
             chosen = rng.permutation(available)[: self.num_points]
             extra = rng.integers(0, available, max(self.num_points - available, 0))
-            return cloud[np.concatenate([chosen, extra])]
+            return np.concatenate([chosen, extra])
         if self.mode == "fps" and available > self.num_points:
             from lavis.models.point_ops.ops import farthest_point_sample
 
-            xyz = torch.from_numpy(np.ascontiguousarray(cloud[None, :, :3]))  # [1,N,3]
-            return cloud[farthest_point_sample(xyz, self.num_points)[0].numpy()]
-        return cloud[np.arange(self.num_points) % available]
+            cloud = torch.from_numpy(np.ascontiguousarray(xyz[None]))  # [1,N,3]
+            return farthest_point_sample(cloud, self.num_points)[0].numpy()
+        return np.arange(self.num_points) % available
 
 
+@register_transform
 @dataclass(frozen=True)
 class Normalize:
     """Move the mean to the origin and scale the largest radius to 1."""
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        xyz = cloud[:, :3] - cloud[:, :3].mean(axis=0, dtype=np.float64).astype(np.float32)
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        xyz = points["xyz"]
+        xyz = xyz - xyz.mean(axis=0, dtype=np.float64).astype(np.float32)
         radius = np.sqrt(np.square(xyz).sum(axis=1).max())
-        return _with_xyz(cloud, xyz / max(radius, np.float32(1e-12)))
+        return {**points, "xyz": xyz / max(radius, np.float32(1e-12))}
 
 
+@register_transform
 @dataclass(frozen=True)
 class RotateUp:
     """Turn about the up axis y by a uniform angle within +-`degrees`; 180 is any direction."""
 
     degrees: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees))
         cos, sin = np.cos(angle), np.sin(angle)
         matrix = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], dtype=np.float32)
-        return _with_xyz(cloud, cloud[:, :3] @ matrix.T)
+        return turned(points, matrix)
 
 
+@register_transform
 @dataclass(frozen=True)
 class Scale:
     """Multiply xyz by one uniform factor of [low, high]."""
@@ -122,21 +168,23 @@ class Scale:
     low: float
     high: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return _with_xyz(cloud, cloud[:, :3] * np.float32(rng.uniform(self.low, self.high)))
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        return {**points, "xyz": points["xyz"] * np.float32(rng.uniform(self.low, self.high))}
 
 
+@register_transform
 @dataclass(frozen=True)
 class Shift:
     """Add a uniform offset within +-`distance` to each axis."""
 
     distance: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
         offset = rng.uniform(-self.distance, self.distance, 3).astype(np.float32)
-        return _with_xyz(cloud, cloud[:, :3] + offset)
+        return {**points, "xyz": points["xyz"] + offset}
 
 
+@register_transform
 @dataclass(frozen=True)
 class Jitter:
     """Add normal noise of deviation `sigma`, cut at +-`clip`, to each coordinate."""
@@ -144,11 +192,13 @@ class Jitter:
     sigma: float
     clip: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noise = rng.standard_normal((len(cloud), 3), dtype=np.float32) * np.float32(self.sigma)
-        return _with_xyz(cloud, cloud[:, :3] + np.clip(noise, -self.clip, self.clip))
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        xyz = points["xyz"]
+        noise = rng.standard_normal((len(xyz), 3), dtype=np.float32) * np.float32(self.sigma)
+        return {**points, "xyz": xyz + np.clip(noise, -self.clip, self.clip)}
 
 
+@register_transform
 @dataclass(frozen=True)
 class DropPoints:
     """Replace a random share of the points, at most `max_ratio`, by the first point.
@@ -158,11 +208,13 @@ class DropPoints:
 
     max_ratio: float
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        dropped = rng.random(len(cloud)) < rng.uniform(0.0, self.max_ratio)
-        return np.where(dropped[:, None], cloud[:1], cloud)
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        count = len(points["xyz"])
+        dropped = rng.random(count) < rng.uniform(0.0, self.max_ratio)
+        return take_points(points, np.where(dropped, 0, np.arange(count)))
 
 
+@register_transform
 @dataclass(frozen=True)
 class DropColor:
     """Make the whole cloud `fill` grey with probability `probability`."""
@@ -170,12 +222,7 @@ class DropColor:
     probability: float
     fill: float = 0.0
 
-    def __call__(self, cloud: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() >= self.probability or cloud.shape[1] < 6:
-            return cloud
-        grey = np.full((len(cloud), 3), self.fill, dtype=np.float32)
-        return np.concatenate([cloud[:, :3], grey], axis=1)
-
-
-def _with_xyz(cloud: np.ndarray, xyz: np.ndarray) -> np.ndarray:
-    return np.concatenate([xyz, cloud[:, 3:]], axis=1) if cloud.shape[1] > 3 else xyz
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        if rng.random() >= self.probability or "rgb" not in points:
+            return points
+        return {**points, "rgb": np.full_like(points["rgb"], self.fill)}

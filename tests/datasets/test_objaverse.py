@@ -323,7 +323,7 @@ def test_tilt_is_a_small_rotation() -> None:
     cloud = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
     largest = 0.0
     for seed in range(50):
-        turned = Tilt(0.06, 0.18)(cloud, np.random.default_rng(seed))
+        turned = Tilt(0.06, 0.18)({"xyz": cloud}, np.random.default_rng(seed))["xyz"]
         np.testing.assert_allclose(
             np.linalg.norm(turned, axis=1), np.linalg.norm(cloud, axis=1), rtol=1e-5
         )

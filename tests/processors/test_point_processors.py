@@ -15,11 +15,13 @@ from lavis.processors.point_transforms import (
     DropPoints,
     Jitter,
     Normalize,
+    PointFields,
     Resample,
     RotateUp,
     Scale,
     SelectColor,
     Shift,
+    split_columns,
 )
 
 
@@ -29,6 +31,12 @@ def cloud() -> np.ndarray:
     rng = np.random.default_rng(0)
     xyz = rng.normal(2.0, 3.0, (200, 3))
     return np.concatenate([xyz, rng.random((200, 3))], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def points(cloud: np.ndarray) -> PointFields:
+    """The same cloud as named fields."""
+    return split_columns(cloud)
 
 
 @pytest.fixture
@@ -52,70 +60,82 @@ def test_any_cloud_gets_the_asked_shape_inside_the_sphere(
     assert out[:, :3].norm(dim=1).max() <= 1 + 1e-5
 
 
-def test_normalize_centres_and_scales_to_one(cloud, rng) -> None:
-    out = Normalize()(cloud, rng)
-    np.testing.assert_allclose(out[:, :3].mean(axis=0), 0, atol=1e-5)
-    assert np.linalg.norm(out[:, :3], axis=1).max() == pytest.approx(1, abs=1e-5)
-    np.testing.assert_array_equal(out[:, 3:], cloud[:, 3:])
+def test_normalize_centres_and_scales_to_one(points, rng) -> None:
+    out = Normalize()(points, rng)
+    np.testing.assert_allclose(out["xyz"].mean(axis=0), 0, atol=1e-5)
+    assert np.linalg.norm(out["xyz"], axis=1).max() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_array_equal(out["rgb"], points["rgb"])
 
 
-def test_rotation_keeps_height_distances_and_handedness(cloud, rng) -> None:
-    out = RotateUp(180.0)(cloud, rng)
-    np.testing.assert_array_equal(out[:, 1], cloud[:, 1])
-    assert not np.allclose(out[:, 0], cloud[:, 0])
-    radius = np.hypot(cloud[:, 0], cloud[:, 2])
+def test_rotation_keeps_height_distances_and_handedness(points, rng) -> None:
+    xyz, out = points["xyz"], RotateUp(180.0)(points, rng)["xyz"]
+    np.testing.assert_array_equal(out[:, 1], xyz[:, 1])
+    assert not np.allclose(out[:, 0], xyz[:, 0])
+    radius = np.hypot(xyz[:, 0], xyz[:, 2])
     np.testing.assert_allclose(np.hypot(out[:, 0], out[:, 2]), radius, rtol=1e-4)
-    assert np.sign(np.linalg.det(out[:3, :3])) == np.sign(np.linalg.det(cloud[:3, :3]))
+    assert np.sign(np.linalg.det(out[:3])) == np.sign(np.linalg.det(xyz[:3]))
 
 
-def test_scale_shift_jitter_stay_in_their_ranges(cloud, rng) -> None:
-    factor = Scale(0.8, 1.25)(cloud, rng)[:, :3] / cloud[:, :3]
+def test_normals_turn_with_the_cloud(points, rng) -> None:
+    turned = RotateUp(180.0)({**points, "normal": points["xyz"]}, rng)
+    np.testing.assert_array_equal(turned["normal"], turned["xyz"])
+    moved = Shift(0.5)({**points, "normal": points["xyz"]}, rng)
+    np.testing.assert_array_equal(moved["normal"], points["xyz"])
+
+
+def test_scale_shift_jitter_stay_in_their_ranges(points, rng) -> None:
+    xyz = points["xyz"]
+    factor = Scale(0.8, 1.25)(points, rng)["xyz"] / xyz
     np.testing.assert_allclose(factor, factor[0, 0], rtol=1e-5)
     assert 0.8 <= factor[0, 0] <= 1.25
-    offset = Shift(0.1)(cloud, rng)[:, :3] - cloud[:, :3]
+    offset = Shift(0.1)(points, rng)["xyz"] - xyz
     assert np.abs(offset).max() <= 0.1 + 1e-6
     np.testing.assert_allclose(offset, np.broadcast_to(offset[0], offset.shape), atol=2e-6)
-    noise = Jitter(1.0, 0.05)(cloud, rng)[:, :3] - cloud[:, :3]
+    noise = Jitter(1.0, 0.05)(points, rng)["xyz"] - xyz
     assert 0.049 < np.abs(noise).max() <= 0.05 + 2e-6
 
 
-def test_dropped_points_become_the_first(cloud) -> None:
-    out = DropPoints(0.9)(cloud, np.random.default_rng(3))
-    changed = (out != cloud).any(axis=1)
+def test_dropped_points_become_the_first(points) -> None:
+    out = DropPoints(0.9)(points, np.random.default_rng(3))
+    changed = (out["xyz"] != points["xyz"]).any(axis=1)
     assert changed.any()
-    np.testing.assert_array_equal(out[changed], np.repeat(cloud[:1], changed.sum(), axis=0))
+    for name, values in points.items():
+        expected = np.repeat(values[:1], changed.sum(), axis=0)
+        np.testing.assert_array_equal(out[name][changed], expected)
 
 
-def test_colour_drop_is_all_or_nothing(cloud) -> None:
-    always = DropColor(1.0, 0.4)(cloud, np.random.default_rng(0))
-    assert (always[:, 3:] == np.float32(0.4)).all()
-    assert DropColor(0.0)(cloud, np.random.default_rng(0)) is cloud
+def test_colour_drop_is_all_or_nothing(points) -> None:
+    always = DropColor(1.0, 0.4)(points, np.random.default_rng(0))
+    assert (always["rgb"] == np.float32(0.4)).all()
+    assert DropColor(0.0)(points, np.random.default_rng(0)) is points
 
 
-def test_random_resampling_draws_without_replacement(cloud, rng) -> None:
-    out = Resample(150, "random")(cloud, rng)
-    assert len(np.unique(out, axis=0)) == 150
+def test_random_resampling_draws_without_replacement(points, rng) -> None:
+    out = Resample(150, "random")(points, rng)
+    assert len(np.unique(out["xyz"], axis=0)) == 150
 
 
-def test_first_and_fps_are_fixed_and_fps_spreads(cloud, rng) -> None:
-    first = Resample(20, "first")(cloud, rng)
-    np.testing.assert_array_equal(first, cloud[:20])
-    spread = Resample(20, "fps")(cloud, rng)
-    np.testing.assert_array_equal(spread, Resample(20, "fps")(cloud, np.random.default_rng(9)))
+def test_first_and_fps_are_fixed_and_fps_spreads(points, rng) -> None:
+    first = Resample(20, "first")(points, rng)["xyz"]
+    np.testing.assert_array_equal(first, points["xyz"][:20])
+    spread = Resample(20, "fps")(points, rng)["xyz"]
+    again = Resample(20, "fps")(points, np.random.default_rng(9))["xyz"]
+    np.testing.assert_array_equal(spread, again)
 
-    def nearest(points: np.ndarray) -> float:
-        distance = np.linalg.norm(points[:, None, :3] - points[None, :, :3], axis=-1)
-        return distance[~np.eye(len(points), dtype=bool)].min()
+    def nearest(xyz: np.ndarray) -> float:
+        distance = np.linalg.norm(xyz[:, None] - xyz[None, :], axis=-1)
+        return distance[~np.eye(len(xyz), dtype=bool)].min()
 
     assert nearest(spread) > 2 * nearest(first)
 
 
-def test_colour_columns(cloud, rng) -> None:
-    assert SelectColor(False)(cloud, rng).shape == (200, 3)
-    filled = SelectColor(True, 0.4)(cloud[:, :3], rng)
-    assert (filled[:, 3:] == np.float32(0.4)).all()
+def test_colour_fields(points, rng) -> None:
+    assert set(SelectColor(False)(points, rng)) == {"xyz"}
+    grey = {"xyz": points["xyz"]}
+    filled = SelectColor(True, 0.4)(grey, rng)
+    assert (filled["rgb"] == np.float32(0.4)).all()
     with pytest.raises(DataError, match="missing_color"):
-        SelectColor(True, None)(cloud[:, :3], rng)
+        SelectColor(True, None)(grey, rng)
 
 
 def test_training_follows_the_generator_and_evaluation_ignores_it(cloud) -> None:
