@@ -9,11 +9,15 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lavis.common.errors import ConfigError, explain
 from lavis.models.point_encoders.cloud_input import (
+    blank_padding,
     check_point_cloud,
     resample,
+    resample_padded,
     turn_back,
     turn_up,
+    valid_rows,
     with_channels,
 )
 from lavis.models.point_encoders.config import EncoderConfig
@@ -54,10 +58,12 @@ class PointEncoder(nn.Module):
         global_dim: F, width of the global feature.
         config_class: the dataclass of its yaml keys.
         published_extras: patterns of keys that published files of this encoder hold beside it.
+        reads_lengths: whether `forward` takes `lengths`: padded clouds of different size.
     """
 
     config_class: ClassVar[type[EncoderConfig]]
     published_extras: ClassVar[tuple[str, ...]] = ()
+    reads_lengths: ClassVar[bool] = False
     embed_dim: int
     num_tokens: int | None
     in_channels: int
@@ -80,8 +86,12 @@ class PointEncoder(nn.Module):
         """
         return cls(cls.config_class.from_mapping(cfg))
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
-        """Encode point_cloud [B,N,3|6], xyz in the unit sphere and rgb in [0,1]."""
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
+        """Encode point_cloud [B,N,3|6], xyz in the unit sphere and rgb in [0,1].
+
+        With `lengths` Long [B] only the first lengths[b] points of a cloud count, and its output
+        is that of the cloud alone.
+        """
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     @property
@@ -99,32 +109,82 @@ class PointEncoder(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
-    def prepare(self, point_cloud: Tensor) -> Tensor:
+    def encode_batch(self, samples: Mapping[str, Any]) -> PointEncoderOutput:
+        """Encode the clouds of a batch: `point_cloud` [B,N,3|6] and, when padded, `lengths` [B].
+
+        Raises:
+            ConfigError: the clouds are padded, and this encoder does not take lengths.
+        """
+        device = next(self.parameters()).device
+        point_cloud, lengths = samples["point_cloud"].to(device), samples.get("lengths")
+        if lengths is None:
+            return self(point_cloud)
+        if not self.reads_lengths:
+            raise ConfigError(
+                explain(
+                    f"{type(self).__name__} cannot encode clouds of different size.",
+                    where="model.point_encoder.name",
+                    got=f"lengths from {int(lengths.min())} to {int(lengths.max())}",
+                    expected="an encoder with `reads_lengths`, or clouds of one size",
+                    fix="resample the clouds: point_processor.*.num_points",
+                )
+            )
+        return self(point_cloud, lengths=lengths.to(device))
+
+    def prepare(self, point_cloud: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Make a cloud ready for the network.
 
         Args:
             point_cloud: [B,N,3|6], any float dtype and layout.
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             float32 [B,N',C]: resampled when N does not suit (a warning says so, once), turned to
             the weights' gravity axis, with the channels that the network reads.
 
         Raises:
-            ShapeError: see `check_point_cloud`.
+            ShapeError: see `check_point_cloud`; lengths that do not fit.
         """
+        if lengths is not None:
+            point_cloud = blank_padding(point_cloud, lengths)
         check_point_cloud(point_cloud)
-        given = point_cloud.shape[1]
-        wanted = max(self.config.num_points or given, self._min_points)
-        if given != wanted:
-            reason = "num_points" if self.config.num_points else "more are needed to form groups"
-            self.tell_once(f"Clouds of {given} points are resampled to {wanted} ({reason}).")
         if self.in_channels == 3 and point_cloud.shape[-1] > 3:
             self.tell_once("point_dims is 3: the colour of the clouds is not used.")
-        points = resample(point_cloud, wanted).float()
+        points = self._resampled(point_cloud, lengths).float()
         if self.config.up_axis != "as_is":
             turned = turn_up(points[..., :3], self.config.up_axis)
             points = torch.cat([turned, points[..., 3:]], dim=-1)
         return self.channels(points)
+
+    def prepared_lengths(self, lengths: Tensor | None) -> Tensor | None:
+        """Return the points of each cloud after `prepare`: Long [B], or None without padding."""
+        return None if lengths is None or self.config.num_points else self._wanted(lengths)
+
+    def _wanted(self, lengths: Tensor) -> Tensor:
+        """Return how many points clouds of `lengths` points are resampled to."""
+        if self.config.num_points:
+            lengths = torch.full_like(lengths, self.config.num_points)
+        return lengths.clamp(min=self._min_points)
+
+    def _resampled(self, point_cloud: Tensor, lengths: Tensor | None) -> Tensor:
+        """Give every cloud as many points as the network needs."""
+        given = point_cloud.shape[1]
+        size = max(self.config.num_points or given, self._min_points)
+        if given != size:
+            reason = "num_points" if self.config.num_points else "more are needed to form groups"
+            self.tell_once(f"Clouds of {given} points are resampled to {size} ({reason}).")
+        if lengths is None:
+            return resample(point_cloud, size)
+        return resample_padded(point_cloud, lengths, self._wanted(lengths), size)
+
+    def token_mask(self, lengths: Tensor | None, num_tokens: int) -> Tensor | None:
+        """Return which tokens are real: bool [B,num_tokens], or None when all are.
+
+        Only encoders with a token for every point pad tokens.
+        """
+        if lengths is None or self.num_tokens is not None:
+            return None
+        return valid_rows(lengths, num_tokens)
 
     def rename_published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the tensors of a published file this encoder's names, where they differ."""
@@ -134,13 +194,15 @@ class PointEncoder(nn.Module):
         """Give points [B,N,3|6] the channels that the network reads: [B,N,C]."""
         return with_channels(points, self.in_channels, self.config.missing_color)
 
-    def first_center(self, xyz: Tensor) -> int | Tensor:
+    def first_center(self, xyz: Tensor, lengths: Tensor | None = None) -> int | Tensor:
         """Return where farthest-point sampling of xyz [B,N,3] begins: 0, or Long [B] at random.
 
         Published code begins at random even in eval, so its features change from call to call;
         here only training may, with `random_start`.
         """
         if self.training and self.config.random_start:
+            if lengths is not None:
+                return (torch.rand(len(xyz), dtype=torch.float64) * lengths.cpu()).long()
             return torch.randint(xyz.shape[1], (xyz.shape[0],)).to(xyz.device)
         return 0
 

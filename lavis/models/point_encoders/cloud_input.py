@@ -8,6 +8,7 @@ from torch import Tensor
 from lavis.common.errors import ShapeError, explain
 from lavis.models.point_encoders.config import COLOR_VALUES
 from lavis.models.point_ops.checks import check_finite
+from lavis.models.point_ops.gather import gather_points
 
 
 def check_point_cloud(point_cloud: Tensor) -> None:
@@ -50,11 +51,57 @@ def resample(points: Tensor, num_points: int) -> Tensor:
     given = points.shape[1]
     if given == num_points:
         return points
-    if given < num_points:
-        index = torch.arange(num_points) % given
-    else:
-        index = torch.randperm(given, generator=torch.Generator().manual_seed(0))[:num_points]
-    return points.index_select(1, index.to(points.device))
+    return points.index_select(1, _resample_index(given, num_points).to(points.device))
+
+
+def resample_padded(points: Tensor, lengths: Tensor, wanted: Tensor, size: int) -> Tensor:
+    """Resample every cloud of a padded batch as `resample` would alone.
+
+    Args:
+        points: [B,N,C].
+        lengths: Long [B], points of each cloud.
+        wanted: Long [B], points of each afterwards.
+        size: N' of the result, at least the largest of `wanted`.
+
+    Returns:
+        [B,N',C]; the padding repeats each cloud's first point.
+    """
+    index = torch.zeros(len(points), size, dtype=torch.long)
+    for row, (given, count) in enumerate(zip(lengths.tolist(), wanted.tolist(), strict=True)):
+        index[row, :count] = _resample_index(given, count)
+    return gather_points(points, index.to(points.device))
+
+
+def _resample_index(given: int, num_points: int) -> Tensor:
+    """Return which of `given` points stay: Long [num_points]."""
+    if given <= num_points:
+        return torch.arange(num_points) % given
+    return torch.randperm(given, generator=torch.Generator().manual_seed(0))[:num_points]
+
+
+def valid_rows(lengths: Tensor, size: int) -> Tensor:
+    """Return which of `size` padded rows are real: bool [B,size]; lengths Long [B]."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def blank_padding(point_cloud: Tensor, lengths: Tensor) -> Tensor:
+    """Return a padded batch [B,N,C] whose padding is zero.
+
+    Raises:
+        ShapeError: `lengths` is not Long [B] within [1,N].
+    """
+    fits = point_cloud.dim() == 3 and lengths.shape == point_cloud.shape[:1]
+    fits = fits and lengths.dtype == torch.int64
+    if not fits or bool(((lengths < 1) | (lengths > point_cloud.shape[1])).any()):
+        raise ShapeError(
+            explain(
+                "lengths does not fit point_cloud.",
+                got=f"{lengths.dtype} {list(lengths.shape)} for {list(point_cloud.shape)}",
+                expected="torch.int64 [B] within [1,N]",
+            )
+        )
+    valid = valid_rows(lengths, point_cloud.shape[1])
+    return torch.where(valid[..., None], point_cloud, 0.0)
 
 
 def turn_up(xyz: Tensor, up_axis: str) -> Tensor:

@@ -35,12 +35,19 @@ class PointGroups(NamedTuple):
 
 
 def nearest_groups(
-    xyz: Tensor, num_group: int, group_size: int, start: int | Tensor = 0
+    xyz: Tensor,
+    num_group: int,
+    group_size: int,
+    start: int | Tensor = 0,
+    lengths: Tensor | None = None,
 ) -> GroupIndices:
-    """Choose farthest-point centres of xyz [B,N,3] and the nearest points of each."""
-    center_index = farthest_point_sample(xyz, num_group, start)
+    """Choose farthest-point centres of xyz [B,N,3] and the nearest points of each.
+
+    With `lengths` Long [B] only the first lengths[b] points of a cloud count.
+    """
+    center_index = farthest_point_sample(xyz, num_group, start, lengths=lengths)
     center = gather_points(xyz, center_index)  # [B,G,3]
-    return GroupIndices(center_index, knn(center, xyz, group_size))
+    return GroupIndices(center_index, knn(center, xyz, group_size, lengths=lengths))
 
 
 def collect_groups(points: Tensor, indices: tuple[Tensor, Tensor]) -> PointGroups:

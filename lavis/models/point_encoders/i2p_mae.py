@@ -127,6 +127,7 @@ class I2pMae(PointEncoder):
 
     config: I2pMaeConfig
     config_class = I2pMaeConfig
+    reads_lengths = True
 
     def __init__(self, config: I2pMaeConfig | None = None) -> None:
         config = config or I2pMaeConfig()
@@ -136,11 +137,12 @@ class I2pMae(PointEncoder):
         self.h_encoder = HierarchicalEncoder(config)
         self.norm = nn.LayerNorm(self.embed_dim)
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode clouds.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             tokens [B,G,D], centers [B,G,3] of the last level, global_feature [B,D], no class token.
@@ -148,10 +150,11 @@ class I2pMae(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)
+        points = self.prepare(point_cloud, lengths)
+        counts = self.prepared_lengths(lengths)
         sizes = list(zip(self.config.num_groups, self.config.group_sizes))
-        start = self.first_center(points)
-        indices = nearest_groups(points[..., :3].contiguous(), *sizes[0], start)
+        start = self.first_center(points, counts)
+        indices = nearest_groups(points[..., :3].contiguous(), *sizes[0], start, counts)
         neighborhood, center = collect_groups(points, indices)
         centers, merges = [center], []
         for num_group, group_size in sizes[1:]:

@@ -73,6 +73,7 @@ class PointBert(PointEncoder):
 
     config: PointBertConfig
     config_class = PointBertConfig
+    reads_lengths = True
     # Point-BERT's own pre-training heads and classifier.
     published_extras = ("cls_head.[0-9].*", "cls_head_finetune.*", "lm_head.*", "mask_token")
 
@@ -97,7 +98,11 @@ class PointBert(PointEncoder):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, point_cloud: Tensor | None, groups: PointGroups | None = None
+        self,
+        point_cloud: Tensor | None,
+        groups: PointGroups | None = None,
+        *,
+        lengths: Tensor | None = None,
     ) -> PointEncoderOutput:
         """Encode clouds, or groups made before by `group`.
 
@@ -105,6 +110,7 @@ class PointBert(PointEncoder):
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; unused when `groups` is
                 given and may then be None.
             groups: cached result of `group`, e.g. for a frozen encoder without augmentation.
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,2D], cls_token [B,D].
@@ -115,7 +121,7 @@ class PointBert(PointEncoder):
         if groups is None:
             if point_cloud is None:
                 raise TypeError("PointBert needs point_cloud or groups")
-            groups = self.group(point_cloud)
+            groups = self.group(point_cloud, lengths=lengths)
         neighborhood, center = groups
         dtype = self.reduce_dim.weight.dtype
 
@@ -150,13 +156,17 @@ class PointBert(PointEncoder):
         return self._indices(self.prepare(point_cloud)[..., :3])
 
     def group(
-        self, point_cloud: Tensor, indices: tuple[Tensor, Tensor] | None = None
+        self,
+        point_cloud: Tensor,
+        indices: tuple[Tensor, Tensor] | None = None,
+        lengths: Tensor | None = None,
     ) -> PointGroups:
         """Divide clouds into groups of neighbours around farthest-point centres.
 
         Args:
             point_cloud: [B,N,3|6].
             indices: cached result of `group_indices` for these clouds, e.g. of a `GroupCache`.
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             neighborhood float32 [B,G,S,C] and center float32 [B,G,3], in the weights' axes.
@@ -164,13 +174,15 @@ class PointBert(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)  # [B,N,C]
-        return collect_groups(points, indices or self._indices(points[..., :3]))
+        points = self.prepare(point_cloud, lengths)  # [B,N,C]
+        counts = self.prepared_lengths(lengths)
+        return collect_groups(points, indices or self._indices(points[..., :3], counts))
 
-    def _indices(self, xyz: Tensor) -> GroupIndices:
+    def _indices(self, xyz: Tensor, lengths: Tensor | None = None) -> GroupIndices:
         """Group prepared coordinates [B,N,3]."""
-        start = self.first_center(xyz)
-        return nearest_groups(xyz, self.config.num_group, self.config.group_size, start)
+        start = self.first_center(xyz, lengths)
+        sizes = (self.config.num_group, self.config.group_size)
+        return nearest_groups(xyz, *sizes, start, lengths)
 
     def channels(self, points: Tensor) -> Tensor:
         """Give points [B,N,3|6] the channels that the network reads."""

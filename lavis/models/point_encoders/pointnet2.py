@@ -88,6 +88,7 @@ class PointNet2(PointEncoder):
 
     config: PointNet2Config
     config_class = PointNet2Config
+    reads_lengths = True
     published_extras = ("fc3.*",)  # the classifier
 
     def __init__(self, config: PointNet2Config | None = None) -> None:
@@ -99,11 +100,12 @@ class PointNet2(PointEncoder):
         self.fc1, self.bn1 = nn.Linear(1024, 512), nn.BatchNorm1d(512)
         self.fc2, self.bn2 = nn.Linear(512, 256), nn.BatchNorm1d(256)
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode clouds; in training the head's BatchNorm needs B >= 2.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,256], no class token.
@@ -111,10 +113,11 @@ class PointNet2(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)
+        points = self.prepare(point_cloud, lengths)
+        counts = self.prepared_lengths(lengths)
         xyz = points[..., :3].contiguous()
         color = points[..., 3:] if self.in_channels == 6 else None
-        center, features = self.sa1(xyz, color, self.first_center(xyz))
+        center, features = self.sa1(xyz, color, self.first_center(xyz, counts), counts)
         center, tokens = self.sa2(center, features)
         pooled = self.sa3(center, tokens)  # [B,1024]
         return PointEncoderOutput(tokens, self.cloud_axes(center), self._head(pooled))

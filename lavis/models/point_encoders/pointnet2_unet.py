@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lavis.models.point_encoders.base import PointEncoder, PointEncoderOutput
+from lavis.models.point_encoders.cloud_input import blank_padding, valid_rows
 from lavis.models.point_encoders.config import refuse
 from lavis.models.point_encoders.folding import affine_norm_relu, affine_of
 from lavis.models.point_encoders.pointnet2 import PointNet2Config
@@ -64,6 +65,7 @@ class PointNet2Unet(PointEncoder):
 
     config: PointNet2UnetConfig
     config_class = PointNet2UnetConfig
+    reads_lengths = True
     published_extras = ("conv2.*",)  # the classifier
 
     def __init__(self, config: PointNet2UnetConfig | None = None) -> None:
@@ -91,34 +93,45 @@ class PointNet2Unet(PointEncoder):
         self.conv1, self.bn1 = nn.Conv1d(128, 128, 1), nn.BatchNorm1d(128)
         self.drop1 = nn.Dropout(config.dropout)
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode every point.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
-            tokens [B,N,128], centers [B,N,3] (the points), global_feature [B,F], no class token.
+            tokens [B,N,128] (zero where padded), centers [B,N,3] (the points), global_feature
+            [B,F], no class token.
 
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)
+        points = self.prepare(point_cloud, lengths)
+        counts = self.prepared_lengths(lengths)
         xyz = [points[..., :3].contiguous()]
         features = [points]
-        start = self.first_center(xyz[0])
+        start = self.first_center(xyz[0], counts)
         for level in range(1, 5):
-            center, abstract = self.get_submodule(f"sa{level}")(xyz[-1], features[-1], start)
+            layer = self.get_submodule(f"sa{level}")
+            center, abstract = layer(xyz[-1], features[-1], start, counts if level == 1 else None)
             xyz.append(center)
             features.append(abstract)
             start = 0
         global_feature = features[-1].amax(dim=1)
 
+        valid = None if counts is None else valid_rows(counts, points.shape[1])  # [B,N]
         carried = features[-1]
         for level in (4, 3, 2, 1):
             skip = features[level - 1] if level > 1 else None
+            real = valid if level == 1 else None
             fine, coarse = xyz[level - 1], xyz[level]
-            carried = self.get_submodule(f"fp{level}")(fine, coarse, skip, carried)
+            carried = self.get_submodule(f"fp{level}")(fine, coarse, skip, carried, real)
         tokens = self.drop1(affine_norm_relu(carried, affine_of(self.conv1), self.bn1))
+        if valid is not None:  # back from the M real points to [B,N,128]
+            tokens = tokens.new_zeros(*valid.shape, self.embed_dim).masked_scatter(
+                valid[..., None], tokens
+            )
         given = point_cloud.shape[1]  # clouds that were too small have been repeated
-        return PointEncoderOutput(tokens[:, :given], point_cloud[..., :3].float(), global_feature)
+        centers = point_cloud if lengths is None else blank_padding(point_cloud, lengths)
+        return PointEncoderOutput(tokens[:, :given], centers[..., :3].float(), global_feature)

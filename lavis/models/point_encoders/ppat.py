@@ -171,9 +171,11 @@ class PatchTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(dim))
         self.transformer = Transformer(config)
 
-    def forward(self, points: Tensor, start: int | Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, points: Tensor, start: int | Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode points [B,N,C] -> tokens [B,1+G,D] (class token first), centers [B,G,3]."""
-        center, patches = self.sa(points[..., :3].contiguous(), points, start)
+        center, patches = self.sa(points[..., :3].contiguous(), points, start, lengths)
         placed = torch.cat([center.to(patches.dtype), patches], dim=-1)  # [B,G,3+P]
         lift: Any = self.lift[0]
         tokens = self.lift[2](F.linear(placed, lift.weight.squeeze(-1), lift.bias))  # [B,G,D]
@@ -187,6 +189,7 @@ class Ppat(PointEncoder):
 
     config: PpatConfig
     config_class = PpatConfig
+    reads_lengths = True
 
     def __init__(self, config: PpatConfig | None = None) -> None:
         config = config or PpatConfig()
@@ -203,11 +206,12 @@ class Ppat(PointEncoder):
             return dict(tensors)
         return {f"ppat.{name}": tensor for name, tensor in tensors.items()}
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode clouds.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,out_dim], cls_token [B,D].
@@ -215,8 +219,9 @@ class Ppat(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)
-        tokens, center = self.ppat(points, self.first_center(points))
+        points = self.prepare(point_cloud, lengths)
+        counts = self.prepared_lengths(lengths)
+        tokens, center = self.ppat(points, self.first_center(points, counts), counts)
         cls_token = tokens[:, 0]
         return PointEncoderOutput(
             tokens[:, 1:], self.cloud_axes(center), self.proj(cls_token), cls_token

@@ -51,11 +51,19 @@ class SetAbstraction(nn.Module):
         self.mlp_convs, self.mlp_bns = _convolutions(3 + channels, widths)
 
     def forward(
-        self, xyz: Tensor, features: Tensor | None, start: int | Tensor = 0
+        self,
+        xyz: Tensor,
+        features: Tensor | None,
+        start: int | Tensor = 0,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Abstract xyz [B,N,3], features [B,N,D] -> centers [B,G,3], features [B,G,out]."""
-        center = gather_points(xyz, farthest_point_sample(xyz, self.num_center, start))
-        index = ball_query(center, xyz, self.radius, self.num_sample)  # [B,G,S]
+        """Abstract xyz [B,N,3], features [B,N,D] -> centers [B,G,3], features [B,G,out].
+
+        With `lengths` Long [B] only the first lengths[b] points of a cloud count.
+        """
+        picked = farthest_point_sample(xyz, self.num_center, start, lengths=lengths)
+        center = gather_points(xyz, picked)  # [B,G,3]
+        index = ball_query(center, xyz, self.radius, self.num_sample, lengths=lengths)  # [B,G,S]
         group = gather_points(xyz, index) - center[:, :, None]  # [B,G,S,3]
         group = group.to(next(self.mlp_convs.parameters()).dtype)
         if features is not None:
@@ -87,14 +95,22 @@ class MultiScaleAbstraction(nn.Module):
         self.bn_blocks = nn.ModuleList(norms for _, norms in blocks)
 
     def forward(
-        self, xyz: Tensor, features: Tensor | None, start: int | Tensor = 0
+        self,
+        xyz: Tensor,
+        features: Tensor | None,
+        start: int | Tensor = 0,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Abstract xyz [B,N,3], features [B,N,D] -> centers [B,G,3], features [B,G,sum of outs]."""
-        center = gather_points(xyz, farthest_point_sample(xyz, self.num_center, start))
+        """Abstract xyz [B,N,3], features [B,N,D] -> centers [B,G,3], features [B,G,sum of outs].
+
+        `lengths` as in `SetAbstraction`.
+        """
+        picked = farthest_point_sample(xyz, self.num_center, start, lengths=lengths)
+        center = gather_points(xyz, picked)  # [B,G,3]
         scales = []
         blocks: Iterable[tuple[Any, Any]] = zip(self.conv_blocks, self.bn_blocks)
         for radius, num_sample, (convs, norms) in zip(self.radii, self.num_samples, blocks):
-            index = ball_query(center, xyz, radius, num_sample)  # [B,G,S]
+            index = ball_query(center, xyz, radius, num_sample, lengths=lengths)  # [B,G,S]
             group = gather_points(xyz, index) - center[:, :, None]  # [B,G,S,3]
             group = group.to(convs[0].weight.dtype)
             if features is not None:  # features first here, unlike the single scale: as published
@@ -124,9 +140,19 @@ class FeaturePropagation(nn.Module):
         self.mlp_convs, self.mlp_bns = _convolutions(channels, widths, dims=1)
 
     def forward(
-        self, fine: Tensor, coarse: Tensor, skip: Tensor | None, features: Tensor
+        self,
+        fine: Tensor,
+        coarse: Tensor,
+        skip: Tensor | None,
+        features: Tensor,
+        valid: Tensor | None = None,
     ) -> Tensor:
-        """Propagate features [B,G,D] at coarse [B,G,3] to fine [B,N,3] with skip [B,N,E]."""
+        """Propagate features [B,G,D] at coarse [B,G,3] to fine [B,N,3] with skip [B,N,E].
+
+        With `valid` bool [B,N] only those M fine points are computed, so that padding stays out of
+        the BatchNorm statistics: [M,out] instead of [B,N,out].
+        """
         carried = three_interpolate(features, *three_nearest(fine, coarse))  # [B,N,D]
         mixed = carried if skip is None else torch.cat([skip, carried], dim=-1)
+        mixed = mixed if valid is None else mixed[valid]
         return shared_mlp(mixed, self.mlp_convs, self.mlp_bns)

@@ -63,6 +63,7 @@ class Uni3d(PointEncoder):
 
     config: Uni3dConfig
     config_class = Uni3dConfig
+    reads_lengths = True
     # The image half of the trunk, saved with it though unused.
     published_extras = (
         "visual.patch_embed.*",
@@ -91,11 +92,12 @@ class Uni3d(PointEncoder):
         self.pos_embed = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
         self.trans2embed = nn.Linear(width, config.out_dim)
 
-    def forward(self, point_cloud: Tensor) -> PointEncoderOutput:
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode clouds.
 
         Args:
             point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
+            lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,out_dim], cls_token [B,D].
@@ -103,12 +105,12 @@ class Uni3d(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        points = self.prepare(point_cloud)
+        points = self.prepare(point_cloud, lengths)
+        counts = self.prepared_lengths(lengths)
         sizes = (self.config.num_group, self.config.group_size)
         xyz = points[..., :3].contiguous()
-        neighborhood, center = collect_groups(
-            points, nearest_groups(xyz, *sizes, self.first_center(xyz))
-        )
+        indices = nearest_groups(xyz, *sizes, self.first_center(xyz, counts), counts)
+        neighborhood, center = collect_groups(points, indices)
         dtype = self.trans2embed.weight.dtype
         group_tokens = self.encoder2trans(self.encoder(neighborhood.to(dtype)))  # [B,G,D]
         group_tokens = group_tokens + self.pos_embed(center.to(dtype))

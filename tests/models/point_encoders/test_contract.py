@@ -9,71 +9,13 @@ import torch
 
 from lavis.common.errors import ConfigError, ShapeError
 from lavis.models.point_encoders import (
-    PointEncoder,
     build_point_encoder,
     freeze,
     load_encoder_checkpoint,
     point_encoder_names,
 )
 
-_BERT = {
-    "trans_dim": 24,
-    "depth": 2,
-    "num_heads": 3,
-    "group_size": 8,
-    "num_group": 12,
-    "encoder_dims": 20,
-    "stem_dims": [8, 12, 16],
-}
-_VIT = {
-    "model_type": "vit",
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-SMALL = {
-    "point_bert": _BERT,
-    "ulip_point_bert": _BERT,
-    "i2p_mae": {
-        "num_groups": [16, 8, 4],
-        "group_sizes": [8, 4, 3],
-        "encoder_dims": [12, 12, 24],
-        "encoder_depths": [1, 1, 1],
-        "local_radius": [0.5, 1.0, 2.0],
-        "num_heads": 2,
-        "stem_dims": [8, 8, 8],
-    },
-    "ppat": {
-        "trans_dim": 16,
-        "depth": 2,
-        "num_heads": 1,
-        "mlp_dim": 16,
-        "sa_dim": 12,
-        "num_group": 10,
-        "radius": 0.3,
-        "group_size": 61,
-        "out_dim": 9,
-    },
-    # Balls that never overflow: only then does the order of points not matter.
-    "pointnet2": {"num_groups": [16, 8], "radius_scale": 0.5},
-    "pointnet2_unet": {"num_groups": [16, 8, 6, 4], "radius_scale": 2.0},
-    "uni3d": {
-        "backbone": _VIT,
-        "group_size": 8,
-        "num_group": 12,
-        "encoder_dims": 20,
-        "stem_dims": [8, 12, 16],
-        "out_dim": 9,
-    },
-}
-RESIDUAL = [name for name in SMALL if not name.startswith("pointnet2")]
-
-
-def make(name: str, **keys: object) -> PointEncoder:
-    """Build a seeded small encoder in eval mode."""
-    torch.manual_seed(0)
-    return build_point_encoder({"name": name, **SMALL[name], **keys}).eval()
+RESIDUAL = [name for name in point_encoder_names() if not name.startswith("pointnet2")]
 
 
 def assert_same(ours: object, expected: object, tolerance: float = 1e-5) -> None:
@@ -84,17 +26,17 @@ def assert_same(ours: object, expected: object, tolerance: float = 1e-5) -> None
             torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
 
 
-every_encoder = pytest.mark.parametrize("name", sorted(SMALL))
+every_encoder = pytest.mark.parametrize("name", point_encoder_names())
 
 
-def test_the_battery_covers_every_registered_encoder():
-    assert set(SMALL) == set(point_encoder_names())
+def test_the_battery_covers_every_registered_encoder(small_sizes):
+    assert set(small_sizes) == set(point_encoder_names())
 
 
 @every_encoder
 @pytest.mark.parametrize("channels", [3, 6])
-def test_shapes_for_odd_sizes_and_a_batch_of_one(name, channels, make_cloud):
-    encoder = make(name, point_dims=channels)
+def test_shapes_for_odd_sizes_and_a_batch_of_one(name, channels, make_cloud, make_small):
+    encoder = make_small(name, point_dims=channels)
     whole = encoder(make_cloud(3, 61, channels))
     groups = encoder.num_tokens or 61
     assert whole.tokens.shape == (3, groups, encoder.embed_dim)
@@ -107,15 +49,15 @@ def test_shapes_for_odd_sizes_and_a_batch_of_one(name, channels, make_cloud):
 
 
 @every_encoder
-def test_eval_is_deterministic(name, make_cloud):
-    encoder = make(name, random_start=True)
+def test_eval_is_deterministic(name, make_cloud, make_small):
+    encoder = make_small(name, random_start=True)
     for ours, again in zip(encoder(make_cloud()), encoder(make_cloud())):
         assert ours is None or torch.equal(ours, again)
 
 
 @every_encoder
-def test_order_matters_only_through_the_first_point(name, make_cloud):
-    encoder, cloud = make(name), make_cloud()
+def test_order_matters_only_through_the_first_point(name, make_cloud, make_small):
+    encoder, cloud = make_small(name), make_cloud()
     order = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(60)])
     expected, ours = encoder(cloud), encoder(cloud[:, order])
     if encoder.num_tokens is None:  # a token for every point moves with its point
@@ -126,23 +68,23 @@ def test_order_matters_only_through_the_first_point(name, make_cloud):
 
 
 @every_encoder
-def test_centers_stay_in_the_axes_of_the_cloud(name, make_cloud):
+def test_centers_stay_in_the_axes_of_the_cloud(name, make_cloud, make_small):
     cloud = make_cloud()
-    turned = make(name, up_axis="y_to_z")(cloud)
+    turned = make_small(name, up_axis="y_to_z")(cloud)
     assert (turned.centers[:, :, None] == cloud[:, None, :, :3]).all(-1).any(-1).all()
     x, y, z = cloud.unbind(-1)
     assert_same(
         turned._replace(centers=None),
-        make(name)(torch.stack([x, -z, y], dim=-1))._replace(centers=None),
+        make_small(name)(torch.stack([x, -z, y], dim=-1))._replace(centers=None),
     )
     x, y, z = turned.centers.unbind(-1)
-    mirrored = make(name, up_axis="swap_yz")(torch.stack([x, y, z], dim=-1))
+    mirrored = make_small(name, up_axis="swap_yz")(torch.stack([x, y, z], dim=-1))
     assert mirrored.centers.shape[0] == 3
 
 
 @every_encoder
-def test_every_parameter_gets_a_gradient(name, make_cloud):
-    encoder = make(name).train()
+def test_every_parameter_gets_a_gradient(name, make_cloud, make_small):
+    encoder = make_small(name).train()
     output = encoder(make_cloud())
     loss = output.tokens.square().sum() + output.global_feature.square().sum()
     loss.backward()
@@ -152,8 +94,8 @@ def test_every_parameter_gets_a_gradient(name, make_cloud):
 
 
 @every_encoder
-def test_a_frozen_encoder_stays_in_eval(name, make_cloud):
-    encoder = freeze(make(name))
+def test_a_frozen_encoder_stays_in_eval(name, make_cloud, make_small):
+    encoder = freeze(make_small(name))
     torch.nn.Sequential(encoder).train()
     assert not any(module.training for module in encoder.modules())
     first, second = encoder(make_cloud()), encoder(make_cloud())
@@ -162,10 +104,10 @@ def test_a_frozen_encoder_stays_in_eval(name, make_cloud):
 
 
 @every_encoder
-def test_save_and_load(name, make_cloud, tmp_path):
-    encoder = make(name)
+def test_save_and_load(name, make_cloud, tmp_path, make_small, small_sizes):
+    encoder = make_small(name)
     torch.save(encoder.state_dict(), tmp_path / "encoder.pt")
-    other = build_point_encoder({"name": name, **SMALL[name]}).eval()
+    other = build_point_encoder({"name": name, **small_sizes[name]}).eval()
     report = load_encoder_checkpoint(other, tmp_path / "encoder.pt")
     assert set(report.loaded) == set(encoder.state_dict())
     assert_same(other(make_cloud()), encoder(make_cloud()), tolerance=0.0)
@@ -173,15 +115,15 @@ def test_save_and_load(name, make_cloud, tmp_path):
 
 @every_encoder
 @pytest.mark.parametrize(("missing", "value"), [("zeros", 0.0), ("half", 0.5), ("ones", 1.0)])
-def test_missing_color_is_filled(name, missing, value, make_cloud):
-    encoder, cloud = make(name, point_dims=6, missing_color=missing), make_cloud()
+def test_missing_color_is_filled(name, missing, value, make_cloud, make_small):
+    encoder, cloud = make_small(name, point_dims=6, missing_color=missing), make_cloud()
     filled = torch.cat([cloud, torch.full_like(cloud, value)], dim=-1)
     assert_same(encoder(cloud), encoder(filled), tolerance=0.0)
 
 
 @every_encoder
-def test_few_points_are_repeated_with_one_warning(name, make_cloud, caplog):
-    encoder, cloud = make(name), make_cloud(2, 5)
+def test_few_points_are_repeated_with_one_warning(name, make_cloud, caplog, make_small):
+    encoder, cloud = make_small(name), make_cloud(2, 5)
     with caplog.at_level(logging.WARNING):
         output = encoder(cloud)
         encoder(cloud)
@@ -191,12 +133,12 @@ def test_few_points_are_repeated_with_one_warning(name, make_cloud, caplog):
 
 
 @every_encoder
-def test_many_points_are_reduced_to_a_fixed_subset(name, make_cloud, caplog):
+def test_many_points_are_reduced_to_a_fixed_subset(name, make_cloud, caplog, make_small):
     if name == "pointnet2_unet":
         with pytest.raises(ConfigError, match="every point"):
-            make(name, num_points=40)
+            make_small(name, num_points=40)
         return
-    encoder = make(name, num_points=40)
+    encoder = make_small(name, num_points=40)
     with caplog.at_level(logging.WARNING):
         first, second = encoder(make_cloud()), encoder(make_cloud())
     assert_same(first, second, tolerance=0.0)
@@ -204,8 +146,8 @@ def test_many_points_are_reduced_to_a_fixed_subset(name, make_cloud, caplog):
 
 
 @every_encoder
-def test_bad_clouds_are_refused(name, make_cloud):
-    encoder = make(name)
+def test_bad_clouds_are_refused(name, make_cloud, make_small):
+    encoder = make_small(name)
     broken = make_cloud()
     broken[1, 3, 0] = float("nan")
     for cloud in (torch.rand(2, 61, 4), torch.rand(61, 3), torch.rand(0, 61, 3), broken):
@@ -214,8 +156,8 @@ def test_bad_clouds_are_refused(name, make_cloud):
 
 
 @every_encoder
-def test_half_precision_and_strided_clouds(name, make_cloud):
-    encoder, cloud = make(name), make_cloud().half()
+def test_half_precision_and_strided_clouds(name, make_cloud, make_small):
+    encoder, cloud = make_small(name), make_cloud().half()
     expected = encoder(cloud.float())
     wide = torch.zeros(3, 61, 9)
     wide[..., 2:5] = cloud
@@ -224,30 +166,30 @@ def test_half_precision_and_strided_clouds(name, make_cloud):
 
 
 @every_encoder
-def test_misspelt_keys_are_refused(name):
+def test_misspelt_keys_are_refused(name, make_small):
     with pytest.raises(ConfigError, match="Did you mean 'up_axis'"):
-        make(name, up_axes="y_to_z")
+        make_small(name, up_axes="y_to_z")
     with pytest.raises(ConfigError, match="y_to_z"):
-        make(name, up_axis="up")
+        make_small(name, up_axis="up")
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
-def test_checkpointing_and_drop_path(name, make_cloud):
+def test_checkpointing_and_drop_path(name, make_cloud, make_small):
     gradients = []
     for use in (False, True):
-        encoder = make(name, use_grad_checkpoint=use, drop_path_rate=0.4).train()
+        encoder = make_small(name, use_grad_checkpoint=use, drop_path_rate=0.4).train()
         torch.manual_seed(5)
         encoder(make_cloud()).tokens.square().sum().backward()
         gradients.append([p.grad for p in encoder.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
-    encoder = make(name, drop_path_rate=0.5)
-    assert_same(encoder(make_cloud()), make(name)(make_cloud()), tolerance=0.0)
+    encoder = make_small(name, drop_path_rate=0.5)
+    assert_same(encoder(make_cloud()), make_small(name)(make_cloud()), tolerance=0.0)
     encoder.train()
     assert not torch.allclose(encoder(make_cloud(8)).tokens, encoder(make_cloud(8)).tokens)
 
 
 @pytest.mark.parametrize("name", ["pointnet2", "pointnet2_unet"])
-def test_pointnet2_says_that_it_has_no_residual_blocks(name):
+def test_pointnet2_says_that_it_has_no_residual_blocks(name, make_small):
     with pytest.raises(ConfigError, match="no residual blocks"):
-        make(name, drop_path_rate=0.1)
+        make_small(name, drop_path_rate=0.1)
