@@ -6,16 +6,18 @@ Qwen) read prefix, prompt and target in one sequence; encoder-decoder models (T5
 in the decoder.
 
 Sequences are packed without a loop over samples: real tokens are moved together by one stable sort.
-Training keeps no key/value cache, and only states before target tokens meet the vocabulary.
+Training keeps no key/value cache, and computes logits before target tokens only
+(`language/logits.py`).
 Generation runs objects with prompts of similar length together, and the beams of one object share
-the cache of its prefix (`beam_search.py`).
+the cache of its prefix where that is exact (`language/shared_prefix.py`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, explain, require_choice
 from lavis.models.beam_search import BeamOptions, beam_search
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+from lavis.models.language.logits import head_is_all, keeps_logits, logits_at
+from lavis.models.language.shared_prefix import SharedPrefix, shares_exactly
 
 ATTENTIONS = ("sdpa", "eager")
 
@@ -95,6 +99,7 @@ class LanguageModel(nn.Module):
                 )
             )
         self.hidden_size = self.model.get_input_embeddings().embedding_dim
+        self._head_is_all = not self.is_encoder_decoder and head_is_all(self.model)
         self.has_lora = bool(lora and lora.rank)
         if lora and lora.rank:
             self.model = _add_lora(self.model, lora, self.is_encoder_decoder)
@@ -134,14 +139,8 @@ class LanguageModel(nn.Module):
         mask = torch.cat([prompt_mask, target_mask], 1)
         is_target = F.pad(target_mask, (prompt_ids.shape[1], 0))
         ids, mask, is_target = pack(mask, ids, mask, is_target)
-        embeds, full_mask = self._prefixed(prefix, ids, mask)
-        states = self._decoder_states(embeds, full_mask)  # [B,Q+T,D]
-        # The state before a token predicts it; only states before target tokens meet the
-        # vocabulary.
-        chosen = is_target.bool()
-        states = states[:, prefix.shape[1] - 1 : -1][chosen]  # [M,D]
-        logits = self.model.get_output_embeddings()(states)
-        return F.cross_entropy(logits.float(), ids[chosen])
+        logits = self._target_logits(prefix, ids, mask, is_target)
+        return F.cross_entropy(logits.float(), ids[is_target.bool()])
 
     @torch.no_grad()
     def log_likelihood(
@@ -168,9 +167,7 @@ class LanguageModel(nn.Module):
             is_target = F.pad(mask, (prompt_ids.shape[1], 0))
             ids, mask = torch.cat([prompt_ids, ids], 1), torch.cat([prompt_mask, mask], 1)
             ids, mask, is_target = pack(mask, ids, mask, is_target)
-            states = self._decoder_states(*self._prefixed(prefix, ids, mask))
-            chosen = states[:, prefix.shape[1] - 1 : -1][is_target.bool()]  # [M,D]
-            logits = self.model.get_output_embeddings()(chosen)
+            logits = self._target_logits(prefix, ids, mask, is_target)
         tokens = ids[is_target.bool()][:, None]  # [M,1]
         scores = logits.float().log_softmax(-1).gather(1, tokens)[:, 0]
         rows = is_target.nonzero()[:, 0]  # [M] the item of each token
@@ -218,7 +215,7 @@ class LanguageModel(nn.Module):
             ids, mask = pack(1 - mask, ids, mask)
             embeds, full_mask = self._prefixed_left(prefix, ids, mask)
             beams = _shared_beam_options(options)
-            if beams is not None and not getattr(self.model.config, "sliding_window", None):
+            if beams is not None and self.beams_share_prefix:
                 return self._generate_with_beams(embeds, full_mask, max_new_tokens, *beams)
         return self.model.generate(
             inputs_embeds=embeds,
@@ -236,10 +233,18 @@ class LanguageModel(nn.Module):
         [B,1,D], whose product with the vocabulary [V,D] torch computes in B copies of it (32
         prompts before SmolLM2 on 2 CPU cores: 2.1 s a batch instead of 8 ms).
         """
-        model = self.model.get_base_model() if self.has_lora else self.model
-        if "logits_to_keep" not in signature(model.forward).parameters:
+        if not keeps_logits(self.bare_model):
             return {}
         return {"logits_to_keep": torch.tensor([-1], device=self.model.device)}
+
+    @cached_property
+    def beams_share_prefix(self) -> bool:
+        """Whether our beam search is exact for this model; if not, transformers' own is used."""
+        exact = shares_exactly(self.model)
+        if not exact:
+            kind = self.model.config.model_type
+            logging.info("Beam search of %s uses transformers': keys have an order", kind)
+        return exact
 
     def _generate_with_beams(
         self,
@@ -251,36 +256,13 @@ class LanguageModel(nn.Module):
         length_penalty: float,
     ) -> Tensor:
         """Beam search whose beams share the cache of embeds [B,T,D]; returns ids [B,L]."""
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        model = self.model
-        output = model(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            **self._last_logits_only(),
-        )
-        cache, prefix_mask = output.past_key_values, mask.bool()[:, None]  # [B,1,T]
-        lowest = torch.finfo(model.dtype).min
-
-        def step(tokens: Tensor, ancestry: Tensor, index: int) -> Tensor:
-            seen = torch.cat([prefix_mask.expand(-1, tokens.shape[1], -1), ancestry], 2)
-            bias = torch.zeros(seen.shape, dtype=model.dtype, device=seen.device)
-            step_output = model(
-                inputs_embeds=self.embed(tokens),
-                attention_mask=bias.masked_fill(~seen, lowest)[:, None],  # [B,1,K,T+n*K]
-                position_ids=(positions[:, -1:] + 1 + index).expand_as(tokens),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            return step_output.logits  # [B,K,V]
-
+        shared = SharedPrefix(self.model, embeds, mask, **self._last_logits_only())
         options = BeamOptions(
             *(num_beams, max_new_tokens, self.end_id, self.tokenizer.pad_token_id),
             min_new_tokens=min_new_tokens,
             length_penalty=length_penalty,
         )
-        return beam_search(output.logits[:, -1], step, options)
+        return beam_search(shared.logits, shared.step, options)
 
     def tokenize(self, texts: Sequence[str], add_end: bool = False) -> tuple[Tensor, Tensor]:
         """Turn texts into ids and mask [B,T], padded on the right; `add_end` adds the end token."""
@@ -306,11 +288,17 @@ class LanguageModel(nn.Module):
         embeds, full_mask = self._prefixed(prefix, ids, mask)
         return pack(1 - full_mask, embeds, full_mask)  # type: ignore[return-value]
 
-    def _decoder_states(self, embeds: Tensor, mask: Tensor) -> Tensor:
-        """Run the decoder without its vocabulary projection: [B,T,D]."""
-        body = self.model.get_base_model() if self.has_lora else self.model
-        output = body.base_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
-        return output.last_hidden_state
+    def _target_logits(self, prefix: Tensor, ids: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
+        """Return the logits that predict the tokens `chosen` [B,T] behind a prefix: [M,V]."""
+        embeds, full_mask = self._prefixed(prefix, ids, mask)
+        # The state before a token predicts it.
+        before = F.pad(chosen.bool(), (prefix.shape[1] - 1, 1))
+        return logits_at(self.bare_model, embeds, full_mask, before, self._head_is_all)
+
+    @property
+    def bare_model(self) -> Any:
+        """The model of transformers, without the wrapper of adapters."""
+        return self.model.get_base_model() if self.has_lora else self.model
 
 
 def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,1 @@
+"""Language models of transformers: what is exact for which of them."""

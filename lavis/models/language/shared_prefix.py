@@ -1,0 +1,105 @@
+"""The cache of a prefix that all beams of an object share, and whether a model allows that.
+
+The beams of one object are positions of one row (`beam_search.py`): their tokens lie side by side
+in the cache, and a mask names the ones that a beam descends from. That is exact where attention
+depends on position ids and the mask alone. It is wrong where it depends on the order of the keys:
+ALiBi (BLOOM, MPT, Falcon), local windows (GPT-Neo, Gemma 2), recurrent states (Mamba).
+`shares_exactly` compares with the model itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_BEAMS, _STEPS, _PREFIX = 3, 3, 4
+# Relative to the spread of the logits; ALiBi and windows change them by more than half of it.
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+class SharedPrefix:
+    """The cache of B prefixes, and the step of beams behind them.
+
+    Args:
+        model: a causal language model.
+        embeds: prefixes [B,T,D], padded on the left.
+        mask: 1 where a position counts [B,T].
+        options: of the forward pass over the prefixes (`logits_to_keep`).
+
+    Attributes:
+        logits: of the first new token [B,V].
+    """
+
+    def __init__(self, model: Any, embeds: Tensor, mask: Tensor, **options: Any) -> None:
+        self.model = model
+        self.positions = (mask.cumsum(1) - 1).clamp(min=0)  # [B,T]
+        self.mask = mask.bool()[:, None]  # [B,1,T]
+        output = model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=self.positions,
+            use_cache=True,
+            **options,
+        )
+        self.cache = output.past_key_values
+        self.logits = output.logits[:, -1]
+
+    def step(self, tokens: Tensor, ancestry: Tensor, index: int) -> Tensor:
+        """Append a token to each beam; see `beam_search.BeamStep`.
+
+        Returns:
+            Logits of the next token [B,K,V].
+        """
+        seen = torch.cat([self.mask.expand(-1, tokens.shape[1], -1), ancestry], 2)
+        bias = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device)
+        bias = bias.masked_fill(~seen, torch.finfo(self.model.dtype).min)
+        output = self.model(
+            inputs_embeds=self.model.get_input_embeddings()(tokens),
+            attention_mask=bias[:, None],  # [B,1,K,T+n*K]
+            position_ids=(self.positions[:, -1:] + 1 + index).expand_as(tokens),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return output.logits
+
+
+@torch.no_grad()
+def shares_exactly(model: Any) -> bool:
+    """Return whether beams of a shared prefix get the logits that the model gives each alone."""
+    if _has_window(model.config):
+        return False
+    try:
+        shared, alone = _probe(model)
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # A model of another design (recurrent, no position ids) refuses the call in its own way.
+        return False
+    spread = float(alone.std()) or 1.0
+    tolerance = _TOLERANCE.get(model.dtype, 1e-1)
+    return float((shared - alone).abs().max()) <= tolerance * spread
+
+
+def _has_window(config: Any) -> bool:
+    """Return whether some layer attends to a window; a short probe cannot see a long one."""
+    kinds = [*(getattr(config, "layer_types", None) or [])]
+    kinds += [*(getattr(config, "attention_layers", None) or [])]
+    windowed = any("sliding" in kind or "local" in kind or "chunk" in kind for kind in kinds)
+    return windowed or bool(not kinds and getattr(config, "sliding_window", None))
+
+
+def _probe(model: Any) -> tuple[Tensor, Tensor]:
+    """Return logits of beams by the shared cache and of each text alone, [K,V] float32 each."""
+    embed, device = model.get_input_embeddings(), model.device
+    size = embed.weight.shape[0]
+    prefix = torch.arange(_PREFIX, device=device) % size
+    texts = (torch.arange(_BEAMS * _STEPS, device=device) * 7 + 3).view(_BEAMS, _STEPS) % size
+    ones = torch.ones(1, _PREFIX, dtype=torch.long, device=device)
+    shared = SharedPrefix(model, embed(prefix)[None], ones)
+    own = torch.eye(_BEAMS, dtype=torch.bool, device=device)[None]
+    for index in range(_STEPS):
+        logits = shared.step(texts[None, :, index], own.repeat(1, 1, index + 1), index)
+    whole = torch.cat([prefix.expand(_BEAMS, -1), texts], 1)
+    mask = torch.ones_like(whole)
+    alone = model(inputs_embeds=embed(whole), attention_mask=mask, use_cache=False).logits[:, -1]
+    return logits[0].float(), alone.float()
