@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lavis.models.qformer_layers import (
+    CloudKeyValue,
     Embeddings,
     Encoder,
     KeyValue,
@@ -36,7 +37,9 @@ from lavis.models.qformer_layers import (
     QFormerConfig,
 )
 
-Cloud = list[KeyValue | None]  # each layer's cross-attention keys/values, None where it has none
+Cloud = list[
+    CloudKeyValue | None
+]  # each layer's cross-attention keys/values, None where it has none
 
 
 class BertBody(nn.Module):
@@ -92,16 +95,21 @@ class QFormer(nn.Module):
                 std = max(self.config.initializer_range, scaled_std(parameter.shape[1]))
                 nn.init.normal_(parameter, std=std)
 
-    def project_cloud(self, cloud_tokens: Tensor, lift: Tensor | None = None) -> Cloud:
+    def project_cloud(
+        self, cloud_tokens: Tensor, lift: Tensor | None = None, token_mask: Tensor | None = None
+    ) -> Cloud:
         """Compute every layer's cross-attention keys/values of clouds, once for all passes.
 
         Args:
             cloud_tokens: [B,G,encoder_width]; with a lift [B,G,D].
             lift: [D,encoder_width], PointBLIP's `pc_projection`, applied to the tokens on the way.
+            token_mask: bool [B,G], true where a token is real; None when all are.
         """
         layers: Iterable[Any] = self.bert.encoder.layer
         return [
-            layer.project_cloud(cloud_tokens, lift) if layer.has_cross_attention else None
+            layer.project_cloud(cloud_tokens, lift, token_mask)
+            if layer.has_cross_attention
+            else None
             for layer in layers
         ]
 
@@ -250,15 +258,25 @@ class QFormer(nn.Module):
 
 def cloud_rows(cloud: Cloud) -> int:
     """Return the number B of projected clouds."""
-    return next(pair[0].shape[0] for pair in cloud if pair is not None)
+    return next(layer.keys.shape[0] for layer in cloud if layer is not None)
 
 
 def select_cloud(cloud: Cloud, index: Tensor) -> Cloud:
     """Pick rows of projected clouds, e.g. the hard negatives; index [M]."""
-    return [
-        None if pair is None else (pair[0].index_select(0, index), pair[1].index_select(0, index))
-        for pair in cloud
-    ]
+
+    def rows(tensor: Tensor | None) -> Any:
+        return None if tensor is None else tensor.index_select(0, index)
+
+    return [None if layer is None else CloudKeyValue(*map(rows, layer)) for layer in cloud]
+
+
+def slice_cloud(cloud: Cloud, rows: slice) -> Cloud:
+    """Return some rows of projected clouds without copying them."""
+
+    def part(tensor: Tensor | None) -> Any:
+        return None if tensor is None else tensor[rows]
+
+    return [None if layer is None else CloudKeyValue(*map(part, layer)) for layer in cloud]
 
 
 def scaled_std(width: int) -> float:

@@ -11,6 +11,7 @@ References: BLIP-2 (arXiv 2301.12597), section 3.1; BERT (arXiv 1810.04805).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ from torch.nn import functional as F
 from lavis.models.attention import attend
 
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B,heads,T,C/heads]
+
+
+class CloudKeyValue(NamedTuple):
+    """What cross-attention reads of clouds.
+
+    Attributes:
+        keys, values: [B,heads,G,C/heads].
+        mask: bool [B,1,1,G], true where a token is real; None when all are.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass
@@ -110,7 +124,7 @@ class SelfAttention(nn.Module):
         """Attend from projected queries [M,T,C]; True in `mask` is where attention is allowed.
 
         Keys/values of B rows serve M = roles * B rows of queries, role by role: a cloud is read by
-        several texts without being copied.
+        several texts without being copied. The mask of shared keys has one row per cloud.
         """
         keys, values = key_value
         heads = self.split_heads(queries)  # [M,heads,T,d]
@@ -172,8 +186,12 @@ class QFormerLayer(nn.Module):
         self.intermediate_query = Intermediate(config)
         self.output_query = ResidualOutput(config, config.intermediate_size)
 
-    def project_cloud(self, cloud_tokens: Tensor, lift: Tensor | None) -> KeyValue:
+    def project_cloud(
+        self, cloud_tokens: Tensor, lift: Tensor | None, mask: Tensor | None = None
+    ) -> CloudKeyValue:
         """Project cloud tokens [B,G,D] to this layer's cross-attention keys and values.
+
+        `mask` bool [B,G] is true where a token is real.
 
         With a `lift` [D,width] the two linear maps are multiplied first: K = x (P W), not (x P) W.
         Equal but for rounding, and at BLIP-2's width of 1408 a quarter of the work.
@@ -183,14 +201,15 @@ class QFormerLayer(nn.Module):
             F.linear(cloud_tokens, p.weight if lift is None else p.weight @ lift.T, p.bias)
             for p in (attention.key, attention.value)
         )
-        return attention.split_heads(keys), attention.split_heads(values)
+        mask = None if mask is None else mask[:, None, None, :]  # [B,1,1,G]
+        return CloudKeyValue(attention.split_heads(keys), attention.split_heads(values), mask)
 
     def forward(
         self,
         hidden: Tensor,
         layout: Layout,
         mask: Tensor | None,
-        cloud: KeyValue | None,
+        cloud: CloudKeyValue | None,
         past: KeyValue | None = None,
         num_read: int | None = None,
     ) -> tuple[Tensor, KeyValue]:
@@ -226,14 +245,15 @@ class QFormerLayer(nn.Module):
             keys, values = torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2)
         return keys, values
 
-    def _feed_forward(self, hidden: Tensor, layout: Layout, cloud: KeyValue | None) -> Tensor:
+    def _feed_forward(self, hidden: Tensor, layout: Layout, cloud: CloudKeyValue | None) -> Tensor:
         """Let the queries read the cloud, then run each kind through its own feed-forward."""
         num_states = layout.shape[0] * layout.num_queries
         queries, words = hidden[:num_states], hidden[num_states:]
         if self.has_cross_attention and cloud is not None and num_states:
             cross = self.crossattention
             projected = cross.self.query(queries).unflatten(0, (layout.shape[0], -1))  # [M,Q,C]
-            queries = cross.output(cross.self.attend(projected, cloud).flatten(0, 1), queries)
+            read = cross.self.attend(projected, (cloud.keys, cloud.values), cloud.mask)
+            queries = cross.output(read.flatten(0, 1), queries)
         parts = []
         if len(queries):
             parts.append(self.output_query(self.intermediate_query(queries), queries))

@@ -433,3 +433,30 @@ def test_an_encoder_without_class_token_is_told_by_the_key(model, samples):
     model.point_encoder.forward = lambda cloud: encode(cloud)._replace(cls_token=None)
     with pytest.raises(ConfigError, match=r"model\.use_class_token"):
         model.encode_cloud(samples)
+
+
+DENSE = {"name": "pointnet2_unet", "num_groups": [16, 8, 6, 4], "radius_scale": 2.0}
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_objects_of_different_size_equal_each_alone(tiny_bert, tiny_encoder_cfg, samples, dense):
+    """Groups are a fixed number of tokens; a token for every point needs the Q-Former's mask."""
+    cfg = {**DENSE, "point_dims": 6} if dense else tiny_encoder_cfg
+    model = build(tiny_bert, cfg, use_size_token=True).eval()
+    lengths = torch.tensor([64, 50, 33, 64])
+    padded = {**samples, "box_size": BOXES, "lengths": lengths}
+    with torch.no_grad():
+        together = model.qformer.query_pass(model.read_cloud(padded))[0]
+        for row, length in enumerate(lengths.tolist()):
+            cloud = samples["point_cloud"][row : row + 1, :length]
+            alone = {"point_cloud": cloud, "box_size": BOXES[row : row + 1]}
+            expected = model.qformer.query_pass(model.read_cloud(alone))[0]
+            # Products and softmax sums are blocked differently: equal but for rounding.
+            torch.testing.assert_close(together[row : row + 1], expected, atol=1e-5, rtol=1e-4)
+    assert torch.isfinite(model(padded)["loss"])
+    if dense:
+        model.options.chunk_size = 2
+        with pytest.raises(ConfigError, match="different numbers of tokens"):
+            model(padded)
+        with pytest.raises(ConfigError, match="different numbers of tokens"):
+            model.embed_clouds(padded)

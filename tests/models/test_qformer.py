@@ -233,3 +233,37 @@ def test_stage_two_has_no_text_half():
     )
     names = QFormer(config).state_dict()
     assert not any("word_embeddings" in n or ".intermediate." in n or "cls." in n for n in names)
+
+
+def test_masked_cloud_tokens_are_not_read(qformer, cloud_tokens, text):
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    noise = cloud_tokens.masked_fill(~mask[..., None], 9.0)
+    cloud = qformer.project_cloud(noise, token_mask=mask)
+    ids, text_mask = text
+    for row, count in enumerate((7, 4)):
+        alone = qformer.project_cloud(cloud_tokens[row : row + 1, :count])
+        one = slice(row, row + 1)
+        # The softmax sums fewer terms alone: equal but for rounding.
+        close = {"atol": 1e-6, "rtol": 1e-5}
+        ours, expected = qformer.query_pass(cloud)[0][one], qformer.query_pass(alone)[0]
+        torch.testing.assert_close(ours, expected, **close)
+        joint = qformer.joint_pass(cloud, ids, text_mask)[one]
+        expected = qformer.joint_pass(alone, ids[one], text_mask[one])
+        torch.testing.assert_close(joint, expected, **close)
+
+
+def test_masks_follow_roles_and_selection(qformer, cloud_tokens, text):
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    cloud = qformer.project_cloud(cloud_tokens, token_mask=mask)
+    twice, twice_mask = (torch.cat([part, part]) for part in text)
+    shared = qformer.joint_pass(cloud, twice, twice_mask)
+    copied = select_cloud(cloud, torch.tensor([0, 1, 0, 1]))
+    expected = qformer.joint_pass(copied, twice, twice_mask)
+    torch.testing.assert_close(shared, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_full_mask_changes_nothing_but_rounding(qformer, cloud_tokens):
+    full = torch.ones(2, 7, dtype=torch.bool)
+    masked = qformer.query_pass(qformer.project_cloud(cloud_tokens, token_mask=full))[0]
+    plain = qformer.query_pass(qformer.project_cloud(cloud_tokens))[0]
+    torch.testing.assert_close(masked, plain, atol=1e-6, rtol=1e-5)

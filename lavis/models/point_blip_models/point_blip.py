@@ -78,7 +78,7 @@ class PointBlip(Stage1Losses):
         if mode in ("point", "both"):
             features.point_embeds = self.embed_clouds(samples)[0]
         if mode == "multimodal":
-            cloud = self.project_cloud(self.point_tokens(samples))
+            cloud = self.read_cloud(samples)
             tokens = self.tokenize(samples["text_input"])
             features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
         return features
@@ -86,6 +86,7 @@ class PointBlip(Stage1Losses):
     @torch.no_grad()
     def embed_clouds(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return unit query embeddings [B,Q,E] and the point tokens [B,G,D] of clouds."""
+        self.refuse_padded_tokens(samples)  # the tokens are kept without a mask
         point_tokens = self.point_tokens(samples)
         states, _ = self.qformer.query_pass(self.project_cloud(point_tokens))
         return self.embed_queries(states), point_tokens
@@ -144,7 +145,7 @@ class PointBlip(Stage1Losses):
                     fix="use arch point_blip_llm for prompts",
                 )
             )
-        cloud = self.project_cloud(self.point_tokens(samples))
+        cloud = self.read_cloud(samples)
         _, cache = self.qformer.query_pass(cloud)
         tokenizer = self.tokenizer
         if num_beams > 1 and top_p is None:
@@ -179,7 +180,7 @@ class PointBlip(Stage1Losses):
             Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
             number.
         """
-        cloud = self.project_cloud(self.point_tokens(samples))
+        cloud = self.read_cloud(samples)
         _, cache = self.qformer.query_pass(cloud)
         questions = list(samples["question"])
 

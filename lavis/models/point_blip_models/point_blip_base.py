@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
 from lavis.models.object_size import SizeToken, box_sizes
 from lavis.models.point_blip_models.weight_files import weights_file
-from lavis.models.point_encoders import build_point_encoder, freeze
+from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.position_encoding import encode_xyz
 from lavis.models.qformer import Cloud, QFormer, scaled_std
@@ -29,6 +30,8 @@ from lavis.models.qformer_init import (
 )
 from lavis.models.released_weights import read_released
 from lavis.models.text_keys import require_texts
+
+PADDED_TOKENS = "clouds with different numbers of tokens cannot be used here"
 
 
 class PointBlipBase(BaseModel):
@@ -128,16 +131,50 @@ class PointBlipBase(BaseModel):
         tokens = self.point_tokens(samples)
         return tokens if self.pc_projection is None else tokens @ self.pc_projection
 
-    def project_cloud(self, point_tokens: Tensor) -> Cloud:
-        """Compute the Q-Former's keys/values of `point_tokens`; the lift is folded into them."""
-        return self.qformer.project_cloud(point_tokens, self.pc_projection)
+    def project_cloud(self, point_tokens: Tensor, token_mask: Tensor | None = None) -> Cloud:
+        """Compute the Q-Former's keys/values of `point_tokens`; the lift is folded into them.
+
+        `token_mask` bool [B,G] is true where a token is real; None when all are.
+        """
+        return self.qformer.project_cloud(point_tokens, self.pc_projection, token_mask)
+
+    def read_cloud(self, samples: Mapping[str, Any]) -> Cloud:
+        """Encode objects as the keys/values that the queries read (see `point_tokens`)."""
+        point_tokens = self.point_tokens(samples)
+        return self.project_cloud(point_tokens, self.token_mask(samples))
+
+    def token_mask(self, samples: Mapping[str, Any]) -> Tensor | None:
+        """Return which of `point_tokens` are real: bool [B,G], or None when all are."""
+        lengths = samples.get("lengths")
+        if lengths is None:
+            return None
+        num_points = samples["point_cloud"].shape[1]
+        mask = self.point_encoder.token_mask(lengths.to(self.device), num_points)
+        if mask is None:
+            return None
+        # The class token comes first and the size token last; both are always real.
+        return F.pad(
+            mask, (int(self.use_class_token), int(self.size_token is not None)), value=True
+        )
+
+    def refuse_padded_tokens(self, samples: Mapping[str, Any]) -> None:
+        """Raise ConfigError when clouds of this batch have different numbers of tokens."""
+        if self.token_mask(samples) is not None:
+            raise ConfigError(
+                explain(
+                    PADDED_TOKENS,
+                    where="model.point_encoder.name",
+                    got=f"{type(self.point_encoder).__name__}, a token for every point",
+                    expected="an encoder with a fixed number of tokens, or clouds of one size",
+                )
+            )
 
     def point_tokens(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode objects, before the lift.
 
         Args:
-            samples: `point_cloud` [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; with a size
-                token `box_size` [B,3], too.
+            samples: `point_cloud` [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; `lengths` Long
+                [B] when the clouds are padded; with a size token `box_size` [B,3], too.
 
         Returns:
             Point tokens [B,G,D]; with a class token that first, with a size token that last.
@@ -146,7 +183,7 @@ class PointBlipBase(BaseModel):
             ShapeError: when the input is not a batch of clouds.
             ConfigError: the model reads sizes, and the samples have none.
         """
-        return self.add_size(self.encoder_tokens(samples["point_cloud"]), samples)
+        return self.add_size(self.encode_points(samples), samples)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turn texts into the Q-Former's ids and mask [B,T], T the longest of the batch.
@@ -169,11 +206,17 @@ class PointBlipBase(BaseModel):
         return not any(p.requires_grad for p in self.point_encoder.parameters())
 
     def encoder_tokens(self, point_cloud: Tensor) -> Tensor:
-        """Encode clouds [B,N,3|6], without gradient when the encoder is frozen: [B,G,D].
+        """Encode clouds of one size [B,N,3|6]: [B,G,D]; see `encode_points`."""
+        return self.encode_points({"point_cloud": point_cloud})
+
+    def encode_points(self, samples: Mapping[str, Any]) -> Tensor:
+        """Encode a batch's clouds, without gradient when the encoder is frozen: [B,G,D].
 
         Raises:
             ShapeError: when the input is not a batch of clouds.
+            ConfigError: padded clouds, and the encoder does not take lengths.
         """
+        point_cloud = samples["point_cloud"]
         if point_cloud.ndim != 3 or point_cloud.shape[-1] not in (3, 6):
             raise ShapeError(
                 explain(
@@ -185,7 +228,7 @@ class PointBlipBase(BaseModel):
                 )
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
-            return self.read_tokens(point_cloud.to(self.device))
+            return self.read_tokens(point_cloud.to(self.device), samples.get("lengths"))
 
     def add_size(self, tokens: Tensor, samples: Mapping[str, Any]) -> Tensor:
         """Put the size token of a batch's objects behind tokens [B,G,D], where there is one."""
@@ -195,9 +238,10 @@ class PointBlipBase(BaseModel):
         size = self.size_token(box_size)  # [B,D]
         return torch.cat([tokens, size[:, None].to(tokens.dtype)], dim=1)
 
-    def read_tokens(self, point_cloud: Tensor) -> Tensor:
+    def read_tokens(self, point_cloud: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the encoder's tokens [B,G,D], after its class token when that is used."""
-        encoded = self.point_encoder(point_cloud)
+        samples = {"point_cloud": point_cloud, "lengths": lengths}
+        encoded = encode_batch(self.point_encoder, samples)
         tokens = encoded.tokens
         if self.xyz_encoding:
             tokens = tokens + encode_xyz(encoded.centers, tokens.shape[-1]).to(tokens.dtype)

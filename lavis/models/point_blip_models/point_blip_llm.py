@@ -206,7 +206,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
 
     def query_states(self, samples: Mapping[str, Any]) -> Tensor:
         """Read clouds with the queries, which see a batch's questions where they may: [B,Q,C]."""
-        cloud = self.project_cloud(self.point_tokens(samples))
+        cloud = self.read_cloud(samples)
         if self.qformer_text_input and "question" in samples:
             return self.qformer.joint_pass(cloud, *self.tokenize(samples["question"]))
         return self.qformer.query_pass(cloud)[0]

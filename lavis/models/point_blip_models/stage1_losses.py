@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.datasets.samples import select
 from lavis.models import losses
 from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
-from lavis.models.point_blip_models.point_blip_base import PointBlipBase
-from lavis.models.qformer import Cloud, select_cloud
+from lavis.models.point_blip_models.point_blip_base import PADDED_TOKENS, PointBlipBase
+from lavis.models.qformer import Cloud, select_cloud, slice_cloud
 from lavis.models.qformer_layers import KeyValue
 from lavis.models.right_pairs import RULES, PairKeys, described
 
@@ -143,7 +144,7 @@ class Stage1Losses(PointBlipBase):
         """
         text, keys = batch.drawn, batch.drawn_keys
         point_tokens = self.point_tokens(samples)  # [B,G,D]
-        cloud = self.project_cloud(point_tokens)
+        cloud = self.project_cloud(point_tokens, self.token_mask(samples))
         query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
         point_embeds = self.embed_queries(query_states)  # [B,Q,E]
         similarity = self.contrast_similarity(point_embeds, self.embed_text_tokens(*text))
@@ -167,15 +168,17 @@ class Stage1Losses(PointBlipBase):
         text, keys = batch.drawn, batch.drawn_keys
         size = self.options.chunk_size or len(keys.texts)
         chunks = torch.arange(len(keys.texts), device=self.device).split(size)
-        objects = {key: samples[key] for key in ("point_cloud", "box_size") if key in samples}
+        self.refuse_padded_tokens(samples)
+        fields = ("point_cloud", "lengths", "box_size")
+        objects = {key: samples[key] for key in fields if key in samples}
         encoded = None
         if self.encoder_is_frozen:  # nothing is sent back to it: its tokens are kept, not redone
-            clouds = objects["point_cloud"].split(size)
-            encoded = torch.cat([self.encoder_tokens(part) for part in clouds])
+            parts = [select(objects, rows) for rows in chunks]
+            encoded = torch.cat([self.encode_points(part) for part in parts])
 
         def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             chunk = {key: value[rows.to(value.device)] for key, value in objects.items()}
-            own = self.encoder_tokens(chunk["point_cloud"]) if encoded is None else encoded[rows]
+            own = self.encode_points(chunk) if encoded is None else encoded[rows]
             tokens = self.add_size(own, chunk)
             states, _ = self.qformer.query_pass(self.project_cloud(tokens))
             texts = self.embed_text_tokens(text[0][rows], text[1][rows])
@@ -275,7 +278,7 @@ class Stage1Losses(PointBlipBase):
         )
         all_ids, all_mask = self.gather_text(text_ids, text_mask)
         logits = self.matching_logits(
-            [pair and (pair[0][rows], pair[1][rows]) for pair in cloud],
+            slice_cloud(cloud, rows),
             self.negative_clouds(point_tokens, cloud, cloud_index),
             pad_text(text_ids[rows], text_mask[rows], all_ids.shape[1]),
             (all_ids[text_index], all_mask[text_index]),
@@ -305,6 +308,11 @@ class Stage1Losses(PointBlipBase):
         all_tokens = losses.gather_with_grad(point_tokens)
         if all_tokens is point_tokens:
             return select_cloud(cloud, index)
+        if any(layer is not None and layer.mask is not None for layer in cloud):
+            got = "other processes' clouds"
+            raise ConfigError(explain(PADDED_TOKENS, got=got, expected="one process"))
+                explain(PADDED_TOKENS, where="run.world_size", expected="one process")
+            )
         return self.project_cloud(all_tokens[index])
 
     def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> Text:

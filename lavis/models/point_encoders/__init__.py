@@ -11,7 +11,12 @@ name (`load_released_encoder`), sizes and axes: docs/encoders.md.
 A new encoder is one file with a `@register_point_encoder("name")` class and its import below.
 """
 
-from lavis.models.point_encoders.base import PointEncoder, PointEncoderOutput, freeze
+from lavis.models.point_encoders.base import (
+    PointEncoder,
+    PointEncoderOutput,
+    encode_batch,
+    freeze,
+)
 from lavis.models.point_encoders.checkpoint_io import CheckpointReport, load_encoder_checkpoint
 from lavis.models.point_encoders.grouping import GroupIndices, PointGroups
 from lavis.models.point_encoders.i2p_mae import I2pMae, I2pMaeConfig
@@ -53,6 +58,7 @@ __all__ = [
     "Uni3d",
     "Uni3dConfig",
     "build_point_encoder",
+    "encode_batch",
     "freeze",
     "load_encoder_checkpoint",
     "load_released_encoder",

@@ -109,28 +109,6 @@ class PointEncoder(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
-    def encode_batch(self, samples: Mapping[str, Any]) -> PointEncoderOutput:
-        """Encode the clouds of a batch: `point_cloud` [B,N,3|6] and, when padded, `lengths` [B].
-
-        Raises:
-            ConfigError: the clouds are padded, and this encoder does not take lengths.
-        """
-        device = next(self.parameters()).device
-        point_cloud, lengths = samples["point_cloud"].to(device), samples.get("lengths")
-        if lengths is None:
-            return self(point_cloud)
-        if not self.reads_lengths:
-            raise ConfigError(
-                explain(
-                    f"{type(self).__name__} cannot encode clouds of different size.",
-                    where="model.point_encoder.name",
-                    got=f"lengths from {int(lengths.min())} to {int(lengths.max())}",
-                    expected="an encoder with `reads_lengths`, or clouds of one size",
-                    fix="resample the clouds: point_processor.*.num_points",
-                )
-            )
-        return self(point_cloud, lengths=lengths.to(device))
-
     def prepare(self, point_cloud: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Make a cloud ready for the network.
 
@@ -215,6 +193,39 @@ class PointEncoder(nn.Module):
         if message not in self._told:
             self._told.add(message)
             _logger.warning("%s", message)
+
+
+def encode_batch(
+    encoder: Any,
+    samples: Mapping[str, Any],
+    device: torch.device | str | None = None,
+    fixed_tokens: bool = False,
+) -> PointEncoderOutput:
+    """Encode the clouds of a batch.
+
+    Args:
+        encoder: a `PointEncoder`.
+        samples: `point_cloud` [B,N,3|6] and, when padded, `lengths` Long [B].
+        device: where to encode; None is where the clouds are.
+        fixed_tokens: refuse clouds with different numbers of tokens, which a caller cannot mask.
+
+    Raises:
+        ConfigError: the clouds are padded, and the encoder or the caller cannot use that.
+    """
+    point_cloud, lengths = samples["point_cloud"].to(device), samples.get("lengths")
+    if lengths is None:
+        return encoder(point_cloud)
+    if not getattr(encoder, "reads_lengths", False) or (fixed_tokens and not encoder.num_tokens):
+        raise ConfigError(
+            explain(
+                f"{type(encoder).__name__} cannot encode clouds of different size here.",
+                where="model.point_encoder.name",
+                got=f"lengths from {int(lengths.min())} to {int(lengths.max())}",
+                expected="an encoder that reads lengths, or clouds of one size",
+                fix="resample the clouds: point_processor.*.num_points",
+            )
+        )
+    return encoder(point_cloud, lengths=lengths.to(point_cloud.device))
 
 
 EncoderT = TypeVar("EncoderT", bound=PointEncoder)

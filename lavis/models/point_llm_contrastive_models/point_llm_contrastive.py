@@ -28,7 +28,12 @@ from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.base_model import BaseModel
 from lavis.models.cloud_writer import CloudWriter
-from lavis.models.point_encoders import build_point_encoder, freeze, load_encoder_checkpoint
+from lavis.models.point_encoders import (
+    build_point_encoder,
+    encode_batch,
+    freeze,
+    load_encoder_checkpoint,
+)
 from lavis.models.point_llm_contrastive_models.aligned_llm import (
     AlignedLanguageModel,
     load_aligned_llm,
@@ -241,7 +246,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         """Encode clouds, or look their tokens up: float32 [B,1+G,C], the class token first."""
         if self.token_cache is not None:
             return self.token_cache.tokens(samples).to(self.device)
-        encoded = self.point_encoder(samples["point_cloud"].to(self.device))
+        encoded = encode_batch(self.point_encoder, samples, self.device, fixed_tokens=True)
         first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
         return torch.cat([*first, encoded.tokens], 1).float()
 

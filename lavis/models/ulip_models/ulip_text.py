@@ -30,7 +30,7 @@ from lavis.common.registry import registry
 from lavis.models import losses
 from lavis.models.base_model import BaseModel
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
-from lavis.models.point_encoders import build_point_encoder
+from lavis.models.point_encoders import build_point_encoder, encode_batch
 from lavis.models.text_keys import text_keys
 from lavis.models.ulip_models.config import UlipTextConfig
 
@@ -123,7 +123,7 @@ class UlipText(BaseModel):
         Returns:
             `loss` (weighted sum) and `loss_<source>`.
         """
-        feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
+        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
         output = {
             f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources
         }
@@ -163,6 +163,6 @@ class UlipText(BaseModel):
     @torch.no_grad()
     def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
         """Score clouds against classes with the head of the first source: cosine [B,K]."""
-        feature = self.point_encoder(samples["point_cloud"].to(self.device)).global_feature
+        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
         source = next(iter(self.text_sources))
         return F.normalize(self.point_proj[source](feature), dim=-1) @ class_embeds.T

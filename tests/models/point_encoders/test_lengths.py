@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from lavis.common.errors import ConfigError, ShapeError
-from lavis.models.point_encoders import PointEncoder, PointEncoderOutput, point_encoder_names
+from lavis.models.point_encoders import (
+    PointEncoder,
+    PointEncoderOutput,
+    encode_batch,
+    point_encoder_names,
+)
 from lavis.models.point_encoders.config import EncoderConfig
 
 LENGTHS = torch.tensor([61, 40, 9, 61])  # 9: fewer than the groups of every encoder
@@ -103,8 +108,8 @@ def test_encode_batch_reads_lengths(make_small, padded) -> None:
     encoder = make_small("point_bert")
     samples = {"point_cloud": padded, "lengths": LENGTHS}
     expected = encoder(padded, lengths=LENGTHS)
-    torch.testing.assert_close(encoder.encode_batch(samples).tokens, expected.tokens)
-    plain = encoder.encode_batch({"point_cloud": padded})
+    torch.testing.assert_close(encode_batch(encoder, samples).tokens, expected.tokens)
+    plain = encode_batch(encoder, {"point_cloud": padded})
     assert torch.equal(plain.tokens, encoder(padded).tokens)
 
 
@@ -123,9 +128,9 @@ class FixedSize(PointEncoder):
 
 def test_other_encoders_refuse_padded_batches_by_name(padded) -> None:
     encoder = FixedSize()
-    assert encoder.encode_batch({"point_cloud": padded}).tokens.shape == padded.shape
+    assert encode_batch(encoder, {"point_cloud": padded}).tokens.shape == padded.shape
     with pytest.raises(ConfigError, match=r"(?s)FixedSize cannot.*from 9 to 61"):
-        encoder.encode_batch({"point_cloud": padded, "lengths": LENGTHS})
+        encode_batch(encoder, {"point_cloud": padded, "lengths": LENGTHS})
 
 
 @pytest.mark.parametrize("lengths", [[61, 40, 9], [0, 1, 1, 1], [62, 1, 1, 1], [1.0] * 4])
