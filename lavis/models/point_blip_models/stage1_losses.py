@@ -311,8 +311,6 @@ class Stage1Losses(PointBlipBase):
         if any(layer is not None and layer.mask is not None for layer in cloud):
             got = "other processes' clouds"
             raise ConfigError(explain(PADDED_TOKENS, got=got, expected="one process"))
-                explain(PADDED_TOKENS, where="run.world_size", expected="one process")
-            )
         return self.project_cloud(all_tokens[index])
 
     def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> Text:
