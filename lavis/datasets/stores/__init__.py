@@ -1,0 +1,1 @@
+"""Where point clouds are kept: packed arrays with named per-point fields."""
