@@ -7,21 +7,27 @@ the process is killed, the file in place is whole and its hash is in the manifes
 
 from __future__ import annotations
 
+import argparse
 import errno
 import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lavis.common.errors import CheckpointError, explain, nearest
 
 FORMAT = 1
+_REFUSED_TYPE = re.compile(r"GLOBAL ([\w.]+)")
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError)
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | None = None) -> None:
@@ -105,45 +111,68 @@ def load_checkpoint_file(
     if verify:
         _verify(path, key)
     if path.suffix == ".safetensors":
-        return {"model": _load_safetensors(path, key)}
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        got = str(error).splitlines()[0]
-        expected = "tensors and plain values only: anything else could run code"
-        fix = "re-save its state dict, as .safetensors if you can"
-        raise CheckpointError(
-            explain(
-                "a checkpoint is refused",
-                where=f"{key}: {path}",
-                got=got,
-                expected=expected,
-                fix=fix,
-            )
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        got = (str(error).splitlines() or [type(error).__name__])[0]
-        fix = "use another checkpoint: this file is truncated or no checkpoint"
-        raise CheckpointError(
-            explain("a checkpoint cannot be read", where=f"{key}: {path}", got=got, fix=fix)
-        ) from error
+        return {"model": read_file(path, key)}
+    payload = read_file(path, key)
     if not isinstance(payload, dict):
         got = type(payload).__name__
         raise CheckpointError(explain("a checkpoint is a mapping", where=f"{key}: {path}", got=got))
     return payload
 
 
-def _load_safetensors(path: Path, key: str) -> dict[str, torch.Tensor]:
-    """Read a .safetensors file."""
+def read_file(path: Path, key: str) -> Any:
+    """Read a file of weights onto the CPU without running code from it.
+
+    Beside tensors and plain values it may hold what training scripts store with them: a command
+    line (argparse.Namespace) and numpy's scalars and arrays.
+
+    Args:
+        path: .safetensors, or a file of torch.save.
+        key: the yaml key that named it, for messages.
+
+    Raises:
+        CheckpointError: a damaged file, or one that holds another type, which is named.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            explain("a checkpoint cannot be read", where=f"{key}: {path}", got=error)
-        ) from error
+        if path.suffix == ".safetensors":
+            return load_file(path, device="cpu")
+        with torch.serialization.safe_globals(_harmless_types()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (*_UNREADABLE, SafetensorError) as error:
+        raise CheckpointError(_unreadable(error, f"{key}: {path}")) from error
+
+
+def _unreadable(error: Exception, where: str) -> str:
+    """Compose the message of a file that cannot be read, or holds a type that is refused."""
+    text = _TERMINAL_CODE.sub("", str(error))
+    refused = _REFUSED_TYPE.search(text)
+    if refused:
+        return explain(
+            "a checkpoint is refused",
+            where=where,
+            got=f"an object of type {refused[1]}",
+            expected="tensors, plain values and numpy values: anything else could run code",
+            fix="re-save its state dict, as .safetensors if you can",
+        )
+    foreign = isinstance(error, pickle.UnpicklingError)
+    return explain(
+        "a checkpoint cannot be read",
+        where=where,
+        got="no file of torch.save" if foreign else (text.splitlines() or [repr(error)])[0],
+        fix="use another checkpoint: this file is truncated or no checkpoint",
+    )
+
+
+def _harmless_types() -> list[Any]:
+    """Return the types, beside torch's own list, whose reconstruction runs no code of the file."""
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    names = [(scalar, "numpy.core.multiarray.scalar"), scalar]
+    names += [(array, "numpy.core.multiarray._reconstruct"), array, np.ndarray, np.dtype]
+    kinds = (np.bool_, *np.sctypeDict.values())
+    dtypes = {type(np.dtype(kind)) for kind in kinds if np.dtype(kind).kind in "biufcSU"}
+    return [argparse.Namespace, *names, *sorted(dtypes, key=str)]
 
 
 def file_hash(path: str | Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import os
 import random
 
@@ -172,3 +174,32 @@ def test_random_states_survive_a_checkpoint(tmp_path):
     expected = (random.random(), np.random.rand(), torch.rand(1).item())
     rng_state.restore(checkpoint.load_checkpoint_file(tmp_path / "a.pth")["rng"])
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.mean([0.9, 0.94]),
+        np.float32(1.5),
+        np.int64(3),
+        np.bool_(True),
+        np.arange(3.0),
+        argparse.Namespace(lr=0.1, name="x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_that_training_scripts_store_beside_weights_are_read(tmp_path, value):
+    path = tmp_path / "best_model.pth"
+    torch.save({"value": value, "model_state_dict": {"w": torch.ones(2)}}, path)
+    found = checkpoint.load_checkpoint_file(path)["value"]
+    assert type(found) is type(value)
+    assert np.all(found == value)
+
+
+def test_a_refused_type_is_named_without_terminal_codes(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"w": torch.ones(2), "when": datetime.date(2026, 1, 1)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_checkpoint_file(path)
+    assert "datetime.date" in str(caught.value)
+    assert "\x1b" not in str(caught.value)

@@ -7,18 +7,16 @@ unwrapped, the tower's prefix is removed, and parts that the encoder does not ha
 
 from __future__ import annotations
 
-import argparse
 import logging
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from lavis.common.checkpoint import read_file
 from lavis.common.errors import CheckpointError, explain
 from lavis.models.point_encoders.base import PointEncoder
 
@@ -155,32 +153,7 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             explain("Checkpoint not found.", where=str(path), fix="check the path in the yaml")
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # ULIP stores its command line beside the weights; a Namespace only holds values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(_unreadable(path, error)) from error
-    except Exception as error:
-        # safetensors has its own error type, known only where the package is installed.
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise CheckpointError(_unreadable(path, error)) from error
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    """Explain a damaged file or one that holds more than tensors."""
-    return explain(
-        "Checkpoint cannot be read.",
-        where=str(path),
-        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        expected=".pt/.pth holding tensors and plain values, or .safetensors",
-        fix="download it again; for a file with Python objects, save its state dict alone",
-    )
+    return read_file(path, "model.point_encoder_weights")
 
 
 def _unwrap(content: Any, path: str | Path) -> dict[str, Tensor]:
