@@ -59,6 +59,22 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
     return config
 
 
+def load_defaults(path: str | Path, key: str) -> DictConfig:
+    """Read a component yaml; `base: <file of its folder>` names the one it differs from.
+
+    Each section of `datasets` is merged over the only section of the base's.
+    """
+    config = load_yaml(path, key)
+    base = config.pop("base", None)
+    if base is None:
+        return config
+    shared = load_defaults(Path(path).parent / base, f"base of {path}").datasets
+    (default,) = shared.values()
+    for name, section in config.datasets.items():
+        config.datasets[name] = merge(default, section)
+    return config
+
+
 def _limit_aliases(path: Path) -> None:
     """Refuse yaml whose aliases of aliases would fill the memory when they are expanded."""
     events = yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

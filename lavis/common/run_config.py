@@ -20,7 +20,14 @@ from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lavis.common.config_sources import SECTIONS, as_plain, load_yaml, merge, parse_options
+from lavis.common.config_sources import (
+    SECTIONS,
+    as_plain,
+    load_defaults,
+    load_yaml,
+    merge,
+    parse_options,
+)
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.key_check import check_keys, without_replaced
 from lavis.common.run_schema import LAUNCH_KEYS, validate_run
@@ -151,7 +158,7 @@ class RunConfig(Config):
             config_type = given.get("type") or "default"
             self._known(f"datasets.{name}.type", config_type, builder_cls.DATASET_CONFIG_DICT)
             path = builder_cls.default_config_path(type=config_type)
-            default = load_yaml(path, f"default of datasets.{name} type={config_type}")
+            default = load_defaults(path, f"default of datasets.{name} type={config_type}")
             keys = as_plain(self._dataset_part(default, name), resolve=False)
             checked = check_keys(
                 given,

@@ -8,4 +8,8 @@ from lavis.processors.base_processor import BaseProcessor
 
 __all__ = ["BaseProcessor"]
 
-from lavis.processors import blip_processors, point_processors  # noqa: F401
+from lavis.processors import (  # noqa: F401
+    blip_processors,
+    objaverse_transforms,
+    point_processors,
+)

@@ -133,7 +133,7 @@ def test_only_training_objects_are_seen_in_a_mirror(cls: type, small_bricks: Pat
     assert not same("train")
     assert same("val")
     assert same("dev_test")
-    assert mirrored["dev_test"].reference_dataset().mirror_probability == 0
+    assert mirrored["dev_test"].reference_dataset().steps == ()
 
 
 def test_questions_that_are_named_more_often(small_bricks: Path) -> None:

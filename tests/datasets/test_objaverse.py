@@ -18,7 +18,7 @@ from lavis.common.errors import ConfigError, DataError
 from lavis.common.run_config import RunConfig
 from lavis.datasets.builders.base_dataset_builder import load_dataset_config
 from lavis.datasets.datasets import cloud_check
-from lavis.datasets.datasets.objaverse_datasets import (
+from lavis.datasets.sources.objaverse_files import (
     HeldOut,
     read_captions,
     read_ids,

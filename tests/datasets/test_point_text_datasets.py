@@ -19,6 +19,7 @@ from lavis.datasets.datasets.point_text_datasets import (
     PointRetrievalDataset,
     PointTextDataset,
 )
+from lavis.datasets.sources.bricks import repeat_types
 from lavis.processors.point_processors import PointEvalProcessor, PointTrainProcessor
 
 CLASSES = ["brick", "plate"]
@@ -249,8 +250,9 @@ def test_rare_question_types_are_repeated_with_augmentations_of_their_own(object
 
     def build_qa(repeats: dict[str, int]) -> PointQADataset:
         processor = PointTrainProcessor.from_config({"num_points": 32})
-        store = FilePointStore(objects[0])
-        return PointQADataset(processor, str.lower, store, [path], question_repeats=repeats)
+        dataset = PointQADataset(processor, str.lower, FilePointStore(objects[0]), [path])
+        dataset.annotation = repeat_types(dataset.annotation, repeats)
+        return dataset
 
     dataset = build_qa({"teeth_count": 3})
     samples = [dataset[i] for i in range(len(dataset))]

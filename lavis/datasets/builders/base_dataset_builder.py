@@ -8,14 +8,17 @@ names, and returns {split: dataset}. Same method names as stock; `vis_processor`
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import lavis.common.utils as utils
+from lavis.common.config_sources import load_defaults
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
 from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
 
@@ -24,7 +27,7 @@ SPLITS = ("train", "val", "test")  # LAVIS' names; a component yaml may list oth
 
 def load_dataset_config(cfg_path: str) -> DictConfig:
     """Return the only data set's section of a component yaml."""
-    datasets = OmegaConf.load(cfg_path).datasets
+    datasets = load_defaults(cfg_path, "data set").datasets
     return datasets[next(iter(datasets.keys()))]
 
 
@@ -133,3 +136,36 @@ class BaseDatasetBuilder:
     def build(self) -> dict[str, Any]:
         """Build {split: dataset} from annotations and clouds."""
         raise TypeError(f"{type(self).__name__} has to define build()")
+
+
+class Source(Protocol):
+    """Where the data of a builder come from; one file each in lavis/datasets/sources/."""
+
+    def prepare(self) -> None:
+        """Prepare the data, or raise DataError that names what is missing."""
+        ...
+
+    def build(self, points: Mapping[str, Any], texts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return {split: dataset}; the processors of each kind are {"train", "eval"}."""
+        ...
+
+
+class SourceBuilder(BaseDatasetBuilder):
+    """A builder that only names its source."""
+
+    def make_source(self) -> Source:
+        """Return the source as the configuration asks for it."""
+        raise TypeError(f"{type(self).__name__} has to define make_source()")
+
+    @cached_property
+    def source(self) -> Source:
+        """The source, made once."""
+        return self.make_source()
+
+    def _download_data(self) -> None:
+        self.source.prepare()
+
+    def build(self) -> dict[str, Any]:
+        """Return {split: dataset} of the source, with the processors of the yaml."""
+        self.build_processors()
+        return self.source.build(self.point_processors, self.text_processors)

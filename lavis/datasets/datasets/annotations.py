@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, explain
 
 Entry = dict[str, Any]
 
@@ -92,36 +92,6 @@ def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -
                     fix="annotate the field, or take it out of text_weights",
                 )
             )
-
-
-def repeat_types(entries: Sequence[Entry], repeats: Mapping[str, int]) -> list[Entry]:
-    """Name each question of a type so many times; copies have instance ids of their own.
-
-    Args:
-        entries: records with `question_type` and `instance_id`.
-        repeats: {question type: how often}; other types stay as they are.
-
-    Raises:
-        ConfigError: a type that no record has, or a number below 1.
-    """
-    types = {str(entry.get("question_type", "")) for entry in entries}
-    for name, count in repeats.items():
-        if name not in types or not isinstance(count, int) or count < 1:
-            raise ConfigError(
-                explain(
-                    f"questions cannot be repeated so.{nearest(name, types)}",
-                    where=f"build_info.question_repeats.{name}",
-                    got=count,
-                    expected=f"a whole number of at least 1 for one of {sorted(types)}",
-                )
-            )
-    repeated = []
-    for entry in entries:
-        repeated.append(entry)
-        for copy in range(1, repeats.get(entry.get("question_type", ""), 1)):
-            # Augmentation and text draws follow the instance id, so a copy has its own.
-            repeated.append({**entry, "instance_id": f"{entry['instance_id']}#{copy}"})
-    return repeated
 
 
 def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:

@@ -7,12 +7,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.packed_points import PackedPoints
+from lavis.datasets.samples import check_equal_lengths
+from lavis.processors.point_transforms import PointFields
 
 # What numpy and zipfile raise on damaged files; a flipped bit in a header asks for an unknown
 # compression or encryption (RuntimeError) or for more memory than there is.
@@ -40,6 +42,15 @@ class PointStore(Protocol):
 
     def scale(self, object_id: str) -> float:
         """Return the length of one unit of the object's xyz, in the data's own unit."""
+        ...
+
+
+@runtime_checkable
+class FieldStore(PointStore, Protocol):
+    """A store that holds further fields of every point (stores/packed_fields.py)."""
+
+    def load_points(self, object_id: str) -> PointFields:
+        """Return `xyz` [N,3] and the other per-point fields."""
         ...
 
 
@@ -149,6 +160,16 @@ def check_cloud(cloud: np.ndarray, object_id: str) -> np.ndarray:
             )
         )
     return cloud.astype(np.float32, copy=False)
+
+
+def check_points(points: PointFields, object_id: str) -> PointFields:
+    """Return named per-point fields when they are usable.
+
+    Raises:
+        DataError: the coordinates are unusable (see `check_cloud`), or fields differ in length.
+    """
+    check_equal_lengths(points, f"object {object_id}")
+    return {**points, "xyz": check_cloud(points["xyz"], object_id)}
 
 
 def _problem(cloud: np.ndarray) -> str | None:

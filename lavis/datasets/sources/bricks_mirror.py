@@ -7,10 +7,13 @@ handed parts; the mirror doubles them, and what it makes is the real counterpart
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
 from lavis.datasets.datasets.annotations import Entry
+from lavis.datasets.fields.points import PointLoader
+from lavis.processors.point_transforms import PointFields
 
 TEXT_FIELDS = ("caption", "colored_caption", "description", "question", "answer")
 _OTHER = {"left": "right", "right": "left"}
@@ -40,3 +43,30 @@ def mirror_entry(entry: Entry) -> Entry:
     if "answers" in entry:
         said["answers"] = [mirror_text(answer) for answer in entry["answers"]]
     return {**entry, **said}
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Show a share of the records in a mirror: texts here, the cloud in `MirrorPointLoader`."""
+
+    probability: float
+    stream = "mirror:"
+
+    def __call__(self, record: Entry, rng: np.random.Generator) -> Entry:
+        """Return the record or its mirrored copy."""
+        if not self.probability or rng.random() >= self.probability:
+            return record
+        return {**mirror_entry(record), "mirrored": True}
+
+
+@dataclass(frozen=True)
+class MirrorPointLoader(PointLoader):
+    """Load clouds, those of mirrored records reflected."""
+
+    def read(self, record: Entry) -> np.ndarray | PointFields:
+        """Return an object's cloud [N,3|6]."""
+        cloud = super().read(record)
+        if not record.get("mirrored"):
+            return cloud
+        assert isinstance(cloud, np.ndarray)  # bricks have no further per-point fields
+        return mirror_cloud(cloud)

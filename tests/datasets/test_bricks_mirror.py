@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from lavis.datasets.datasets.mirroring import mirror_cloud, mirror_entry, mirror_text
 from lavis.datasets.datasets.point_stores import FilePointStore
 from lavis.datasets.datasets.point_text_datasets import PointQADataset
+from lavis.datasets.sources.bricks_mirror import (
+    Mirror,
+    MirrorPointLoader,
+    mirror_cloud,
+    mirror_entry,
+    mirror_text,
+)
 from lavis.processors.point_processors import PointEvalProcessor
 
 COUNT = 60
@@ -67,7 +73,8 @@ def build(folder: Path, probability: float) -> PointQADataset:
     processor = PointEvalProcessor.from_config({"num_points": 32, "normalize": False})
     return PointQADataset(
         *(processor, str.lower, FilePointStore(folder), [folder / "qa.json"]),
-        mirror_probability=probability,
+        steps=[Mirror(probability)],
+        point_loader=MirrorPointLoader,
     )
 
 

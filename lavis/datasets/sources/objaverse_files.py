@@ -1,7 +1,6 @@
-"""Objaverse in the files of the PointBLIP release: captions by uid, a training list, npz clouds.
+"""The files of Objaverse in the PointBLIP release: captions by uid, a training list, npz clouds.
 
-`read_captions` and `read_ids` read the files, `HeldOut` says which objects are never trained on,
-`ObjaverseCaptionDataset` holds the captioned objects of one split.
+`read_captions` and `read_ids` read the files, `HeldOut` says which objects are never trained on.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lavis.common.errors import ConfigError, DataError, explain
-from lavis.datasets.datasets.point_stores import FilePointStore, PointStore
-from lavis.datasets.datasets.point_text_datasets import Entry, PointTextDataset
+from lavis.datasets.datasets.point_stores import FilePointStore
 
 
 def read_captions(path: Path, key: str) -> dict[str, Any]:
@@ -129,43 +125,3 @@ def word_remover(words: Sequence[str]) -> Callable[[str], str]:
     choices = "|".join(re.escape(word) for word in words)
     pattern = re.compile(rf"(?:^|\s+)(?:{choices})(?![\w-])", re.IGNORECASE)
     return lambda caption: pattern.sub("", caption).strip()
-
-
-class ObjaverseCaptionDataset(PointTextDataset):
-    """Captioned objects of one split; see `PointTextDataset` for samples and processors.
-
-    Args:
-        entries: records {"object_id": uid, "caption": text}.
-        source: files and keys the records come from, for messages.
-        problems: {uid: why its cloud cannot be used}; those objects are left out and listed.
-        max_bad_fraction: share of objects that may be left out.
-        seed: of the augmentation.
-
-    Raises:
-        DataError: more than `max_bad_fraction` have no caption, or no usable cloud.
-    """
-
-    def __init__(
-        self,
-        point_processor: Callable[..., torch.Tensor],
-        text_processor: Callable[[str], str],
-        point_store: PointStore,
-        entries: Sequence[Entry],
-        *,
-        source: str = "Objaverse",
-        problems: Mapping[str, str] | None = None,
-        max_bad_fraction: float = 0.0,
-        seed: int = 42,
-    ) -> None:
-        super().__init__(point_processor, text_processor, point_store, [], seed=seed)
-        self.ann_paths = [source]  # named where records are left out
-        self.max_bad_fraction = max_bad_fraction
-        self.annotation = [dict(entry) for entry in entries]
-        self._add_instance_ids()
-        self._drop_empty_text()
-        problems = problems or {}
-        self._leave_out(lambda entry: problems.get(entry["object_id"]))
-
-    def train_annotation(self) -> list[Entry]:
-        """Return the training records that baselines copy from."""
-        return self.reference_dataset().annotation
