@@ -1,0 +1,152 @@
+"""One battery for every registered data set builder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lavis.common.registry import registry
+from omegaconf import DictConfig
+
+import lavis  # noqa: F401  (registers builders)
+from lavis.common.errors import DataError
+from lavis.datasets.builders.base_dataset_builder import (
+    BaseDatasetBuilder,
+    load_dataset_config,
+)
+from lavis.datasets.samples import FIELDS, batch_size, collate, instance_ids, select
+
+Maker = Callable[[DictConfig, Path, Path], None]
+
+
+def point_at_bricks(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Point a section of the bricks at the small preparation."""
+    cfg.build_info.points = {"storage": str(bricks), "num_points": 128, "num_objects": 120}
+    for section in cfg.build_info.annotations.values():
+        section.storage = section.storage.replace("bricks/", f"{bricks}/", 1)
+
+
+def point_at_objaverse(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Write eight objects in the layout of the release and point a section at them."""
+    rng = np.random.default_rng(0)
+    uids = [f"{number:032x}" for number in range(8)]
+    for uid in uids:
+        (folder / "points" / uid).mkdir(parents=True)
+        cloud = rng.standard_normal((100, 3)).astype(np.float32)
+        np.savez(folder / "points" / uid / f"{uid}_8192.npz", cloud)
+    (folder / "captions.json").write_text(json.dumps({uid: f"object {uid}" for uid in uids}))
+    (folder / "ids.txt").write_text("\n".join(uids[:6]))
+    info = cfg.build_info
+    info.annotations.train.storage = info.annotations.test.storage = str(folder / "captions.json")
+    info.ids.storage, info.points.storage = str(folder / "ids.txt"), str(folder / "points")
+    info.points.check_cache = None
+
+
+# Every registered builder of ours and how a test gets its data.
+MAKERS: dict[str, Maker] = {
+    "bricks_caption": point_at_bricks,
+    "bricks_retrieval": point_at_bricks,
+    "bricks_qa": point_at_bricks,
+    "bricks_classification": point_at_bricks,
+    "objaverse_caption": point_at_objaverse,
+    "objaverse_caption_tune": point_at_objaverse,
+}
+every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
+
+
+def builder_class(name: str) -> type[BaseDatasetBuilder]:
+    return registry.get_builder_class(name)
+
+
+@pytest.fixture
+def build(small_bricks: Path, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """Return a builder of small data sets by name."""
+
+    def build(name: str) -> dict[str, Any]:
+        cfg = load_dataset_config(builder_class(name).default_config_path())
+        MAKERS[name](cfg, small_bricks, tmp_path)
+        return builder_class(name)(cfg).build_datasets()
+
+    return build
+
+
+def test_the_battery_covers_every_registered_builder() -> None:
+    classes = {name: builder_class(name) for name in registry.list_datasets()}
+    ours = {n for n, c in classes.items() if c.__module__.startswith("lavis.datasets.builders")}
+    assert set(MAKERS) == ours
+
+
+@every_builder
+def test_default_sections_name_every_key_a_recipe_may_set(name: str) -> None:
+    cfg = load_dataset_config(builder_class(name).default_config_path())
+    assert cfg.data_type == "points"
+    assert {"build_info", "point_processor", "text_processor"} <= set(cfg)
+    assert {"annotations", "points", "limit", "augmentation_seed", "max_bad_fraction"} <= set(
+        cfg.build_info
+    )
+    for kind in ("point_processor", "text_processor"):
+        assert all(registry.get_processor_class(cfg[kind][mode].name) for mode in ("train", "eval"))
+
+
+@every_builder
+def test_every_split_gives_batches_of_known_fields(name: str, build) -> None:
+    datasets = build(name)
+    assert "train" in datasets
+    for split, dataset in datasets.items():
+        samples = [dataset[index] for index in range(min(3, len(dataset)))]
+        batch = dataset.collater(samples)
+        size = len(samples)
+        assert batch_size(batch) == size, split
+        assert len(set(instance_ids(batch))) == size
+        assert batch["point_cloud"].dtype == torch.float32
+        assert batch["box_size"].shape == (size, 3)
+        assert all(isinstance(text, str) and text for text in batch["text_input"])
+        for field, values in batch.items():
+            assert len(values) == size
+            assert isinstance(values, list) or field in FIELDS, f"register the field {field}"
+        first = select(batch, torch.tensor([0]))
+        again = collate([dataset[0]])
+        for field, values in first.items():
+            same = torch.equal(values, again[field]) if torch.is_tensor(values) else None
+            assert same or values == again[field]
+
+
+@every_builder
+def test_training_follows_the_epoch_and_evaluation_does_not(name: str, build) -> None:
+    datasets = build(name)
+
+    def cloud(dataset: Any, epoch: int) -> torch.Tensor:
+        dataset.set_epoch(epoch)
+        return dataset[0]["point_cloud"]
+
+    train = datasets["train"]
+    assert torch.equal(cloud(train, 0), cloud(train, 0))
+    assert not torch.equal(cloud(train, 0), cloud(train, 1))
+    others = [dataset for split, dataset in datasets.items() if split != "train"]
+    assert others
+    for dataset in others:
+        assert torch.equal(cloud(dataset, 0), cloud(dataset, 1))
+        reference = dataset.reference_dataset()
+        assert torch.equal(cloud(reference, 0), cloud(reference, 1))
+        assert dataset.train_annotation()
+
+
+@every_builder
+def test_missing_data_are_named_before_anything_is_built(name: str, small_bricks, tmp_path) -> None:
+    cfg = load_dataset_config(builder_class(name).default_config_path())
+    MAKERS[name](cfg, small_bricks, tmp_path)
+    cfg.build_info.annotations.train.storage = str(tmp_path / "absent.json")
+    with pytest.raises(DataError, match=r"absent\.json"):
+        builder_class(name)(cfg).build_datasets()
+
+
+def test_a_base_is_merged_and_the_difference_wins(tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text("datasets: {any: {data_type: points, a: {b: 1, c: 2}}}")
+    path = tmp_path / "own.yaml"
+    path.write_text("base: shared.yaml\ndatasets: {mine: {a: {c: 3}}}")
+    assert load_dataset_config(str(path)) == {"data_type": "points", "a": {"b": 1, "c": 3}}
