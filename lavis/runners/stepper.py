@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lavis.datasets.data_utils import move_to_device
+from lavis.datasets.samples import batch_size, instance_ids
 from lavis.runners.guard import Guard
 from lavis.runners.sharding import gradient_sync, is_shard
 
@@ -116,13 +117,13 @@ class Stepper:
             samples = next(batches)
             self.on_phase("step")
             result.wait += time.perf_counter() - started
-            instances += _instance_ids(samples)
+            instances += instance_ids(samples)
             samples = move_to_device(samples, self.device)
             if isinstance(samples, dict):
                 samples.update(context)
             values = self._backward(samples, count, last=index == count - 1)
             losses.append(values["loss"])
-            result.objects += _batch_size(samples)
+            result.objects += batch_size(samples)
             for name, value in values.items():
                 result.values[name] = result.values.get(name, 0.0) + value / count
         self._update(result, torch.stack(losses), instances, where)
@@ -187,18 +188,3 @@ def total_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
     """Return the 2-norm of all gradients, over all shards when they are sharded."""
     norm: Any = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     return norm.full_tensor() if is_shard(norm) else norm
-
-
-def _instance_ids(samples: Any) -> list[str]:
-    """Return the ids of a batch's samples, [] when it has none."""
-    ids = samples.get("instance_id", []) if isinstance(samples, Mapping) else []
-    return [str(item) for item in (ids.tolist() if isinstance(ids, torch.Tensor) else ids)]
-
-
-def _batch_size(samples: Any) -> int:
-    """Return the number of samples of a collated batch."""
-    values = samples.values() if isinstance(samples, Mapping) else [samples]
-    for value in values:
-        if isinstance(value, (list, tuple)) or (isinstance(value, torch.Tensor) and value.ndim):
-            return len(value)
-    return 1

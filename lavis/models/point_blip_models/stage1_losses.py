@@ -177,7 +177,7 @@ class Stage1Losses(PointBlipBase):
             encoded = torch.cat([self.encode_points(part) for part in parts])
 
         def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            chunk = {key: value[rows.to(value.device)] for key, value in objects.items()}
+            chunk = select(objects, rows)
             own = self.encode_points(chunk) if encoded is None else encoded[rows]
             tokens = self.add_size(own, chunk)
             states, _ = self.qformer.query_pass(self.project_cloud(tokens))
