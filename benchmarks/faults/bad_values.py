@@ -17,8 +17,8 @@ from benchmarks.faults.processes import Figure, read_json, run_ranks, write_json
 from benchmarks.faults.tiny_run import TinyConfig, TinyTask, tiny_runner
 from lavis.common.dist_utils import get_rank
 from lavis.common.errors import DataError, NonFiniteLossError
-from lavis.datasets.datasets.point_stores import FilePointStore
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.stores.point_stores import FilePointStore
 from lavis.runners.guard import Guard
 from lavis.runners.loss_curve import read_rows
 from lavis.runners.runner_point import PointRunner

@@ -22,8 +22,8 @@ from benchmarks.faults.processes import Figure
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.config_sources import load_yaml
 from lavis.common.errors import PointLanguageError
-from lavis.datasets.datasets.point_stores import FilePointStore
-from lavis.datasets.datasets.tar_shards import TarShardStore, write_shards
+from lavis.datasets.stores.point_stores import FilePointStore
+from lavis.datasets.stores.tar_shards import TarShardStore, write_shards
 
 
 class Call:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from lavis.datasets.datasets.point_stores import PackedPointStore
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
     PointQADataset,
     PointRetrievalDataset,
     PointTextDataset,
 )
+from lavis.datasets.stores.point_stores import PackedPointStore
 from lavis.processors.blip_processors import BlipCaptionProcessor, BlipQuestionProcessor
 from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import PointClassificationTask

@@ -19,7 +19,7 @@ from lavis.datasets.download_scripts.bricks_groups import (
 )
 from lavis.datasets.download_scripts.bricks_split import LEFT_OUT, read_frozen
 from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
-from lavis.datasets.packed_points import PackedPointWriter
+from lavis.datasets.stores.packed_points import PackedPointWriter
 
 
 def box_cloud(edges: tuple[float, float, float], seed: int, num_points: int = 2048) -> np.ndarray:

@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from lavis.common.errors import ConfigError, DataError
-from lavis.datasets.datasets.point_stores import FilePointStore, check_cloud
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
     PointQADataset,
@@ -20,6 +19,7 @@ from lavis.datasets.datasets.point_text_datasets import (
     PointTextDataset,
 )
 from lavis.datasets.sources.bricks import repeat_types
+from lavis.datasets.stores.point_stores import FilePointStore, check_cloud
 from lavis.processors.point_processors import PointEvalProcessor, PointTrainProcessor
 
 CLASSES = ["brick", "plate"]

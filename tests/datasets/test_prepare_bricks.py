@@ -19,7 +19,7 @@ from lavis.datasets.download_scripts import bricks_files
 from lavis.datasets.download_scripts.bricks_split import SPLITS, read_frozen
 from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
 from lavis.datasets.manifest import verify_manifest
-from lavis.datasets.packed_points import PackedPoints
+from lavis.datasets.stores.packed_points import PackedPoints
 
 LIMIT = 120  # as the fixture small_bricks
 

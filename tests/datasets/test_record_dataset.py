@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from lavis.common.errors import DataError
-from lavis.datasets.datasets.point_stores import FilePointStore
 from lavis.datasets.datasets.record_dataset import RecordDataset
 from lavis.datasets.fields.images import ImageLoader, read_pixels
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.fields.texts import CaptionLoader
 from lavis.datasets.samples import collate
 from lavis.datasets.stores.packed_fields import FIELD_LAYOUTS, PackedFieldStore, PackedFieldWriter
+from lavis.datasets.stores.point_stores import FilePointStore
 from lavis.processors.point_processors import PointEvalProcessor, PointTrainProcessor
 from lavis.processors.point_transforms import Normalize, take_points
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError, EvaluationError
-from lavis.datasets.packed_points import PackedPointWriter
+from lavis.datasets.stores.packed_points import PackedPointWriter
 from lavis.evaluation.captioning import caption_scores
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.evaluation.report.__main__ import main

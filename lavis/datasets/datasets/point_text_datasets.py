@@ -17,11 +17,11 @@ from lavis.datasets.datasets.annotations import (
     read_annotation,
     take,
 )
-from lavis.datasets.datasets.point_stores import PointStore
 from lavis.datasets.datasets.record_dataset import FieldLoader, RecordDataset, RecordStep
 from lavis.datasets.fields.points import PointLoader, SizeDrop
 from lavis.datasets.fields.texts import CaptionLoader, QuestionLoader
 from lavis.datasets.samples import Sample
+from lavis.datasets.stores.point_stores import PointStore
 
 
 class PointTextDataset(RecordDataset):

@@ -21,9 +21,9 @@ from lavis.datasets.datasets.base_dataset import BaseDataset
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.annotations import Entry, sample_rng
-from lavis.datasets.datasets.point_stores import PointStore
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.samples import Batch, Sample, collate
+from lavis.datasets.stores.point_stores import PointStore
 
 
 class FieldLoader(Protocol):

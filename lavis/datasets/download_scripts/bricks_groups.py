@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from lavis.datasets.download_scripts.bricks_text import natural_key, stable_hash
-from lavis.datasets.packed_points import XYZ_SCALE, PackedPoints
+from lavis.datasets.stores.packed_points import XYZ_SCALE, PackedPoints
 
 VERSION = 2
 NEAR_FACTOR = 1.3

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lavis.common.errors import DataError
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes
-from lavis.datasets.packed_points import pack_xyz
+from lavis.datasets.stores.packed_points import pack_xyz
 
 Record = dict[str, str]
 # Packed points int16 [n,P,3], scales float32 [n], geometry hashes.

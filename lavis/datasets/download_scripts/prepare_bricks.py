@@ -36,7 +36,7 @@ from lavis.datasets.download_scripts.bricks_split import (
 )
 from lavis.datasets.download_scripts.folder_lock import folder_lock
 from lavis.datasets.manifest import MANIFEST_NAME, file_sha256, verify_manifest, write_manifest
-from lavis.datasets.packed_points import PackedPointWriter
+from lavis.datasets.stores.packed_points import PackedPointWriter
 
 
 @dataclass(frozen=True)

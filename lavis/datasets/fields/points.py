@@ -14,8 +14,8 @@ import torch
 
 from lavis.common.errors import ConfigError, explain
 from lavis.datasets.datasets.annotations import Entry
-from lavis.datasets.datasets.point_stores import FieldStore, PointStore, check_cloud, check_points
 from lavis.datasets.samples import Sample
+from lavis.datasets.stores.point_stores import FieldStore, PointStore, check_cloud, check_points
 from lavis.processors.point_transforms import PointFields
 
 

@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 import lavis.common.utils as utils
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.datasets.datasets.annotations import Entry
-from lavis.datasets.datasets.point_stores import PackedPointStore
 from lavis.datasets.datasets.point_text_datasets import PointQADataset, PointTextDataset
 from lavis.datasets.download_scripts.bricks_files import read_json
 from lavis.datasets.manifest import verify_manifest
 from lavis.datasets.sources.bricks_mirror import Mirror, MirrorPointLoader
+from lavis.datasets.stores.point_stores import PackedPointStore
 
 HELD_OUT_NAMES = "held_out_class_names"
 Processors = Mapping[str, Any]  # {"train", "eval"}

@@ -17,8 +17,6 @@ from lavis.common.dist_utils import broadcast_object, is_main_process
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.builders.base_dataset_builder import SPLITS
 from lavis.datasets.datasets.annotations import Entry, take
-from lavis.datasets.datasets.cloud_check import CloudCheck, check_clouds
-from lavis.datasets.datasets.point_stores import FilePointStore
 from lavis.datasets.datasets.record_dataset import RecordDataset
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.fields.texts import CaptionLoader
@@ -29,6 +27,8 @@ from lavis.datasets.sources.objaverse_files import (
     read_ids,
     word_remover,
 )
+from lavis.datasets.stores.cloud_check import CloudCheck, check_clouds
+from lavis.datasets.stores.point_stores import FilePointStore
 
 Processors = Mapping[str, Any]  # {"train", "eval"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import ConfigError, DataError, explain
-from lavis.datasets.datasets.point_stores import FilePointStore
+from lavis.datasets.stores.point_stores import FilePointStore
 
 
 def read_captions(path: Path, key: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Where point clouds are kept: packed arrays with named per-point fields."""
+"""Where point clouds are kept: packed arrays, files of each object, tar shards."""

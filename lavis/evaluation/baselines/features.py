@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError
-from lavis.datasets.datasets.point_stores import check_cloud
+from lavis.datasets.stores.point_stores import check_cloud
 from lavis.evaluation.baselines.cache import code_digest, load_or_compute
 from lavis.evaluation.baselines.footprints import GROUND
 

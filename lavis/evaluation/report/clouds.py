@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.datasets.datasets.point_stores import PackedPointStore, check_cloud
+from lavis.datasets.stores.point_stores import PackedPointStore, check_cloud
 
 LoadCloud = Callable[[str], np.ndarray | None]
 NUM_POINTS = 1024

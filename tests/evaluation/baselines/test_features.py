@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import EvaluationError
-from lavis.datasets.datasets.point_stores import FilePointStore, PackedPointStore
-from lavis.datasets.packed_points import PackedPointWriter
+from lavis.datasets.stores.packed_points import PackedPointWriter
+from lavis.datasets.stores.point_stores import FilePointStore, PackedPointStore
 from lavis.evaluation.baselines import cache, features, pool
 from lavis.evaluation.baselines.features import object_features, occupancy
 from tests.evaluation.baselines.toys import ASKED, CLOUDS, ToyStore, dataset

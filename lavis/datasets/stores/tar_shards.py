@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from lavis.common.errors import DataError, DependencyError, explain
-from lavis.datasets.datasets.point_stores import DAMAGE
+from lavis.datasets.stores.point_stores import DAMAGE
 
 MAX_MEMBER_BYTES = 2**30
 SUFFIX = ".npy"

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from lavis.common.errors import DataError
-from lavis.datasets.datasets.point_stores import FilePointStore, check_cloud
 from lavis.datasets.manifest import write_json
+from lavis.datasets.stores.point_stores import FilePointStore, check_cloud
 
 FORMAT = 1
 BLOCK = 1024  # clouds queued at a time

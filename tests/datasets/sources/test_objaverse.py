@@ -17,13 +17,13 @@ import lavis  # noqa: F401  (registers roots and builders)
 from lavis.common.errors import ConfigError, DataError
 from lavis.common.run_config import RunConfig
 from lavis.datasets.builders.base_dataset_builder import load_dataset_config
-from lavis.datasets.datasets import cloud_check
 from lavis.datasets.sources.objaverse_files import (
     HeldOut,
     read_captions,
     read_ids,
     word_remover,
 )
+from lavis.datasets.stores import cloud_check
 from lavis.processors.objaverse_transforms import PointObjaverseTrainProcessor, Tilt, rotation_xyz
 
 UIDS = [f"{index:032x}" for index in range(24)]

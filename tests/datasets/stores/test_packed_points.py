@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError, ShapeError
-from lavis.datasets.packed_points import PackedPoints, PackedPointWriter, pack_xyz
+from lavis.datasets.stores.packed_points import PackedPoints, PackedPointWriter, pack_xyz
 
 
 @pytest.fixture

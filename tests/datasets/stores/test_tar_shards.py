@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError
-from lavis.datasets.datasets.tar_shards import TarShardStore, prepare_shards, write_shards
+from lavis.datasets.stores.tar_shards import TarShardStore, prepare_shards, write_shards
 
 
 @pytest.fixture

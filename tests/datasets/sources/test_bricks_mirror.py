@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from lavis.datasets.datasets.point_stores import FilePointStore
 from lavis.datasets.datasets.point_text_datasets import PointQADataset
 from lavis.datasets.sources.bricks_mirror import (
     Mirror,
@@ -18,6 +17,7 @@ from lavis.datasets.sources.bricks_mirror import (
     mirror_entry,
     mirror_text,
 )
+from lavis.datasets.stores.point_stores import FilePointStore
 from lavis.processors.point_processors import PointEvalProcessor
 
 COUNT = 60

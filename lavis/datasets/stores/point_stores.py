@@ -12,8 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from lavis.common.errors import DataError, explain
-from lavis.datasets.packed_points import PackedPoints
 from lavis.datasets.samples import check_equal_lengths
+from lavis.datasets.stores.packed_points import PackedPoints
 from lavis.processors.point_transforms import PointFields
 
 # What numpy and zipfile raise on damaged files; a flipped bit in a header asks for an unknown
