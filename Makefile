@@ -61,6 +61,7 @@ lint: setup
 readme: setup
 	$(PY) -m lavis.evaluation.tables
 	$(PY) -m benchmarks.tables
+	$(PY) -m lavis.models.ability_table
 
 clean:
 	rm -rf output .pytest_cache .ruff_cache .mypy_cache .hypothesis

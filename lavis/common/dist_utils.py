@@ -138,6 +138,15 @@ def all_gather_object_list(value: T) -> list[T]:
     return gathered
 
 
+def gather_object_list(value: T) -> list[T]:
+    """Return every rank's value, in rank order, on rank 0; other ranks get an empty list."""
+    if not is_dist_avail_and_initialized():
+        return [value]
+    gathered: list[Any] | None = [None] * get_world_size() if is_main_process() else None
+    dist.gather_object(value, gathered)
+    return gathered or []
+
+
 def destroy() -> None:
     """Leave the process group in order, so that no rank aborts at exit."""
     if is_dist_avail_and_initialized():

@@ -1,5 +1,8 @@
 """The `run:` section of a recipe: every key, its type, range, choices and default.
 
+Options of tasks are declared with their task (`lavis/tasks/options.py`); `run_fields` adds those of
+every registered task.
+
 `validate_run` is called before anything heavy is built. It refuses unknown keys with the nearest
 spelling, fills in defaults and turns numbers that yaml read as text ("1e-4") into numbers.
 """
@@ -12,19 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
-
-# Spelt out, so that reading a recipe imports no metric; tests hold them equal to the modules.
-TOKENIZERS = ("simple-ptb", "stanford-ptb-3.4.1")
-QA_MODES = ("generate", "rank", "choice")
-CONTROLS = (
-    "all",
-    "box_shell",
-    "shuffled_clouds",
-    "wrong_size",
-    "no_size",
-    "no_color",
-    "blank_cloud",
-)
 
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
@@ -123,38 +113,24 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("strategy", "str", "ddp", "model on each rank, or sharded", choices=("ddp", "fsdp")),
     Field("stall_timeout", "float", 1800.0, "seconds without a step that end a run; 0: off", low=0),
     Field("num_threads", "int", None, "CPU threads of torch; null: its own choice", low=1),
-    # read by tasks, each with a default of its own
-    Field("max_len", "int", UNSET, "most tokens to generate", low=1),
-    Field("min_len", "int", UNSET, "fewest tokens to generate", low=0),
-    Field("num_beams", "int", UNSET, "beams of the search; 1: greedy or sampling", low=1),
-    Field("top_p", "float", UNSET, "nucleus of sampling", low=0, high=1),
-    Field("temperature", "float", UNSET, "temperature of sampling", low=0),
-    Field("prompt", "str", UNSET, "prompt of generation instead of the model's"),
-    Field("k_test", "int", UNSET, "candidates re-ranked by matching; 0: none", low=0),
-    Field("ptm_weight", "float", UNSET, "weight of matching in re-ranked scores", low=0),
     # evaluation (docs/evaluation.md)
     Field("test_final_reason", "str", None, "why test-final is scored: evaluate.py --test-final"),
-    Field("controls", "strings", UNSET, "test splits under controls, or all", choices=CONTROLS),
-    Field("corruptions", "strings", UNSET, "test splits also corrupted: jitter:3, … or all"),
-    Field("caption_tokenizer", "str", UNSET, "words of captions", choices=TOKENIZERS),
-    Field(
-        "own_embedding_baseline",
-        *("bool", UNSET, "captions of the nearest training object in the model's own embedding"),
-    ),
-    Field("java_metrics", "bool", UNSET, "METEOR and SPICE, where Java and their files are"),
-    Field("extra_directions", "strings", UNSET, "object_to_object, image_to_object"),
-    Field("qa_mode", "str", UNSET, "how questions are answered", choices=QA_MODES),
-    Field("qa_candidates", "int", UNSET, "answers to rank, choices to choose from", low=2),
-    Field("answer_styles", "strings", UNSET, "published protocols: scanqa, leo"),
-    Field("prompt_templates", "str", UNSET, "name, short, ensemble, or a file of templates"),
-    Field("linear_probe", "bool", UNSET, "also train a linear classifier on the embeddings"),
-    Field("few_shot", "strings", UNSET, "also classify by so many objects per class: ['5']"),
-    Field("sentence_encoder", "str", UNSET, "minilm, or a folder (folder@pooling)"),
-    Field("prompt_index", "int", UNSET, "which of PointLLM's prompts", low=0, high=2),
 )
 
 # Keys that describe the machine of one launch, so they are left out of a saved config.
 LAUNCH_KEYS = ("distributed", "world_size", "rank", "gpu")
+
+
+def run_fields() -> dict[str, Field]:
+    """Return every key of the section: those of `RUN_SCHEMA` and the options of tasks."""
+    # Imported here: `common` knows tasks by the registry alone, after they are registered.
+    from lavis.common.registry import registry
+
+    found = {field.name: field for field in RUN_SCHEMA}
+    for name in registry.list_tasks():
+        options = getattr(registry.get_task_class(name), "options_class", None)
+        found = (options.schema() if options else {}) | found
+    return found
 
 
 def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -165,12 +141,12 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: the recipe's path, for messages.
 
     Returns:
-        Every key of RUN_SCHEMA with a value of its type, but UNSET ones only when given.
+        Every key of RUN_SCHEMA with a value of its type; options of tasks only when given.
 
     Raises:
         ConfigError: unknown or missing key, wrong type, value out of range or not a choice.
     """
-    fields = {field.name: field for field in RUN_SCHEMA}
+    fields = run_fields()
     for key in section:
         if key not in fields:
             raise ConfigError(
@@ -190,11 +166,21 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _value(field: Field, raw: Any, where: str) -> Any:
     """Return the checked value of one key, or its default."""
-    key = f"{where}: run.{field.name}"
     if raw is None:
         if field.required:
+            key = f"{where}: run.{field.name}"
             raise ConfigError(explain("a required key is missing", where=key, expected=field.help))
         return field.default
+    return checked_value(field, raw, where)
+
+
+def checked_value(field: Field, raw: Any, where: str) -> Any:
+    """Return the value of a given key in its type.
+
+    Raises:
+        ConfigError: a wrong type, a value out of range or not a choice.
+    """
+    key = f"{where}: run.{field.name}"
     value = coerce(field.kind, raw, key, field.help)
     for item in value if field.kind == "strings" else [value]:
         if field.choices and item not in field.choices:

@@ -16,7 +16,7 @@ _TOGETHER = 32
 
 
 class CloudWriter:
-    """Adds `generate` and `predict_answers` to a model that turns clouds into a prefix."""
+    """Adds `generate` and `answer` to a model that turns clouds into a prefix."""
 
     language_model: LanguageModel
 
@@ -67,7 +67,7 @@ class CloudWriter:
         return self._write(samples, prompts, num_beams=num_beams, **lengths, **sampling)
 
     @torch.no_grad()
-    def predict_answers(
+    def answer(
         self, samples: dict[str, Any], num_beams: int = 1, max_len: int = 12, min_len: int = 1
     ) -> list[str]:
         """Answer `samples['question']` about each cloud by instruction."""

@@ -120,10 +120,8 @@ class Study:
         objects = self.objects[split]
         ids, texts = objects["object_id"], objects["text"]
         starts = range(0, len(ids), EMBED_BATCH)
-        points = [
-            self.model.object_embeddings({"object_id": ids[s : s + EMBED_BATCH]}) for s in starts
-        ]
-        words = [self.model.embed_texts(texts[s : s + EMBED_BATCH]) for s in starts]
+        points = [self.model.mean_tokens({"object_id": ids[s : s + EMBED_BATCH]}) for s in starts]
+        words = [self.model.mean_words(texts[s : s + EMBED_BATCH]) for s in starts]
         groups = {key: objects[key] for key in GROUP_KEYS if key in objects}
         return PairedSets(torch.cat(points).numpy(), torch.cat(words).numpy(), texts, groups)
 

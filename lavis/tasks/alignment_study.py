@@ -2,11 +2,8 @@
 
 As a training task it validates by these figures, so they are logged on the way; as an evaluation it
 also writes `<split>_embeddings.npz`, from which `alignment_compare` puts several models side by
-side. Any registered model takes part that has one of
-
-    alignment_embeddings(samples) -> {"points": [B,E] | [B,Q,E], "texts": [B,E]} and, when a text
-        has one embedding for each token, "words": B x [T,E]
-    extract_features(samples, mode="both") with `point_embeds` and `text_embeds` (the LAVIS way)
+side. Any JointEmbedder takes part; the embeddings of a WordEmbedder keep their lengths, and its
+word embeddings give the release's token-level figures.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets, published_metrics
 from lavis.evaluation.intervals import mean_ci
+from lavis.models.abilities import JointEmbedder, WordEmbedder, can
 from lavis.tasks.point_task import PointTask, Scores
 
 GROUP_KEYS = ("color", "category")  # fields of the annotation within which recall is measured
@@ -32,6 +30,10 @@ class AlignmentStudyTask(PointTask):
     """Train a model on its own loss; measure how its objects lie among the texts."""
 
     name = "alignment_study"
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return JointEmbedder; a WordEmbedder also gives token-level figures."""
+        return {JointEmbedder: "run.task"}
 
     def build_datasets(self, cfg: Any) -> dict[str, Any]:
         """Build the data sets; refuse a memory bank that would hold every object at once."""
@@ -132,36 +134,11 @@ def object_groups(annotation: list[dict[str, Any]], ids: list[str]) -> dict[str,
 
 
 def batch_embeddings(model: Any, samples: dict[str, Any]) -> dict[str, Any]:
-    """Embed the objects and texts of a batch with any model of the contract above.
-
-    Raises:
-        ConfigError: the model has no embeddings of both.
-    """
-    if hasattr(model, "alignment_embeddings"):
-        embeds: dict[str, Any] = model.alignment_embeddings(samples)
-        return embeds
-    features = model.extract_features(samples, mode="both") if has_features(model) else None
-    points = getattr(features, "point_embeds", None)
-    texts = getattr(features, "text_embeds", None)
-    if points is None or texts is None:
-        raise ConfigError(
-            explain(
-                "this model has no embeddings of objects and texts in one space",
-                where="model.arch",
-                got=type(model).__name__,
-                expected="alignment_embeddings(samples), or extract_features(samples, 'both') with "
-                "point_embeds and text_embeds",
-            )
-        )
-    return {"points": points, "texts": texts}
-
-
-def has_features(model: Any) -> bool:
-    """Tell whether the model has its own `extract_features`; stock BaseModel has an empty one."""
-    from lavis.models.base_model import BaseModel
-
-    own = getattr(type(model), "extract_features", None)
-    return own is not None and own is not getattr(BaseModel, "extract_features", None)
+    """Embed the objects and texts of a batch: among words where the model can, else jointly."""
+    if can(model, WordEmbedder):
+        return model.embed_words(samples)
+    texts = model.embed_texts(samples["text_input"])
+    return {"points": model.embed(samples, "point"), "texts": texts}
 
 
 def packed(arrays: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Embeddings of every object of a data set, computed by all ranks together."""
+"""Embeddings of every object of a data set, computed by all ranks together, and their scores."""
 
 from __future__ import annotations
 
@@ -6,29 +6,49 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from lavis.common.dist_utils import (
-    all_gather_object_list,
+    gather_object_list,
     get_rank,
     get_world_size,
     is_main_process,
 )
 from lavis.datasets.data_utils import move_to_device
+from lavis.models.abilities import WordEmbedder, can
+from lavis.models.losses import query_text_similarity
+
+
+def similarity(embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Score items [B,E] | [B,Q,E] with texts [K,E]: cosine of the best embedding, float32 [B,K]."""
+    if embeds.ndim == 3:
+        return query_text_similarity(embeds, text_embeds)
+    with torch.autocast(embeds.device.type, enabled=False):
+        return embeds.float() @ text_embeds.float().T
+
+
+def object_embeddings(model: Any, samples: dict[str, Any]) -> Tensor:
+    """Embed objects for comparison with each other: [B,E] | [B,Q,E]; lengths that count stay."""
+    if can(model, WordEmbedder):
+        return model.mean_tokens(samples)
+    return model.embed(samples, "point")
 
 
 @torch.no_grad()
-def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray:
-    """Embed every object of a data set, in its order, on every rank: [N,Q,E]."""
+def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray | None:
+    """Embed every object of a data set, in its order, for rank 0: [N,Q,E]; else None."""
     rank, world_size = get_rank(), get_world_size()
     own = range(rank, len(dataset), world_size)
     loader = DataLoader(Subset(dataset, own), batch_size, collate_fn=dataset.collater)
     parts = []
     for samples in tqdm(loader, desc="embed training objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)
-        parts.append(model.object_embeddings(samples).float().cpu().numpy())
-    shards = all_gather_object_list(np.concatenate(parts) if parts else None)
+        parts.append(object_embeddings(model, samples).float().cpu().numpy())
+    shards = gather_object_list(np.concatenate(parts) if parts else None)
+    if rank != 0:
+        return None
     first = next(shard for shard in shards if shard is not None)
     embeds = np.empty((len(dataset), *first.shape[1:]), dtype=np.float32)
     for shard_rank, shard in enumerate(shards):

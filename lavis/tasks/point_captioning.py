@@ -8,6 +8,7 @@ split.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,25 @@ from lavis.common.registry import registry
 from lavis.evaluation.baselines import nearest_neighbour_captions
 from lavis.evaluation.baselines.captions import caption_baselines, training_text
 from lavis.evaluation.baselines.pool import Pool, pool_of
-from lavis.evaluation.captioning import CaptionScores, caption_scores
+from lavis.evaluation.captioning import TOKENIZERS, CaptionScores, caption_scores
 from lavis.evaluation.tokenization import TOKENIZER_NAME
-from lavis.tasks.embedding import embed_objects
+from lavis.models.abilities import Captioner, Embedder
+from lavis.tasks.embedding import embed_objects, object_embeddings
+from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 CLAIMED = ("cider", "rouge_l")
+
+
+@dataclass(frozen=True)
+class CaptioningOptions(WritingOptions):
+    """Options of captioning."""
+
+    caption_tokenizer: str = task_option(TOKENIZER_NAME, "words of captions", choices=TOKENIZERS)
+    own_embedding_baseline: bool = task_option(
+        True, "captions of the nearest training object in the model's own embedding"
+    )
+    java_metrics: bool = task_option(False, "METEOR and SPICE, where Java and their files are")
 
 
 @registry.register_task("point_captioning")
@@ -31,29 +45,29 @@ class PointCaptioningTask(PointTask):
 
     name = "point_captioning"
     id_key = "image_id"
+    options_class = CaptioningOptions
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return Captioner, and Embedder for the baseline of the model's own embedding."""
+        needed: dict[type, str] = {Captioner: "run.task"}
+        if self.options.own_embedding_baseline:
+            needed[Embedder] = "run.own_embedding_baseline"
+        return needed
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Caption a batch."""
-        settings = self.decoding_settings()
-        captions = model.generate(samples, **settings)
-        embeds = model.object_embeddings(samples).float().cpu().numpy()
-        return [
-            {"image_id": str(i), "2d_caption": reference, "caption": caption, "embedding": embed}
-            for i, reference, caption, embed in zip(
-                samples["instance_id"], samples["caption"], captions, embeds, strict=True
+        captions = model.generate(samples, **self.options.decoding())
+        records = [
+            {"image_id": str(i), "2d_caption": reference, "caption": caption}
+            for i, reference, caption in zip(
+                samples["instance_id"], samples["caption"], captions, strict=True
             )
         ]
-
-    def decoding_settings(self) -> dict[str, Any]:
-        """Settings of generation, recorded with the scores."""
-        return {
-            "num_beams": int(self.run_cfg.get("num_beams", 1)),
-            "max_length": int(self.run_cfg.get("max_len", 30)),
-            "min_length": int(self.run_cfg.get("min_len", 1)),
-            "top_p": self.run_cfg.get("top_p"),
-            "temperature": self.run_cfg.get("temperature") or 1.0,
-            "prompt": self.run_cfg.get("prompt"),
-        }
+        if self.train_captions:
+            embeds = object_embeddings(model, samples).float().cpu().numpy()
+            for record, embed in zip(records, embeds, strict=True):
+                record["embedding"] = embed
+        return records
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed all training objects for the nearest-neighbour captioner; ranks share the work.
@@ -62,8 +76,8 @@ class PointCaptioningTask(PointTask):
         control or corruption keep the baselines of the split itself, and need no embeddings.
         """
         self.train_captions: list[str] = []
-        asked = bool(self.run_cfg.get("own_embedding_baseline", True))
-        if asked and getattr(dataset, "alteration", None) is None:
+        self.train_embeds: np.ndarray | None = None
+        if self.options.own_embedding_baseline and getattr(dataset, "alteration", None) is None:
             full = full_reference(dataset)
             self.train_captions = [entry["caption"] for entry in full.annotation]
             if self.train_captions:
@@ -72,12 +86,12 @@ class PointCaptioningTask(PointTask):
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """BLEU, ROUGE-L, CIDEr and diversity, beside captioners that cannot write."""
         references = {record["image_id"]: [record["2d_caption"]] for record in records}
-        embeds = np.stack([record.pop("embedding") for record in records])
         scores = self.scored({r["image_id"]: r["caption"] for r in records}, references)
         object_of = object_ids_of(dataset)
         pool = pool_of(dataset, [object_of.get(i, i) for i in references])
         found = self.baseline_captions(pool, list(references), object_of, dataset)
-        if self.train_captions:
+        if self.train_embeds is not None:
+            embeds = np.stack([record.pop("embedding") for record in records])
             copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
             found["nearest_in_own_embedding"] = dict(zip(references, copied, strict=True))
         baselines = {name: self.scored(given, references) for name, given in found.items()}
@@ -87,7 +101,7 @@ class PointCaptioningTask(PointTask):
             # As GPT4Point: CIDEr + BLEU-4.
             agg_metrics=float(scores.values["cider"] or 0) + float(scores.values["bleu_4"] or 0),
             extra={
-                "decoding": self.decoding_settings(),
+                "decoding": self.options.decoding(),
                 "tokenizer": scores.tokenizer,
                 "unavailable": scores.unavailable,
                 "n_empty": scores.n_empty,
@@ -118,8 +132,8 @@ class PointCaptioningTask(PointTask):
         return caption_scores(
             captions,
             references,
-            tokenizer_name=self.run_cfg.get("caption_tokenizer", TOKENIZER_NAME),
-            java_metrics=bool(self.run_cfg.get("java_metrics", False)),
+            tokenizer_name=self.options.caption_tokenizer,
+            java_metrics=self.options.java_metrics,
         )
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.baselines.classes import class_baselines
 from lavis.evaluation.baselines.pool import Pool, pool_of
@@ -24,9 +27,22 @@ from lavis.evaluation.classification import (
 from lavis.evaluation.confusion_picture import confusion_svg
 from lavis.evaluation.probes import probe_metrics
 from lavis.evaluation.prompt_sets import load_templates
-from lavis.tasks.embedding import embed_objects
+from lavis.models.abilities import JointEmbedder
+from lavis.tasks.embedding import embed_objects, object_embeddings, similarity
+from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_captioning import object_ids_of
 from lavis.tasks.point_task import PointTask, Scores, by_id
+
+
+@dataclass(frozen=True)
+class ClassificationOptions(TaskOptions):
+    """Options of zero-shot classification."""
+
+    prompt_templates: str | None = task_option(
+        None, "name, short, ensemble, or a file of templates; null: the data set's own, else short"
+    )
+    linear_probe: bool = task_option(False, "also train a linear classifier on the embeddings")
+    few_shot: tuple[str, ...] = task_option((), "also classify by so many objects per class: ['5']")
 
 
 @registry.register_task("point_classification")
@@ -34,36 +50,34 @@ class PointClassificationTask(PointTask):
     """Score each object against every class name without training on labels."""
 
     name = "point_classification"
+    options_class = ClassificationOptions
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return JointEmbedder."""
+        return {JointEmbedder: "run.task"}
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed the class names once."""
-        asked = self.run_cfg.get("prompt_templates")
+        asked = self.options.prompt_templates
         own = None if asked else dataset.class_templates
-        self.templates = list(own or load_templates(str(asked or "short")))
-        self.class_embeds = model.class_embeddings(dataset.class_names, self.templates)
+        self.templates = list(own or load_templates(asked or "short"))
+        self.class_embeds = class_embeddings(model, dataset.class_names, self.templates)
         self.train_embeds: np.ndarray | None = None
-        if self.run_cfg.get("linear_probe") or self.run_cfg.get("few_shot"):
-            if not hasattr(model, "object_embeddings"):
-                raise ConfigError(
-                    explain(
-                        f"{type(model).__name__} has no embeddings to probe",
-                        where="run.linear_probe, run.few_shot",
-                        expected="a model with object_embeddings()",
-                    )
-                )
+        self.probing = self.options.linear_probe or bool(self.options.few_shot)
+        if self.probing:
             reference = dataset.reference_dataset()
             self.train_labels = [reference.label_field(e)["label"] for e in reference.annotation]
             self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Score a batch against every class."""
-        scores = model.predict_class(samples, self.class_embeds).float().cpu().numpy()
+        scores = similarity(model.embed(samples, "point"), self.class_embeds).cpu().numpy()
         records = [
             {"instance_id": str(i), "label": int(label), "scores": row}
             for i, label, row in zip(samples["instance_id"], samples["label"], scores, strict=True)
         ]
-        if self.train_embeds is not None:
-            embeds = model.object_embeddings(samples).float().cpu().numpy()
+        if self.probing:
+            embeds = object_embeddings(model, samples).float().cpu().numpy()
             for record, embed in zip(records, embeds, strict=True):
                 record["embedding"] = embed
         return records
@@ -124,10 +138,18 @@ class PointClassificationTask(PointTask):
             self.train_labels,
             np.stack([record["embedding"] for record in records]),
             labels,
-            shots=[int(k) for k in self.run_cfg.get("few_shot", [])],
-            linear=bool(self.run_cfg.get("linear_probe", False)),
+            shots=[int(k) for k in self.options.few_shot],
+            linear=self.options.linear_probe,
             seed=int(self.run_cfg.get("seed", 42)),
         )
+
+
+@torch.no_grad()
+def class_embeddings(model: Any, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Average each class' prompts in the space of a JointEmbedder: unit [K,E]."""
+    prompts = [template.format(name) for name in names for template in templates]
+    embeds = model.embed_texts(prompts).unflatten(0, (len(names), len(templates)))
+    return F.normalize(embeds.mean(1), dim=-1)
 
 
 def top_items(scores: ClassificationScores) -> dict[str, np.ndarray]:

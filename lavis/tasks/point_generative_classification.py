@@ -7,6 +7,7 @@ class name in the answer decides, else the nearest class in a sentence embedding
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,17 @@ from lavis.evaluation.closed_set import match_classes
 from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.pointllm import PROMPTS
 from lavis.evaluation.sentence_encoders import SentenceEncoder
-from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.models.abilities import Captioner
+from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
+
+
+@dataclass(frozen=True)
+class GenerativeClassificationOptions(WritingOptions):
+    """Options of generative classification."""
+
+    prompt_index: int = task_option(0, "which of PointLLM's prompts", low=0, high=2)
+    sentence_encoder: str = task_option("minilm", "minilm, or a folder (folder@pooling)")
 
 
 @registry.register_task("point_generative_classification")
@@ -27,12 +37,17 @@ class PointGenerativeClassificationTask(PointTask):
 
     name = "point_generative_classification"
     id_key = "object_id"
+    options_class = GenerativeClassificationOptions
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return Captioner."""
+        return {Captioner: "run.task"}
 
     def settings(self) -> dict[str, Any]:
         """Decoding settings; without a prompt in the recipe PointLLM's."""
-        settings = PointCaptioningTask(self.run_cfg).decoding_settings()
+        settings = self.options.decoding()
         if settings["prompt"] is None:
-            settings["prompt"] = PROMPTS[int(self.run_cfg.get("prompt_index", 0))]
+            settings["prompt"] = PROMPTS[self.options.prompt_index]
         return settings
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
@@ -55,7 +70,7 @@ class PointGenerativeClassificationTask(PointTask):
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Accuracy of the matched classes, overall and where the name itself was said."""
-        encoder = SentenceEncoder(str(self.run_cfg.get("sentence_encoder", "minilm")))
+        encoder = SentenceEncoder(self.options.sentence_encoder)
         matches = match_classes([r["model_output"] for r in records], self.class_names, encoder)
         labels = np.array([record["ground_truth"] for record in records])
         correct = (matches.predicted == labels).astype(np.float64)

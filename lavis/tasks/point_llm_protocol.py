@@ -7,13 +7,23 @@ adds SBERT and SimCSE, `python -m lavis.evaluation.judge` a judge, to the file t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from lavis.common.registry import registry
 from lavis.evaluation.pointllm import PROMPTS, Prediction, protocol_metrics
 from lavis.evaluation.sentence_encoders import SentenceEncoder
-from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.models.abilities import Captioner
+from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
+
+
+@dataclass(frozen=True)
+class PointLLMOptions(WritingOptions):
+    """Options of captioning by the PointLLM protocol."""
+
+    prompt_index: int = task_option(2, "which of PointLLM's prompts", low=0, high=2)
+    sentence_encoder: str = task_option("minilm", "minilm, or a folder (folder@pooling)")
 
 
 @registry.register_task("point_llm_captioning")
@@ -22,12 +32,17 @@ class PointLLMCaptioningTask(PointTask):
 
     name = "point_llm_captioning"
     id_key = "object_id"
+    options_class = PointLLMOptions
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return Captioner."""
+        return {Captioner: "run.task"}
 
     def settings(self) -> dict[str, Any]:
         """Decoding settings with the protocol's prompt."""
-        settings = PointCaptioningTask(self.run_cfg).decoding_settings()
+        settings = self.options.decoding()
         if settings["prompt"] is None:
-            settings["prompt"] = PROMPTS[int(self.run_cfg.get("prompt_index", 2))]
+            settings["prompt"] = PROMPTS[self.options.prompt_index]
         return settings
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
@@ -41,7 +56,7 @@ class PointLLMCaptioningTask(PointTask):
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Sentence-level BLEU and ROUGE, and the similarity of sentence embeddings."""
-        encoder = SentenceEncoder(str(self.run_cfg.get("sentence_encoder", "minilm")))
+        encoder = SentenceEncoder(self.options.sentence_encoder)
         keys = ("object_id", "ground_truth", "model_output")
         items = [Prediction(*(record[key] for key in keys)) for record in records]
         metrics, per_item, missing = protocol_metrics(items, [encoder])

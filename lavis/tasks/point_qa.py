@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,31 @@ from lavis.evaluation.qa import (
     qa_scores,
 )
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
+from lavis.models.abilities import Answerer, AnswerScorer
+from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
 Records = list[dict[str, Any]]
+QA_MODES = ("generate", "rank", "choice")
+
+
+@dataclass(frozen=True)
+class QAOptions(TaskOptions):
+    """Options of question answering."""
+
+    qa_mode: str = task_option("generate", "how questions are answered", choices=QA_MODES)
+    qa_candidates: int | None = task_option(
+        None, "answers to rank (null: 32), choices to choose from (null: 4)", low=2
+    )
+    num_beams: int = task_option(1, "beams of the search; 1: greedy", low=1)
+    max_len: int = task_option(12, "most tokens to generate", low=1)
+    answer_styles: tuple[str, ...] = task_option((), "published protocols: scanqa, leo")
+    java_metrics: bool = task_option(False, "METEOR and SPICE, where Java and their files are")
+
+    @property
+    def candidates(self) -> int:
+        """Answers to rank, or choices to choose from."""
+        return self.qa_candidates or (32 if self.qa_mode == "rank" else 4)
 
 
 @registry.register_task("point_qa")
@@ -40,6 +63,12 @@ class PointQATask(PointTask):
 
     name = "point_qa"
     id_key = "question_id"
+    options_class = QAOptions
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return Answerer for written answers, else AnswerScorer."""
+        ability = Answerer if self.mode == "generate" else AnswerScorer
+        return {ability: f"run.qa_mode={self.mode}"}
 
     def expected_ids(self, dataset: Any) -> list[str]:
         """Ids of the split's questions."""
@@ -47,23 +76,13 @@ class PointQATask(PointTask):
 
     @property
     def mode(self) -> str:
-        return str(self.run_cfg.get("qa_mode", "generate"))
+        return str(self.options.qa_mode)
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Lay out the candidate answers of every question, where there are candidates."""
-        needed = "predict_answers" if self.mode == "generate" else "score_answers"
-        if not hasattr(model, needed):
-            raise ConfigError(
-                explain(
-                    f"{type(model).__name__} cannot answer questions this way",
-                    where="run.qa_mode",
-                    got=self.mode,
-                    expected="rank or choice" if self.mode == "generate" else "generate",
-                )
-            )
         self.candidates: dict[str, list[str]] = {}
         if self.mode != "generate":
-            count = int(self.run_cfg.get("qa_candidates", 32 if self.mode == "rank" else 4))
+            count = self.options.candidates
             frequent = answers_by_family(dataset.train_annotation())
             for entry in dataset.annotation:
                 known = frequent.get(entry.get("family", ""), [])
@@ -88,10 +107,8 @@ class PointQATask(PointTask):
     def answers(self, model: Any, samples: dict[str, Any], rows: Records) -> Records:
         """The prediction of each question, with the likelihoods of its candidates."""
         if self.mode == "generate":
-            texts = model.predict_answers(
-                samples,
-                num_beams=int(self.run_cfg.get("num_beams", 1)),
-                max_len=int(self.run_cfg.get("max_len", 12)),
+            texts = model.answer(
+                samples, num_beams=self.options.num_beams, max_len=self.options.max_len
             )
             return [{"prediction": str(text)} for text in texts]
         candidates = [self.candidates[row["question_id"]] for row in rows]
@@ -146,13 +163,13 @@ class PointQATask(PointTask):
     def _add_published(
         self, result: Scores, records: Records, answers: dict[str, list[str]]
     ) -> None:
-        styles = list(self.run_cfg.get("answer_styles", []))
+        styles = list(self.options.answer_styles)
         if not styles:
             return
         given: dict[Any, Any] = {
             r["question_id"]: r.get("ranked", r["prediction"]) for r in records
         }
-        java = bool(self.run_cfg.get("java_metrics", False))
+        java = self.options.java_metrics
         published = published_scores(given, answers, styles, java_metrics=java)
         result.metrics |= published.metrics
         result.per_item |= by_id(list(answers), published.per_item)

@@ -6,6 +6,7 @@ recall@1 for several weights: choose the weight on val, then set it for the test
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from lavis.evaluation.retrieval import (
     streamed_retrieval_scores,
 )
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
+from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 TOP_SHOWN = 10
@@ -37,6 +39,17 @@ CLAIMED = ("object_to_text/recall_at_1", "text_to_object/recall_at_1")
 EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 
 
+@dataclass(frozen=True)
+class RetrievalOptions(TaskOptions):
+    """Options of retrieval."""
+
+    k_test: int = task_option(128, "candidates re-ranked by matching; 0: none", low=0)
+    ptm_weight: float = task_option(
+        DEFAULT_PTM_WEIGHT, "weight of matching in re-ranked scores", low=0
+    )
+    extra_directions: tuple[str, ...] = task_option((), ", ".join(EXTRA_DIRECTIONS))
+
+
 @registry.register_task("point_retrieval")
 class PointRetrievalTask(PointTask):
     """Rank all captions for each object and all objects for each caption.
@@ -45,13 +58,14 @@ class PointRetrievalTask(PointTask):
     """
 
     name = "point_retrieval"
+    options_class = RetrievalOptions
 
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Score all pairs; every rank holds the same matrices, so one rank reports each item."""
-        k_test = int(self.run_cfg.get("k_test", 128))
+        k_test = self.options.k_test
         self.matrices: SimilarityMatrices = model.compute_sim_matrix(data_loader, k_test)
-        if "image_to_object" in self.run_cfg.get("extra_directions", []):
+        if "image_to_object" in self.options.extra_directions:
             found = embed_images(model, data_loader)
             self.image_embeds = np.stack([found[i] for i in self.matrices.instance_ids])
         own_ids = {str(i) for i in data_loader_ids(data_loader)}
@@ -107,7 +121,7 @@ class PointRetrievalTask(PointTask):
     @property
     def ptm_weight(self) -> float:
         """Weight of PTM in the candidates' scores."""
-        return float(self.run_cfg.get("ptm_weight", DEFAULT_PTM_WEIGHT))
+        return float(self.options.ptm_weight)
 
     def directions(self) -> dict[str, Tensor]:
         """Return the score matrices [N,N] of each direction, re-ranked and by PTC alone."""
@@ -145,7 +159,7 @@ class PointRetrievalTask(PointTask):
         self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
     ) -> None:
         """Object to object (the same category is right) and image to object, when asked for."""
-        asked = list(self.run_cfg.get("extra_directions", []))
+        asked = list(self.options.extra_directions)
         unknown = sorted(set(asked) - set(EXTRA_DIRECTIONS))
         if unknown:
             raise ConfigError(
@@ -281,15 +295,15 @@ def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
         samples = move_to_device(samples, model.device)
         if "image_embeds" in samples:
             embeds = samples["image_embeds"]
-        elif "image" in samples and hasattr(model, "embed_images"):
-            embeds = model.embed_images(samples)
+        elif "image" in samples and "image" in model.modalities:
+            embeds = model.embed(samples, "image")
         else:
             raise ConfigError(
                 explain(
                     "there are no images to search with",
                     where="run.extra_directions: image_to_object",
                     got=sorted(samples),
-                    expected="image_embeds, or image and a model with embed_images()",
+                    expected="image_embeds, or image and a model that embeds images",
                 )
             )
         rows = torch.as_tensor(embeds).float().cpu().numpy()

@@ -1,9 +1,9 @@
 """What every task shares: records gathered once, predictions and metrics written.
 
 A task turns batches into per-item records (`valid_step`), and the whole split's records into scores
-(`score`). Everything between is here: each rank's records are gathered by id, exactly once, without
-shared files; rank 0 scores, compares the headline claims with the baselines, and writes
-`<name>.json` (predictions), `<name>_metrics.json`, `<name>_items.json` and
+(`score`). Everything between is here: the records of all ranks are gathered on rank 0, each id
+exactly once, without shared files. Rank 0 scores, compares the headline claims with the baselines,
+and writes `<name>.json` (predictions), `<name>_metrics.json`, `<name>_items.json` and
 `<name>_baseline_items.json`.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lavis.common.dist_utils import all_gather_object_list, broadcast_object, is_main_process
+from lavis.common.dist_utils import broadcast_object, gather_object_list, is_main_process
 from lavis.common.errors import ConfigError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
@@ -42,7 +42,9 @@ from lavis.evaluation.test_final import (
     is_test_final,
     log_line,
 )
+from lavis.models.abilities import check_abilities
 from lavis.tasks.base_task import BaseTask
+from lavis.tasks.options import TaskOptions
 
 # Keys of the run section that put altered copies beside the test splits.
 ALTERATIONS = {"corruptions": add_corrupted_splits, "controls": add_control_splits}
@@ -108,19 +110,32 @@ class PointTask(BaseTask):
     Class attributes:
         name: written into the metrics file.
         id_key: the records' id field.
+        options_class: the task's keys of the `run:` section.
     """
 
     name = "point_task"
     id_key = "instance_id"
+    options_class: type[TaskOptions] = TaskOptions
 
     def __init__(self, run_cfg: Any) -> None:
         super().__init__()
         self.run_cfg = run_cfg
+        self.options: Any = self.options_class.read(run_cfg)
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> PointTask:
         """Build from the whole config."""
         return cls(cfg.run_cfg)
+
+    def needed_abilities(self) -> dict[type, str]:
+        """Return {ability that the evaluation needs: the key that asks for it}."""
+        return {}
+
+    def build_model(self, cfg: Any) -> Any:
+        """Build the model, after its class was found to have the abilities."""
+        model_class = registry.get_model_class(cfg.model_cfg.arch)
+        check_abilities(model_class, self.needed_abilities(), f"the task {self.name}")
+        return super().build_model(cfg)
 
     def build_datasets(self, cfg: Any) -> dict[str, Any]:
         """Build the data sets and the altered splits: `run.corruptions` and `run.controls`."""
@@ -193,7 +208,7 @@ class PointTask(BaseTask):
         Raises:
             EvaluationError: on every rank, when ids are missing, doubled or unknown.
         """
-        gathered = [record for part in all_gather_object_list(val_result) for record in part]
+        gathered = [record for part in gather_object_list(val_result) for record in part]
         outcome: dict[str, Any] = {}
         if is_main_process():
             try:

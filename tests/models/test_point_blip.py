@@ -14,6 +14,8 @@ from lavis.models.point_blip_models.similarity import rerank
 from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
+from lavis.tasks.embedding import similarity
+from lavis.tasks.point_classification import class_embeddings
 
 
 def build(tiny_bert: str, encoder: dict, **options) -> PointBlip:
@@ -108,7 +110,7 @@ def test_size_token_comes_last_and_tells_equal_shapes_of_other_size_apart(model_
     torch.testing.assert_close(tokens[:, :-1], model.read_tokens(clouds))
     distance = torch.cdist(tokens[:, -1], tokens[:, -1])
     assert distance[~torch.eye(4, dtype=torch.bool)].min() > 0.1
-    embeds = model.object_embeddings({"point_cloud": clouds, "box_size": BOXES})
+    embeds = model.embed({"point_cloud": clouds, "box_size": BOXES}, "point")
     assert not torch.allclose(embeds[0], embeds[1])
 
 
@@ -343,9 +345,9 @@ def test_a_confident_ptm_never_lifts_a_pair_that_was_not_matched():
 
 def test_class_embeddings_are_unit_means(model, samples):
     model.eval()
-    embeds = model.class_embeddings(["brick", "plate"], ["{}", "a {}"])
+    embeds = class_embeddings(model, ["brick", "plate"], ["{}", "a {}"])
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
-    assert model.predict_class(samples, embeds).shape == (4, 2)
+    assert similarity(model.embed(samples, "point"), embeds).shape == (4, 2)
 
 
 def test_bad_input_is_named(model, samples):
@@ -459,4 +461,4 @@ def test_objects_of_different_size_equal_each_alone(tiny_bert, tiny_encoder_cfg,
         with pytest.raises(ConfigError, match="different numbers of tokens"):
             model(padded)
         with pytest.raises(ConfigError, match="different numbers of tokens"):
-            model.embed_clouds(padded)
+            model.embed(padded, "point")

@@ -72,9 +72,9 @@ def test_only_target_tokens_are_scored(tiny_llama):
 def test_generation_does_not_depend_on_the_batch(llm_folder, tiny_bert, tiny_encoder_cfg, samples):
     model = build(llm_folder, tiny_bert, tiny_encoder_cfg).eval()
     questions = ["What is it?", "Colour?", "How many studs are there on it?", "Is it round?"]
-    batch = model.predict_answers({**samples, "question": questions}, max_len=5)
+    batch = model.answer({**samples, "question": questions}, max_len=5)
     alone = [
-        model.predict_answers(
+        model.answer(
             {"point_cloud": samples["point_cloud"][i : i + 1], "question": questions[i : i + 1]},
             max_len=5,
         )[0]
@@ -258,7 +258,7 @@ def test_captions_and_comparisons_know_no_question(
     reader = build(tiny_llama, tiny_bert, tiny_encoder_cfg, qformer_text_input=True).eval()
     plain = reader.query_states({"point_cloud": point_cloud})
     asked = {"point_cloud": point_cloud, "question": ["what is it?"] * len(point_cloud)}
-    torch.testing.assert_close(reader.object_embeddings(asked), plain)
+    torch.testing.assert_close(reader.embed(asked, "point"), plain)
     assert not torch.allclose(reader.query_states(asked), plain)
 
 

@@ -99,7 +99,7 @@ def test_center_loss_does_not_know_which_text_belongs_to_which_object(
     projected = model.project(samples)
     loss = model.center_loss(projected, captions)
     torch.testing.assert_close(loss, model.center_loss(projected, captions[::-1]))
-    words = model.embed_texts(captions)
+    words = model.mean_words(captions)
     distance = (projected.mean(1).mean(0) - words.mean(0)).norm() ** 2
     torch.testing.assert_close(loss, distance / words.norm(dim=-1).square().mean())
 
@@ -111,7 +111,7 @@ def trained_points(model: PointLLMContrastive, samples: dict, steps: int = 12) -
         optimizer.zero_grad()
         model(samples)["loss"].backward()
         optimizer.step()
-    return model.object_embeddings(samples)
+    return model.mean_tokens(samples)
 
 
 def margin(points: torch.Tensor, texts: torch.Tensor) -> float:
@@ -128,7 +128,7 @@ def test_the_center_alone_learns_no_pair_and_the_contrast_does(
     tokens = torch.randn(4, 9, 24, generator=torch.Generator().manual_seed(0)).numpy()
     write_tokens(tmp_path / "t", identity, {"train": tokens}, {"train": {"object_id": ids}})
     options = {"token_cache": str(tmp_path / "t"), "negatives": "batch"}
-    texts = first.embed_texts(captions)
+    texts = first.mean_words(captions)
     learnt = []
     for k in range(4):  # whichever text is given to an object
         model = build(tiny_llama, tiny_encoder_cfg, loss_type="center", **options)
@@ -145,8 +145,8 @@ def test_the_center_alone_learns_no_pair_and_the_contrast_does(
 
 def test_the_center_alone_moves_the_centroid(tiny_llama, tiny_encoder_cfg, samples, captions):
     model = build(tiny_llama, tiny_encoder_cfg, loss_type="center", match_text_norm=True)
-    texts = model.embed_texts(captions).mean(0)
-    before = (model.object_embeddings(samples).mean(0) - texts).norm()
+    texts = model.mean_words(captions).mean(0)
+    before = (model.mean_tokens(samples).mean(0) - texts).norm()
     after = (trained_points(model, samples).mean(0) - texts).norm()
     assert after < 0.5 * before
     assert set(model(samples)) == {"loss", "loss_center"}
@@ -207,9 +207,9 @@ def test_the_end_token_is_scored_only_on_request(tiny_llama):
 
 def test_a_row_of_a_batch_equals_the_row_alone(tiny_llama, tiny_encoder_cfg, samples):
     model = build(tiny_llama, tiny_encoder_cfg, loss_type="contrastive").eval()
-    batch = model.alignment_embeddings(samples)
+    batch = model.embed_words(samples)
     one = {key: value[1:2] for key, value in samples.items()}
-    alone = model.alignment_embeddings(one)
+    alone = model.embed_words(one)
     torch.testing.assert_close(batch["points"][1:2], alone["points"], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(batch["texts"][1:2], alone["texts"])
     torch.testing.assert_close(batch["words"][1], alone["words"][0])
@@ -231,8 +231,8 @@ def test_captions_and_answers(tiny_llama, tiny_encoder_cfg, samples, num_beams):
     model = build(tiny_llama, tiny_encoder_cfg, train_embeddings="new").eval()
     assert len(model.generate(samples, num_beams=num_beams, max_length=4)) == 4
     questions = {**samples, "question": ["which color?"] * 4}
-    assert len(model.predict_answers(questions, num_beams=num_beams, max_len=4)) == 4
-    assert model.object_embeddings(samples).shape == (4, 32)
+    assert len(model.answer(questions, num_beams=num_beams, max_len=4)) == 4
+    assert model.mean_tokens(samples).shape == (4, 32)
 
 
 @pytest.mark.parametrize("options", [RELEASE, OURS], ids=["release", "ours"])

@@ -12,6 +12,8 @@ from lavis.common.model_state import trainable_state
 from lavis.models.point_encoders import build_point_encoder, load_encoder_checkpoint
 from lavis.models.point_encoders.export import encoder_state
 from lavis.models.ulip_models.ulip_text import UlipText
+from lavis.tasks.embedding import similarity
+from lavis.tasks.point_classification import class_embeddings
 
 
 @pytest.fixture
@@ -88,8 +90,8 @@ def test_an_unknown_text_source_is_named(model, samples):
 
 
 def test_classes_are_scored_by_cosine(model, samples):
-    embeds = model.class_embeddings(["brick", "plate", "hat"], ["{}", "a {}"])
+    embeds = class_embeddings(model, ["brick", "plate", "hat"], ["{}", "a {}"])
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(3))
-    scores = model.eval().predict_class(samples, embeds)
+    scores = similarity(model.eval().embed(samples, "point"), embeds)
     assert scores.shape == (4, 3)
     assert scores.abs().max() <= 1 + 1e-5

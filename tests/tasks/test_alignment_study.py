@@ -12,12 +12,13 @@ from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError, EvaluationError
+from lavis.models.abilities import check_abilities
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
 from lavis.tasks import alignment_compare
 from lavis.tasks.alignment_compare import compare, read_member, verdict
 from lavis.tasks.alignment_pictures import joint_tsne
-from lavis.tasks.alignment_study import AlignmentStudyTask, batch_embeddings, object_groups
+from lavis.tasks.alignment_study import AlignmentStudyTask, object_groups
 
 FIGURES = {"centroid_distance", "avg_cosine_similarity", "nearest_text_accuracy"}
 
@@ -97,9 +98,9 @@ def test_any_registered_model_takes_part(
     assert member.names[member.ids.index("3")] == samples["text_input"][0]
 
 
-def test_a_model_without_embeddings_of_both_is_refused(samples):
-    with pytest.raises(ConfigError, match="in one space"):
-        batch_embeddings(torch.nn.Linear(1, 1), samples)
+def test_a_model_without_embeddings_of_both_is_refused(task):
+    with pytest.raises(ConfigError, match="JointEmbedder"):
+        check_abilities(torch.nn.Linear(1, 1), task.needed_abilities(), "alignment_study")
 
 
 def test_validation_in_training_has_the_loss_and_no_embeddings_file(

@@ -57,11 +57,11 @@ class Model:
 
     device = torch.device("cpu")
 
-    def object_embeddings(self, samples):
+    def embed(self, samples, modality):
         return samples["point_cloud"][..., :3].amax(1)[:, None]  # [B,1,3]
 
-    def class_embeddings(self, names, templates):
-        return torch.eye(len(names))
+    def embed_texts(self, texts):
+        return torch.eye(len(texts))
 
 
 def check_claims(scores):
@@ -163,7 +163,7 @@ def test_questions_with_several_answers_and_a_rare_family():
 
 def test_several_answers_travel_with_the_record():
     task = PointQATask(RUN)
-    model = SimpleNamespace(predict_answers=lambda samples, **settings: ["2 x 6", "brick"])
+    model = SimpleNamespace(answer=lambda samples, **settings: ["2 x 6", "brick"])
     columns = {"question_id": ["a", "b"], "answer": ["6 x 2", "brick"], "family": ["s", "c"]}
     samples = {**columns, "answers": [["6 x 2", "2 x 6"], ["brick"]]}
     rows = task.valid_step(model, samples)

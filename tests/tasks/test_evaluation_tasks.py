@@ -11,10 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
-from lavis.common.run_schema import CONTROLS as CONTROL_NAMES
-from lavis.common.run_schema import QA_MODES, TOKENIZERS
-from lavis.evaluation.captioning import TOKENIZERS as KNOWN_TOKENIZERS
-from lavis.evaluation.controls import CONTROLS
+from lavis.models.abilities import AnswerScorer, check_abilities
 from lavis.models.point_blip_models.similarity import SimilarityMatrices
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_generative_classification import PointGenerativeClassificationTask
@@ -53,12 +50,6 @@ def finish(tmp_path):
     return run
 
 
-def test_names_in_the_schema_are_those_of_the_modules():
-    assert TOKENIZERS == KNOWN_TOKENIZERS
-    assert ("all", *CONTROLS) == CONTROL_NAMES
-    assert QA_MODES == ("generate", "rank", "choice")
-
-
 class Questions:
     """Three test questions; training answers of their family."""
 
@@ -74,6 +65,8 @@ class Questions:
 
 class LikesBlue:
     """Scores answers by a fixed taste."""
+
+    abilities = (AnswerScorer,)
 
     def score_answers(self, samples, candidates):
         taste = {"blue": -1.0, "red": -2.0, "green": -3.0}
@@ -149,8 +142,10 @@ def test_choices_are_the_annotations_or_drawn_once():
 
 
 def test_a_model_that_cannot_answer_is_refused_with_what_it_can():
-    with pytest.raises(ConfigError, match="rank or choice"):
-        PointQATask(run_cfg()).before_evaluation(LikesBlue(), Questions())
+    needed = PointQATask(run_cfg()).needed_abilities()
+    with pytest.raises(ConfigError, match=r"Answerer(.|\n)*qa_mode=generate(.|\n)*AnswerScorer"):
+        check_abilities(LikesBlue(), needed, "point_qa")
+    check_abilities(LikesBlue(), PointQATask(run_cfg(qa_mode="rank")).needed_abilities(), "qa")
 
 
 class Objects:
@@ -197,14 +192,13 @@ class Clairvoyant:
 
     device = torch.device("cpu")
 
-    def class_embeddings(self, names, templates):
-        assert all("{}" in template for template in templates)
-        return torch.eye(len(names))
+    def embed_texts(self, texts):
+        """Embed prompts by the class that they name."""
+        named = [[name in text for name in Objects.class_names] for text in texts]
+        assert all(sum(row) == 1 for row in named)
+        return torch.tensor(named, dtype=torch.float32)
 
-    def predict_class(self, samples, class_embeds):
-        return class_embeds[samples["point_cloud"][:, 0, 0].long()]
-
-    def object_embeddings(self, samples):
+    def embed(self, samples, modality):
         return torch.eye(2)[samples["point_cloud"][:, 0, 0].long()][:, None]  # [B,1,2]
 
     def generate(self, samples, prompt, **settings):
@@ -280,9 +274,10 @@ def test_objects_find_their_category_and_images_their_object(finish):
         assert record["baselines"]["chance"][f"{name}/recall_at_1"] < 0.5
     assert items["text_to_object/recall_at_1"] == dict.fromkeys("wxyz", 1.0)
     assert len(record["extra"]["ptm_weight_curve"]) == len(CURVE_WEIGHTS)
-    task.run_cfg.extra_directions = ["object_to_objects"]
+    wrong = PointRetrievalTask(run_cfg(extra_directions=["object_to_objects"]))
+    wrong.matrices = task.matrices
     with pytest.raises(ConfigError, match="object_to_object'"):
-        task.add_directions({}, {"chance": {}}, Objects())
+        wrong.add_directions({}, {"chance": {}}, Objects())
 
 
 class FakeStore:

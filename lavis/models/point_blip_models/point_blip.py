@@ -18,11 +18,16 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
-from lavis.models import losses
+from lavis.models.abilities import (
+    AnswerScorer,
+    Captioner,
+    JointEmbedder,
+    Reranker,
+    check_modality,
+)
 from lavis.models.beam_search import BeamOptions
 from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
@@ -48,6 +53,8 @@ class PointBlipFeatures:
 class PointBlip(Stage1Losses):
     """Stage 1 of PointBLIP: what the trained Q-Former is used for; `Stage1Losses` trains it."""
 
+    abilities = (JointEmbedder, Reranker, Captioner, AnswerScorer)
+    modalities = ("point", "text")
     config_class = PointBlipConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "pretrain": "configs/models/point_blip/point_blip_pretrain.yaml",
@@ -76,24 +83,27 @@ class PointBlip(Stage1Losses):
         if mode in ("text", "both"):
             features.text_embeds = self.embed_texts(samples["text_input"])
         if mode in ("point", "both"):
-            features.point_embeds = self.embed_clouds(samples)[0]
+            features.point_embeds = self.embed(samples, "point")
         if mode == "multimodal":
             cloud = self.read_cloud(samples)
             tokens = self.tokenize(samples["text_input"])
             features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
         return features
 
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Return unit embeddings: [B,Q,E] of clouds, [B,E] of `samples["text_input"]`."""
+        check_modality(self, modality)
+        if modality == "text":
+            return self.embed_texts(samples["text_input"])
+        return self.embed_for_matching(samples)[0]
+
     @torch.no_grad()
-    def embed_clouds(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def embed_for_matching(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return unit query embeddings [B,Q,E] and the point tokens [B,G,D] of clouds."""
         self.refuse_padded_tokens(samples)  # the tokens are kept without a mask
         point_tokens = self.point_tokens(samples)
         states, _ = self.qformer.query_pass(self.project_cloud(point_tokens))
         return self.embed_queries(states), point_tokens
-
-    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
-        """Embed objects for comparison with each other: [B,Q,E]."""
-        return self.embed_clouds(samples)[0]
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -190,16 +200,3 @@ class PointBlip(Stage1Losses):
             return caption_head_log_likelihood(self.qformer, self.tokenizer, own, asked, answers)
 
         return score_candidates(score, candidates)
-
-    @torch.no_grad()
-    def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Average each class' prompts in embedding space: unit [K,E]."""
-        prompts = [template.format(name) for name in class_names for template in templates]
-        embeds = self.embed_texts(prompts).unflatten(0, (len(class_names), len(templates)))
-        return F.normalize(embeds.mean(1), dim=-1)
-
-    @torch.no_grad()
-    def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
-        """Score clouds against classes: [B,K], the best query's cosine over the temperature."""
-        point_embeds, _ = self.embed_clouds(samples)
-        return losses.query_text_similarity(point_embeds, class_embeds) / self.temperature()

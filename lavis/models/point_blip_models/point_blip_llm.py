@@ -6,7 +6,7 @@ caption or answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arX
 section 3.2.
 
 What differs, and why: the model is a yaml key, not a class; questions are answered by instruction
-(the release leaves an image-only `predict_answers` that fails for points); batch size 1 works.
+(the release leaves an image-only answering that fails for points); batch size 1 works.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from torch import Tensor, nn
 from lavis.common.errors import ConfigError, explain
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
+from lavis.models.abilities import (
+    Answerer,
+    AnswerScorer,
+    Captioner,
+    Embedder,
+    check_modality,
+)
 from lavis.models.cloud_writer import CloudWriter
 from lavis.models.llm import LanguageModel, LoraOptions
 from lavis.models.object_size import box_sizes, size_text
@@ -55,6 +62,8 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         backbone: arguments of `PointBlipBase`.
     """
 
+    abilities = (Embedder, Captioner, Answerer, AnswerScorer)
+    modalities = ("point",)
     config_class = PointBlipLLMConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks_smollm2": "configs/models/point_blip/point_blip_llm_bricks_smollm2.yaml",
@@ -212,8 +221,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         return self.qformer.query_pass(cloud)[0]
 
     @torch.no_grad()
-    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
-        """Embed objects for comparison with each other: the query states [B,Q,C]."""
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Embed clouds for comparison with each other: the query states [B,Q,C]."""
+        check_modality(self, modality)
         return self.query_states({key: samples[key] for key in samples if key != "question"})
 
     def prompts_and_targets(self, samples: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -89,7 +89,7 @@ def collect_features(model: PointBlip, data_loader: Any) -> list[dict[str, Any]]
     own: list[dict[str, Any]] = []
     for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)
-        point_embeds, point_tokens = model.embed_clouds(samples)
+        point_embeds, point_tokens = model.embed_for_matching(samples)
         text_embeds = model.embed_texts(samples["text_input"])
         for row, instance_id in enumerate(samples["instance_id"]):
             own.append(

@@ -26,6 +26,13 @@ from torch.nn import functional as F
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
+from lavis.models.abilities import (
+    Answerer,
+    Captioner,
+    JointEmbedder,
+    WordEmbedder,
+    check_modality,
+)
 from lavis.models.base_model import BaseModel
 from lavis.models.cloud_writer import CloudWriter
 from lavis.models.point_encoders import (
@@ -82,6 +89,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
 
     language_model: AlignedLanguageModel
 
+    abilities = (JointEmbedder, WordEmbedder, Captioner, Answerer)
+    modalities = ("point", "text")
     config_class = PointLLMContrastiveConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "smollm2-135m": "configs/models/point_llm_contrastive/smollm2-135m.yaml",
@@ -221,7 +230,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
     def contrastive_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
         """InfoNCE of mean projected tokens and mean word embeddings, both unit."""
         points = F.normalize(projected.mean(1).float(), dim=-1)  # [B,D]
-        words = F.normalize(self.embed_texts(texts), dim=-1)
+        words = F.normalize(self.mean_words(texts), dim=-1)
         if self.memory_bank is not None:
             return self.memory_bank.contrast(points, words, self.temperature)
         return batch_contrast(points, words, texts, self.temperature)
@@ -233,7 +242,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         texts share) nor how long they are. This term sees only that: it does not know which text
         belongs to which object, so what the losses teach of objects stays theirs.
         """
-        words = self.embed_texts(texts)  # [B,D]
+        words = self.mean_words(texts)  # [B,D]
         distance = (projected.mean((0, 1)).float() - words.mean(0)).square().sum()
         return distance / words.square().sum(-1).mean()
 
@@ -292,19 +301,31 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         return [self.instructions[draw % len(self.instructions)] for draw in draws]
 
     @torch.no_grad()
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Return unit embeddings [B,D]: mean projected tokens, or mean word embeddings."""
+        check_modality(self, modality)
+        if modality == "text":
+            return self.embed_texts(samples["text_input"])
+        return F.normalize(self.mean_tokens(samples), dim=-1)
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit mean word embeddings [B,D]."""
+        return F.normalize(self.mean_words(require_texts(texts)), dim=-1)
+
+    @torch.no_grad()
+    def mean_words(self, texts: Sequence[str]) -> Tensor:
         """Average the word embeddings of texts: float32 [B,D]."""
         words, mask = self.language_model.text_tokens(texts)
         weights = mask[..., None].float()
         return (words * weights).sum(1) / weights.sum(1)
 
     @torch.no_grad()
-    def object_embeddings(self, samples: Mapping[str, Any]) -> Tensor:
+    def mean_tokens(self, samples: Mapping[str, Any]) -> Tensor:
         """Average the projected tokens of clouds: float32 [B,D]."""
         return self.project(samples).mean(1).float()
 
     @torch.no_grad()
-    def alignment_embeddings(self, samples: dict[str, Any]) -> dict[str, Any]:
+    def embed_words(self, samples: Mapping[str, Any]) -> dict[str, Any]:
         """Embed a batch for the task `alignment_study`.
 
         Returns:
@@ -314,7 +335,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         texts = require_texts(samples["text_input"])
         words, mask = self.language_model.text_tokens(texts)
         return {
-            "points": self.object_embeddings(samples),
-            "texts": self.embed_texts(texts),
+            "points": self.mean_tokens(samples),
+            "texts": self.mean_words(texts),
             "words": [row[: int(length)] for row, length in zip(words, mask.sum(1))],
         }

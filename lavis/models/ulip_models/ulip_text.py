@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.models import losses
+from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.point_encoders import build_point_encoder, encode_batch
@@ -78,9 +79,11 @@ class UlipText(BaseModel):
         point_encoder_cfg: the encoder's yaml section.
         text_tower: `minilm`, a folder, or a hub name.
         text_sources: weight of the contrast with each field of the samples that holds texts; the
-            first is the one that `predict_class` uses.
+            first is the one that `embed` uses.
     """
 
+    abilities = (JointEmbedder,)
+    modalities = ("point", "text")
     config_class = UlipTextConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/ulip/ulip_text_bricks.yaml",
@@ -154,15 +157,15 @@ class UlipText(BaseModel):
         return losses.point_text_contrast(point_to_text, text_to_point, targets, counts)
 
     @torch.no_grad()
-    def class_embeddings(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Average each class' prompts in the tower's space: unit [K,E]."""
-        prompts = [template.format(name) for name in class_names for template in templates]
-        embeds = self.text_tower(prompts)
-        return F.normalize(embeds.unflatten(0, (len(class_names), -1)).mean(1), dim=-1)
-
-    @torch.no_grad()
-    def predict_class(self, samples: dict[str, Any], class_embeds: Tensor) -> Tensor:
-        """Score clouds against classes with the head of the first source: cosine [B,K]."""
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Return unit embeddings [B,E]: clouds with the head of the first text source."""
+        check_modality(self, modality)
+        if modality == "text":
+            return self.embed_texts(samples["text_input"])
         feature = encode_batch(self.point_encoder, samples, self.device).global_feature
         source = next(iter(self.text_sources))
-        return F.normalize(self.point_proj[source](feature), dim=-1) @ class_embeds.T
+        return F.normalize(self.point_proj[source](feature), dim=-1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit embeddings [B,E] of the tower."""
+        return self.text_tower(texts)
