@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -24,6 +24,7 @@ from lavis.processors.point_transforms import (
     Scale,
     SelectColor,
     Shift,
+    Tilt,
     Transform,
     apply_all,
     join_columns,
@@ -123,27 +124,58 @@ def _as_float(name: str, values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32) if name in ("xyz", "rgb", "normal") else values
 
 
-def _shared_steps(options: Mapping[str, Any], name: str) -> list[Transform]:
+def fixed_steps(options: Mapping[str, Any], name: str) -> list[Transform]:
     """Return colour selection, resampling and normalisation, their values checked."""
-    missing = options["missing_color"]
+    missing, count, mode = (options[k] for k in ("missing_color", "num_points", "resample"))
     grey = missing is None or (isinstance(missing, (int, float)) and 0 <= missing <= 1)
     require(grey, f"{name}.missing_color", missing, "null or a grey value in [0,1]")
-    require(options["num_points"] > 0, f"{name}.num_points", options["num_points"], "at least 1")
-    require(
-        options["resample"] in RESAMPLING, f"{name}.resample", options["resample"], str(RESAMPLING)
-    )
-    steps: list[Transform] = [
-        SelectColor(options["use_color"], missing),
-        Resample(options["num_points"], options["resample"]),
-    ]
+    require(count > 0, f"{name}.num_points", count, "at least 1")
+    require(mode in RESAMPLING, f"{name}.resample", mode, str(RESAMPLING))
+    steps: list[Transform] = [SelectColor(options["use_color"], missing), Resample(count, mode)]
     return [*steps, Normalize()] if options["normalize"] else steps
+
+
+# Each augmentation of a processor's options, where it is wanted.
+_AUGMENTATIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Transform]]] = {
+    "drop": ("drop_max", lambda o: DropPoints(o["drop_max"])),
+    "rotate": ("rotate_degrees", lambda o: RotateUp(o["rotate_degrees"])),
+    "scale": ("", lambda o: Scale(o["scale_low"], o["scale_high"])),
+    "shift": ("shift", lambda o: Shift(o["shift"])),
+    "tilt": ("tilt_sigma", lambda o: Tilt(o["tilt_sigma"], o["tilt_clip"])),
+    "jitter": ("jitter_sigma", lambda o: Jitter(o["jitter_sigma"], o["jitter_clip"])),
+    "color": ("color_drop", lambda o: DropColor(o["color_drop"], o["missing_color"] or 0.0)),
+}
+_LENGTHS = ("rotate_degrees", "shift", "jitter_sigma", "jitter_clip", "tilt_sigma", "tilt_clip")
+
+
+def random_steps(options: Mapping[str, Any], order: Sequence[str], name: str) -> list[Transform]:
+    """Return augmentations in a given order, their values checked.
+
+    Args:
+        options: strengths; one of 0 (or a scale of 1 to 1) leaves its step out.
+        order: names of `_AUGMENTATIONS`.
+        name: the processor, for messages.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    _check_ranges(options, name)
+
+    def is_wanted(step: str) -> bool:
+        if step == "scale":
+            return (options["scale_low"], options["scale_high"]) != (1.0, 1.0)
+        if step == "color" and not options["use_color"]:
+            return False
+        return options[_AUGMENTATIONS[step][0]] > 0
+
+    return [_AUGMENTATIONS[step][1](options) for step in order if is_wanted(step)]
 
 
 def _check_ranges(options: Mapping[str, Any], name: str) -> None:
     for key in ("drop_max", "color_drop"):
-        require(0 <= options[key] <= 1, f"{name}.{key}", options[key], "in [0,1]")
-    for key in ("rotate_degrees", "shift", "jitter_sigma", "jitter_clip"):
-        require(options[key] >= 0, f"{name}.{key}", options[key], "at least 0")
+        require(0 <= options.get(key, 0) <= 1, f"{name}.{key}", options.get(key), "in [0,1]")
+    for key in _LENGTHS:
+        require(options.get(key, 0) >= 0, f"{name}.{key}", options.get(key), "at least 0")
     scales = (options["scale_low"], options["scale_high"])
     require(0 < scales[0] <= scales[1], f"{name}.scale_low", scales, "0 < scale_low <= scale_high")
 
@@ -159,21 +191,9 @@ class PointTrainProcessor(PointProcessor):
     def from_config(cls, cfg: Mapping[str, Any] | None = None) -> PointTrainProcessor:
         """Read the keys of `TRAIN_DEFAULTS`; a strength of 0 leaves its step out."""
         options = read_options(cfg, TRAIN_DEFAULTS, "point_train")
-        steps = _shared_steps(options, "point_train")
-        _check_ranges(options, "point_train")
-        if options["drop_max"] > 0:
-            steps.append(DropPoints(options["drop_max"]))
-        if options["rotate_degrees"] > 0:
-            steps.append(RotateUp(options["rotate_degrees"]))
-        if options["scale_low"] != 1.0 or options["scale_high"] != 1.0:
-            steps.append(Scale(options["scale_low"], options["scale_high"]))
-        if options["shift"] > 0:
-            steps.append(Shift(options["shift"]))
-        if options["jitter_sigma"] > 0:
-            steps.append(Jitter(options["jitter_sigma"], options["jitter_clip"]))
-        if options["color_drop"] > 0 and options["use_color"]:
-            steps.append(DropColor(options["color_drop"], options["missing_color"] or 0.0))
-        return cls(steps)
+        order = ("drop", "rotate", "scale", "shift", "jitter", "color")
+        steps = fixed_steps(options, "point_train")
+        return cls([*steps, *random_steps(options, order, "point_train")])
 
 
 @registry.register_processor("point_eval")
@@ -184,4 +204,4 @@ class PointEvalProcessor(PointProcessor):
     def from_config(cls, cfg: Mapping[str, Any] | None = None) -> PointEvalProcessor:
         """Read the keys of `EVAL_DEFAULTS`."""
         options = read_options(cfg, EVAL_DEFAULTS, "point_eval")
-        return cls(_shared_steps(options, "point_eval"))
+        return cls(fixed_steps(options, "point_eval"))

@@ -226,3 +226,25 @@ class DropColor:
         if rng.random() >= self.probability or "rgb" not in points:
             return points
         return {**points, "rgb": np.full_like(points["rgb"], self.fill)}
+
+
+@register_transform
+@dataclass(frozen=True)
+class Tilt:
+    """Turn about x, y and z by normal angles of deviation `sigma`, cut at +-`clip` (radians)."""
+
+    sigma: float
+    clip: float
+
+    def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
+        angles = np.clip(rng.standard_normal(3) * self.sigma, -self.clip, self.clip)
+        return turned(points, rotation_xyz(*angles).astype(np.float32))
+
+
+def rotation_xyz(about_x: float, about_y: float, about_z: float) -> np.ndarray:
+    """Return the matrix [3,3] that turns about x first, then y, then z (radians)."""
+    cos, sin = np.cos([about_x, about_y, about_z]), np.sin([about_x, about_y, about_z])
+    turn_x = np.array([[1, 0, 0], [0, cos[0], -sin[0]], [0, sin[0], cos[0]]])
+    turn_y = np.array([[cos[1], 0, sin[1]], [0, 1, 0], [-sin[1], 0, cos[1]]])
+    turn_z = np.array([[cos[2], -sin[2], 0], [sin[2], cos[2], 0], [0, 0, 1]])
+    return turn_z @ turn_y @ turn_x

@@ -12,7 +12,6 @@ from lavis.common.registry import registry
 import lavis  # noqa: F401  (registers processors)
 from lavis.common.errors import DataError
 from lavis.datasets.samples import FIELDS, per_point_fields
-from lavis.processors import objaverse_transforms  # noqa: F401  (registers Tilt)
 from lavis.processors.point_transforms import TRANSFORMS, PointFields, take_points
 
 # One or more settings of each transform.
