@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from lavis.common.errors import DataError
 from lavis.datasets.datasets.record_dataset import RecordDataset
@@ -76,6 +77,16 @@ def test_processors_make_clouds_of_one_size(scenes) -> None:
     assert "lengths" not in batch
     place = (batch["point_cloud"][..., 3] * 255).round().long()
     assert torch.equal(batch["semantic_label"], place % 7)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_worker_processes_give_the_same_padded_batches(scenes, workers: int) -> None:
+    dataset = RecordDataset(RECORDS, [PointLoader(scenes, raw), CaptionLoader(str)])
+    loader = DataLoader(dataset, 3, collate_fn=dataset.collater, num_workers=workers)
+    (batch,) = loader
+    expected = collate([dataset[k] for k in range(3)])
+    for name in ("point_cloud", "lengths", "semantic_label", "pixel_of_point", "box_size"):
+        assert torch.equal(batch[name], expected[name])
 
 
 def test_fields_of_unequal_length_name_the_object() -> None:

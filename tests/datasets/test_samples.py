@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.samples import (
@@ -139,3 +141,23 @@ def test_batches_without_a_mapping_have_a_size() -> None:
     assert batch_size(torch.zeros(5, 2)) == 5
     assert batch_size({"loss": torch.tensor(1.0)}) == 1
     assert instance_ids(torch.zeros(2)) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=5), data=st.data())
+def test_a_batch_keeps_every_sample(sizes: list[int], data: st.DataObject) -> None:
+    samples = [
+        cloud(n, semantic_label=torch.arange(n), image=torch.full((n % 3, 3, 1, 1), float(n)))
+        for n in sizes
+    ]
+    batch = collate(samples)
+    assert ("lengths" in batch) == (len(set(sizes)) > 1)
+    rows = data.draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=6))
+    part = select(batch, torch.tensor(rows))
+    for place, row in enumerate(rows):
+        sample, count = samples[row], sizes[row]
+        for name in ("point_cloud", "semantic_label"):
+            assert torch.equal(part[name][place, :count], sample[name])
+        mask = part["image_mask"][place]
+        assert torch.equal(part["image"][place][mask], sample["image"])
+        assert part["object_id"][place] == sample["object_id"]

@@ -30,6 +30,7 @@ import numpy as np
 from lavis.common.errors import DataError, explain
 from lavis.datasets.manifest import verify_manifest, write_json, write_manifest
 from lavis.datasets.samples import check_equal_lengths
+from lavis.datasets.stores.point_stores import row_of
 from lavis.processors.point_transforms import PointFields, join_columns
 
 KIND = "packed point fields"
@@ -251,16 +252,7 @@ class PackedFieldStore:
         return array
 
     def _row(self, object_id: str) -> int:
-        if object_id not in self.row_of:
-            raise DataError(
-                explain(
-                    "an annotation names an object that has no cloud",
-                    where=f"{self.folder}: object {object_id}",
-                    got=f"no such id in {IDS_NAME}",
-                    fix="annotations and points must come from the same preparation",
-                )
-            )
-        return self.row_of[object_id]
+        return row_of(self.row_of, object_id, self.folder)
 
     def _damaged(self, got: str) -> DataError:
         return DataError(

@@ -82,17 +82,25 @@ class PackedPointStore:
         return {object_id: sizes[row] for object_id, row in self.row_of.items()}
 
     def _row(self, object_id: str) -> int:
-        row = self.row_of.get(object_id)
-        if row is None:
-            raise DataError(
-                explain(
-                    "an annotation names an object that has no cloud",
-                    where=f"{self.points.folder}: object {object_id}",
-                    got="no such id in object_ids.json",
-                    fix="annotations and points must come from the same preparation",
-                )
+        return row_of(self.row_of, object_id, self.points.folder)
+
+
+def row_of(rows: Mapping[str, int], object_id: str, folder: Path) -> int:
+    """Return the row of an object.
+
+    Raises:
+        DataError: there is none.
+    """
+    if object_id not in rows:
+        raise DataError(
+            explain(
+                "an annotation names an object that has no cloud",
+                where=f"{folder}: object {object_id}",
+                got="no such id in object_ids.json",
+                fix="annotations and points must come from the same preparation",
             )
-        return row
+        )
+    return rows[object_id]
 
 
 class FilePointStore:
