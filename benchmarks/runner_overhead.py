@@ -65,14 +65,12 @@ def step_overhead(folder: Path, steps: int) -> dict[str, Any]:
     options = {"max_epoch": 10_000, "eval_freq": 10_000, "log_freq": 10, "num_workers": 0}
     few, spent = 20, []
     for job, count in (("warm-up", few), ("few", few), ("many", few + steps)):
-        trackers = ["tensorboard"]
         runner = tiny_runner(
             folder,
             job,
             size=8 * (few + steps),  # one epoch
             task=WaitingTask(),
             max_steps=count,
-            trackers=trackers,
             **options,
         )
         start = time.process_time()

@@ -66,9 +66,9 @@ def fig15(folder: Path, quick: bool) -> Figure:
     steps = 600 if quick else 10_000
     trackers.TRACKERS["failing"] = FailingTracker  # in this forked process only
     try:
-        _train(folder, "warm-up", steps // 10, ["tensorboard"])  # the first run of a process pays
-        task, seconds = _train(folder, "job", steps, ["tensorboard", "failing"])
-        _, without = _train(folder, "without", steps, ["tensorboard"])
+        _train(folder, "warm-up", steps // 10, [])  # the first run of a process pays
+        task, seconds = _train(folder, "job", steps, ["failing"])
+        _, without = _train(folder, "without", steps, [])
     finally:
         del trackers.TRACKERS["failing"]
     names = sorted(path.name for path in (folder / "job").glob("checkpoint*.pth"))

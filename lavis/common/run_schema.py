@@ -95,7 +95,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("resume_ckpt_path", "str", None, "checkpoint to continue from, or auto"),
     Field("keep_checkpoints", "int", 2, "newest checkpoints to keep, beside the best", low=1),
     Field("on_save_error", "str", "stop", "when a save fails", choices=("stop", "continue")),
-    Field("trackers", "strings", ["tensorboard"], "tensorboard, wandb, trackio; []: none"),
+    Field("trackers", "strings", [], "tensorboard, wandb, trackio (each needs its package)"),
     Field("log_freq", "int", 50, "optimiser steps between log lines", low=1),
     Field("save_freq", "int", 0, "optimiser steps between saves; 0: at epoch ends only", low=0),
     Field("eval_freq", "int", 1, "epochs between validations; the last epoch always", low=1),

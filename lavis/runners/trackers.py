@@ -1,17 +1,21 @@
-"""Where a run's numbers go beside `log.jsonl`: one small interface, and none may stop the training.
+"""Experiment trackers: copies of a run's logged numbers beside `log.jsonl`.
 
-A tracker has `log(step, values)` and `close()`. One that fails is named in a warning and, after
-`MAX_FAILURES` in a row, left out for the rest of the run.
+A tracker has `log(step, values)` and `close()`. A tracker whose package is not installed is refused
+before training. One that fails later causes a warning and, after `MAX_FAILURES` failures in a row,
+is left out for the rest of the run.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from lavis.common.dist_utils import is_main_process
+from lavis.common.errors import ConfigError, explain
 
 MAX_FAILURES = 3
 
@@ -29,18 +33,22 @@ class Tracker(Protocol):
 class TensorBoard:
     """An event file in `<job folder>/tensorboard` (view: tensorboard --logdir output)."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        from lavis.runners.tensorboard_events import EventFile
+    package = "tensorboard"
 
-        self._events = EventFile(folder / "tensorboard")
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`."""
-        self._events.add(step, values)
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
         """See `Tracker`."""
-        self._events.close()
+        self._writer.close()
 
 
 class WandbLike:
@@ -49,8 +57,6 @@ class WandbLike:
     package = "wandb"
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        import importlib
-
         self._module = importlib.import_module(self.package)
         options = {"project": folder.parent.name, "name": folder.name, "config": dict(config)}
         if self.package == "wandb":
@@ -77,6 +83,26 @@ TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
     "wandb": WandbLike,
     "trackio": Trackio,
 }
+INSTALL = {"tensorboard": "-r requirements-tensorboard.txt"}
+
+
+def require_packages(names: Sequence[str]) -> None:
+    """Check that the packages of trackers are installed.
+
+    Raises:
+        ConfigError: one is not; the message has the pip command.
+    """
+    for name in names:
+        package = getattr(TRACKERS[name], "package", None)
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                explain(
+                    f"The tracker {name} needs the package {package}, which is not installed.",
+                    where="run.trackers",
+                    got=list(names),
+                    fix=f"pip install {INSTALL.get(name, package)}, or leave {name} out",
+                )
+            )
 
 
 class Trackers:
@@ -86,11 +112,15 @@ class Trackers:
         names: of `TRACKERS`.
         folder: the job's folder.
         config: the resolved configuration.
+
+    Raises:
+        ConfigError: the package of a tracker is not installed (on every rank).
     """
 
     def __init__(self, names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> None:
         self._trackers: dict[str, Tracker] = {}
         self._failures: dict[str, int] = {}
+        require_packages(names)
         for name in names if is_main_process() else ():
             try:
                 self._trackers[name] = TRACKERS[name](folder, config)

@@ -1,45 +1,26 @@
-"""Trackers: what TensorBoard reads, and that no tracker stops a run."""
+"""Trackers: scalars that TensorBoard reads, missing packages, failures during a run."""
 
 from __future__ import annotations
 
 import json
-import struct
+from typing import ClassVar
 
 import pytest
 
+from lavis.common.errors import ConfigError
 from lavis.runners import loss_curve, trackers
-from lavis.runners.tensorboard_events import EventFile, as_float32, crc32c
 
 
-def test_checksum_of_the_standard_text():
-    assert crc32c(b"123456789") == 0xE3069283
-
-
-def test_events_are_what_tensorboard_reads(tmp_path):
+def test_tensorboard_reads_the_logged_scalars(tmp_path):
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
-    events = EventFile(tmp_path)
-    events.add(300, {"train/loss": 0.5, "train/lr": 1e-4})
-    events.close()
-    (path,) = tmp_path.iterdir()
-    first, second = loader.EventFileLoader(str(path)).Load()
-    assert first.file_version == "brain.Event:2"
-    assert second.step == 300
-    found = {value.tag: value.tensor.float_val[0] for value in second.summary.value}
+    tracker = trackers.TensorBoard(tmp_path, {})
+    tracker.log(300, {"train/loss": 0.5, "train/lr": 1e-4})
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    events = list(loader.EventFileLoader(str(path)).Load())  # before close: written at each log
+    tracker.close()
+    found = {value.tag: value.tensor.float_val[0] for e in events for value in e.summary.value}
     assert found == pytest.approx({"train/loss": 0.5, "train/lr": 1e-4})
-
-
-def test_records_have_their_length(tmp_path):
-    events = EventFile(tmp_path)
-    events.add(1, {"a": float("nan"), "b": 1e300})
-    events.close()
-    content = next(tmp_path.iterdir()).read_bytes()
-    lengths, place = [], 0
-    while place < len(content):
-        lengths.append(struct.unpack_from("<Q", content, place)[0])
-        place += 8 + 4 + lengths[-1] + 4
-    assert place == len(content)
-    assert len(lengths) == 2
-    assert as_float32(-1e300) == -float("inf")
+    assert {e.step for e in events if e.summary.value} == {300}
 
 
 class Failing:
@@ -56,18 +37,41 @@ class Failing:
         raise ConnectionError("gone")
 
 
+class Collecting:
+    steps: ClassVar[list[int]] = []
+
+    def __init__(self, folder, config):
+        pass
+
+    def log(self, step, values):
+        self.steps.append(step)
+
+    def close(self):
+        pass
+
+
 def test_a_failing_tracker_is_left_out_and_training_ends(tiny, monkeypatch, caplog):
     monkeypatch.setitem(trackers.TRACKERS, "failing", Failing)
-    tiny.runner(trackers=["failing", "tensorboard"], log_freq=1).train()
+    monkeypatch.setitem(trackers.TRACKERS, "list", Collecting)
+    tiny.runner(trackers=["failing", "list"], log_freq=1).train()
     assert Failing.calls == trackers.MAX_FAILURES
     assert "failing is left out" in caplog.text
-    assert list((tiny.path / "job/tensorboard").iterdir())
+    assert Collecting.steps[-1] == tiny.rows(kind="train")[-1]["step"]
 
 
-def test_a_missing_package_is_no_error(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(trackers.Trackio, "package", "no_such_package")
-    trackers.Trackers(["trackio"], tmp_path, {}).log("train", 1, {"loss": 1.0})
-    assert "no_such_package" in caplog.text
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("tensorboard", "-r requirements-tensorboard.txt"), ("trackio", "no_such_package")],
+)
+def test_a_missing_package_is_refused_with_the_command(name, command, tiny, monkeypatch):
+    monkeypatch.setattr(trackers.TRACKERS[name], "package", "no_such_package")
+    with pytest.raises(ConfigError, match=rf"run\.trackers[\s\S]*pip install {command}"):
+        tiny.runner(trackers=[name]).train()
+
+
+def test_the_default_needs_no_package(tiny):
+    tiny.runner(max_epoch=1).train()
+    assert not (tiny.path / "job/tensorboard").exists()
 
 
 def test_the_loss_curve_takes_the_last_value_of_a_repeated_step(tiny):
