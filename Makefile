@@ -11,10 +11,10 @@ export HF_HUB_OFFLINE ?= 1
 setup: $(VENV)/.installed
 
 # Two steps: LAVIS' own pins and a modern transformers cannot be resolved together.
-$(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt requirements-dev-nodeps.txt
+$(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r requirements-dev-nodeps.txt
+	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r
 	touch $@
 
 define newline

@@ -1,7 +1,8 @@
 """Metrics as pure functions, trivial baselines and the schema of result files.
 
     captioning      BLEU, ROUGE-L, CIDEr-D, distinct-n from {id: caption} and {id: references}
-                    (ngrams, rouge, tokenization; java_metrics: METEOR, SPICE, Stanford tokenizer)
+                    (ngrams, rouge, tokenization; coco_scorer: pycocoevalcap;
+                    java_metrics: METEOR, SPICE, Stanford tokenizer)
     retrieval       recall@k, ranks and mAP with several positives, streamed over query tokens
     search          best k of a large gallery: blocked exact, or int8 codes with exact rescoring
     qa              answer normalisation, exact match and refined exact match per question family

@@ -3,8 +3,9 @@
     scores = caption_scores({"3001": "a red brick"}, {"3001": ["brick 2 x 4", "a brick"]})
     scores.values["cider"]; scores.per_item["cider"]; scores.metrics()
 
-Definitions are in ngrams.py and rouge.py. METEOR and SPICE need Java (java_metrics.py): they are
-computed when asked for and possible, and None with the reason otherwise.
+Definitions are in ngrams.py and rouge.py; coco_scorer.py runs pycocoevalcap instead. METEOR and
+SPICE need Java (java_metrics.py): they are computed when asked for and possible, and None with the
+reason otherwise.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DependencyError, EvaluationError, explain
+from lavis.common.errors import DependencyError, EvaluationError, explain, require_choice
 from lavis.evaluation import java_metrics as java_metrics_module
 from lavis.evaluation import ngrams
+from lavis.evaluation.coco_scorer import pycocoevalcap_scores
 from lavis.evaluation.intervals import N_RESAMPLES, bootstrap_ci, mean_ci
 from lavis.evaluation.records import check_same_ids, first_few
 from lavis.evaluation.rouge import rouge_l_per_item
@@ -26,6 +28,7 @@ from lavis.evaluation.tokenization import TOKENIZER_NAME, tokenize_caption
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 JAVA_METRICS = ("meteor", "spice")
 NOT_ASKED = "needs Java, and was not asked for (run.java_metrics, or java_metrics=True)"
+FAST, LIBRARY = SCORERS = ("fast", "pycocoevalcap")
 TOKENIZERS = (TOKENIZER_NAME, java_metrics_module.PTB_NAME)
 
 
@@ -89,6 +92,7 @@ def caption_scores(
     tokenize: Callable[[str], list[str]] = tokenize_caption,
     tokenizer_name: str = TOKENIZER_NAME,
     java_metrics: bool = False,
+    scorer: str = FAST,
 ) -> CaptionScores:
     """Score one caption per item against one or more references.
 
@@ -99,11 +103,14 @@ def caption_scores(
         tokenizer_name: recorded with the scores. The name of the Stanford tokenizer
             (`java_metrics.PTB_NAME`) runs that one instead of `tokenize`.
         java_metrics: also METEOR and SPICE, where Java and their files are there.
+        scorer: "fast" or "pycocoevalcap", which computes BLEU, ROUGE-L and CIDEr-D by the library;
+            equal to 1e-6. Intervals of BLEU always come from the fast statistics.
 
     Raises:
         EvaluationError: ids differ, a caption is not a string, a reference is missing or empty.
-        DependencyError: the Stanford tokenizer is asked for and cannot run.
+        DependencyError: the Stanford tokenizer or pycocoevalcap is asked for and cannot run.
     """
+    require_choice("caption scorer", scorer, SCORERS, "run.caption_scorer")
     check_same_ids(references, predictions, what="captions")
     ids = list(references)
     _check_texts(ids, predictions, references)
@@ -127,9 +134,14 @@ def caption_scores(
     values |= {name: float(per_item[name].mean()) for name in ("rouge_l", "cider")}
     values |= dict.fromkeys(JAVA_METRICS)
     unavailable = dict.fromkeys(JAVA_METRICS, NOT_ASKED)
-    if java_metrics:
+    if java_metrics or scorer == LIBRARY:
         words = [tokenize(predictions[i]) for i in ids]
         groups = [[tokenize(text) for text in references[i]] for i in ids]
+    if scorer == LIBRARY:
+        found, found_items = pycocoevalcap_scores(words, groups)
+        values |= found
+        per_item |= found_items
+    if java_metrics:
         unavailable = _add_java_metrics(words, groups, values, per_item)
     values |= ngrams.diversity(corpus)
     n_empty = int((corpus.length[: len(ids)] == 0).sum())

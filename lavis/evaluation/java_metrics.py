@@ -1,8 +1,9 @@
 """METEOR, SPICE and the Stanford PTB tokenizer: Java programs inside the pycocoevalcap package.
 
-All optional. `meteor`, `spice` and `ptb_tokenize` raise DependencyError with what is missing, and
-the caption scores then hold null with that reason. Java reads and writes pipes and a temporary
-folder; nothing is written into site-packages and nothing is downloaded.
+They run where Java is installed. Otherwise `meteor`, `spice` and `ptb_tokenize` raise
+DependencyError with what is missing, and the caption scores hold null with that reason. Java reads
+and writes pipes and a temporary folder; nothing is written into site-packages and nothing is
+downloaded.
 
 References: M. Denkowski, A. Lavie, "Meteor Universal", 2014; P. Anderson et al., "SPICE", 2016
 (arXiv 1607.08822); the command lines are those of pycocoevalcap 1.2.
@@ -24,6 +25,7 @@ from typing import IO
 import numpy as np
 
 from lavis.common.errors import DependencyError, explain
+from lavis.evaluation.coco_scorer import INSTALL
 
 PTB_NAME = "stanford-ptb-3.4.1"
 _METEOR_JAR = "meteor/meteor-1.5.jar"
@@ -120,7 +122,7 @@ def _jar(*names: str) -> Path:
         raise DependencyError(
             explain(
                 "pycocoevalcap, which carries the Java programs, is not installed",
-                fix="pip install --no-deps -r requirements-dev-nodeps.txt",
+                fix=INSTALL,
             )
         )
     folder = Path(next(iter(spec.submodule_search_locations)))

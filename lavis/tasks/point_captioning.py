@@ -17,7 +17,14 @@ from lavis.common.registry import registry
 from lavis.evaluation.baselines import nearest_neighbour_captions
 from lavis.evaluation.baselines.captions import caption_baselines, training_text
 from lavis.evaluation.baselines.pool import Pool, pool_of
-from lavis.evaluation.captioning import TOKENIZERS, CaptionScores, caption_scores
+from lavis.evaluation.captioning import (
+    FAST,
+    LIBRARY,
+    SCORERS,
+    TOKENIZERS,
+    CaptionScores,
+    caption_scores,
+)
 from lavis.evaluation.tokenization import TOKENIZER_NAME
 from lavis.models.abilities import Captioner, Embedder
 from lavis.tasks.embedding import embed_objects, object_embeddings
@@ -32,6 +39,9 @@ class CaptioningOptions(WritingOptions):
     """Options of captioning."""
 
     caption_tokenizer: str = task_option(TOKENIZER_NAME, "words of captions", choices=TOKENIZERS)
+    caption_scorer: str = task_option(
+        FAST, "implementation of BLEU, ROUGE-L and CIDEr", choices=SCORERS
+    )
     own_embedding_baseline: bool = task_option(
         True, "captions of the nearest training object in the model's own embedding"
     )
@@ -107,6 +117,8 @@ class PointCaptioningTask(PointTask):
                 "n_empty": scores.n_empty,
                 "text": text_name(dataset),
                 "text_field": text_field_of(dataset),
+                # Named only where it is not the default: result files of the default stay equal.
+                **({} if self.options.caption_scorer == FAST else {"scorer": LIBRARY}),
                 **({"baseline_pool": pool.size} if pool.whole else {}),
             },
             per_item=by_id(scores.ids, scores.per_item),
@@ -128,12 +140,13 @@ class PointCaptioningTask(PointTask):
         }
 
     def scored(self, captions: dict[str, str], references: dict[str, list[str]]) -> CaptionScores:
-        """Score captions with the run's tokenizer; METEOR and SPICE when asked for."""
+        """Score captions with the run's tokenizer and scorer; METEOR and SPICE when asked for."""
         return caption_scores(
             captions,
             references,
             tokenizer_name=self.options.caption_tokenizer,
             java_metrics=self.options.java_metrics,
+            scorer=self.options.caption_scorer,
         )
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lavis.common.errors import DependencyError, EvaluationError
+from lavis.common.errors import ConfigError, DependencyError, EvaluationError
 from lavis.evaluation.captioning import BLEU_NAMES, caption_scores
 from lavis.evaluation.java_metrics import PTB_NAME, meteor, ptb_tokenize
 from lavis.evaluation.ngrams import build_corpus, diversity
@@ -34,28 +34,39 @@ def random_corpus(seed, n_items=120, n_words=40, shortest=1):
     return predictions, references
 
 
-def score_words(predictions, references):
-    return caption_scores(predictions, references, tokenize=str.split, tokenizer_name="split")
+def score_words(predictions, references, **options):
+    return caption_scores(
+        predictions, references, tokenize=str.split, tokenizer_name="split", **options
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_bleu_rouge_and_cider_equal_pycocoevalcap(seed):
-    bleu = pytest.importorskip("pycocoevalcap.bleu.bleu")
-    cider = pytest.importorskip("pycocoevalcap.cider.cider")
-    rouge = pytest.importorskip("pycocoevalcap.rouge.rouge")
     predictions, references = random_corpus(seed)
     predictions["id3"] = ""
     scores = score_words(predictions, references)
-    wrapped = {i: [caption] for i, caption in predictions.items()}
-    corpus, items = bleu.Bleu(4).compute_score(references, wrapped, verbose=0)
-    for k, name in enumerate(BLEU_NAMES):
-        assert scores.values[name] == pytest.approx(corpus[k], abs=1e-6)
-        np.testing.assert_allclose(scores.per_item[name], items[k], atol=1e-6)
-    for name, scorer in (("cider", cider.Cider()), ("rouge_l", rouge.Rouge())):
-        value, per_item = scorer.compute_score(references, wrapped)
-        assert scores.values[name] == pytest.approx(value, abs=1e-6)
-        np.testing.assert_allclose(scores.per_item[name], per_item, atol=1e-6)
+    library = score_words(predictions, references, scorer="pycocoevalcap")
+    for name in (*BLEU_NAMES, "rouge_l", "cider"):
+        assert scores.values[name] == pytest.approx(library.values[name], abs=1e-6)
+        assert scores.per_item[name] is not library.per_item[name]
+        np.testing.assert_allclose(scores.per_item[name], library.per_item[name], atol=1e-6)
     assert scores.values["cider"] > 0.5
+
+
+def test_the_scorer_is_the_library_of_that_name():
+    cider = pytest.importorskip("pycocoevalcap.cider.cider")
+    predictions, references = random_corpus(1)
+    scores = score_words(predictions, references, scorer="pycocoevalcap")
+    wrapped = {i: [caption] for i, caption in predictions.items()}
+    value, items = cider.Cider().compute_score(references, wrapped)
+    assert scores.values["cider"] == value
+    assert scores.per_item["cider"].tolist() == items.tolist()
+    assert scores.metrics(n_resamples=50)["cider"]["ci95"][0] < value
+
+
+def test_an_unknown_scorer_names_the_key():
+    with pytest.raises(ConfigError, match=r"run\.caption_scorer[\s\S]*pycocoevalcap"):
+        caption_scores({1: "a"}, {1: ["a"]}, scorer="coco")
 
 
 @pytest.mark.parametrize("captions", [["a b c"], ["a", "b"], ["", ""]])
