@@ -14,7 +14,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt -r
+	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt
 	touch $@
 
 define newline
