@@ -95,7 +95,10 @@ def retrieval_scores(
             explain("a similarity matrix has two axes", got=similarity.shape, expected="[Nq,Ng]")
         )
     n_queries, n_gallery = similarity.shape
-    return _score_blocks([similarity], positives, n_queries, n_gallery, query_ids, top_k)
+    _check_queries(positives, n_queries)
+    scorer = BlockScorer(positives, n_gallery, query_ids, top_k)
+    scorer.add(similarity)
+    return scorer.result()
 
 
 def streamed_retrieval_scores(
@@ -130,9 +133,11 @@ def streamed_retrieval_scores(
         EvaluationError: as in `retrieval_scores`, or embeddings of different width.
     """
     _check_embeddings(query_embeds, gallery_embeds)
-    n_queries, n_gallery = len(query_embeds), len(gallery_embeds)
-    blocks = _similarity_blocks(query_embeds, gallery_embeds, query_block, gallery_block)
-    return _score_blocks(blocks, positives, n_queries, n_gallery, query_ids, top_k, own_index)
+    _check_queries(positives, len(query_embeds))
+    scorer = BlockScorer(positives, len(gallery_embeds), query_ids, top_k, own_index)
+    for block in _similarity_blocks(query_embeds, gallery_embeds, query_block, gallery_block):
+        scorer.add(block)
+    return scorer.result()
 
 
 def _tokens(embeds: np.ndarray) -> int:
@@ -171,34 +176,60 @@ def _similarity_blocks(
         )
 
 
-def _score_blocks(
-    blocks: Iterator[np.ndarray] | Sequence[np.ndarray],
-    positives: Sequence[Sequence[int]],
-    n_queries: int,
-    n_gallery: int,
-    query_ids: Sequence[Any] | None,
-    top_k: int,
-    own_index: Sequence[int] | None = None,
-) -> RetrievalScores:
-    names = list(range(n_queries)) if query_ids is None else list(query_ids)
-    right = _checked_positives(positives, n_queries, n_gallery, names)
-    _check_own(own_index, right, names)
-    ranks = np.zeros(n_queries, dtype=np.int64)
-    precision = np.zeros(n_queries)
-    top = np.zeros((n_queries, min(top_k, n_gallery)), dtype=np.int64)
-    begin = 0
-    for block in blocks:
-        rows = slice(begin, begin + len(block))
-        _check_finite(block, names[rows])
-        if own_index is not None:
-            block[np.arange(len(block)), np.asarray(own_index)[rows]] = -np.inf
-        for query, scores in enumerate(block, start=begin):
-            ranks[query], precision[query] = _rank_one(scores, right[query])
-        if top_k:
-            # A stable sort of the negated scores: equal scores keep the gallery's order.
-            top[rows] = np.argsort(-block, axis=1, kind="stable")[:, :top_k]
-        begin = rows.stop
-    return RetrievalScores(ranks, precision, n_gallery - (own_index is not None), top)
+class BlockScorer:
+    """Scores rows of a similarity matrix that arrive in blocks, in query order.
+
+    Args:
+        positives: for each query the gallery indices that are right, at least one.
+        n_gallery: number of gallery items.
+        query_ids: names used in error messages; default 0..Nq-1.
+        top_k: how many best gallery indices to return per query.
+        own_index: as in `streamed_retrieval_scores`.
+
+    Raises:
+        EvaluationError: as in `retrieval_scores`.
+    """
+
+    def __init__(
+        self,
+        positives: Sequence[Sequence[int]],
+        n_gallery: int,
+        query_ids: Sequence[Any] | None = None,
+        top_k: int = 0,
+        own_index: Sequence[int] | None = None,
+    ) -> None:
+        self._names = list(range(len(positives))) if query_ids is None else list(query_ids)
+        self._right = _checked_positives(positives, n_gallery, self._names)
+        _check_own(own_index, self._right, self._names)
+        self._own, self._n_gallery = own_index, n_gallery
+        self._ranks = np.zeros(len(positives), dtype=np.int64)
+        self._precision = np.zeros(len(positives))
+        self._top = np.zeros((len(positives), min(top_k, n_gallery)), dtype=np.int64)
+        self._begin = 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Score the next rows [b,Ng]; with `own_index` they are changed in place."""
+        rows = slice(self._begin, self._begin + len(block))
+        _check_finite(block, self._names[rows])
+        if self._own is not None:
+            block[np.arange(len(block)), np.asarray(self._own)[rows]] = -np.inf
+        for query, scores in enumerate(block, start=self._begin):
+            self._ranks[query], self._precision[query] = _rank_one(scores, self._right[query])
+            if self._top.shape[1]:
+                self._top[query] = _stable_top(scores, self._top.shape[1])
+        self._begin = rows.stop
+
+    def result(self) -> RetrievalScores:
+        """Return the scores of all rows."""
+        n_others = self._n_gallery - (self._own is not None)
+        return RetrievalScores(self._ranks, self._precision, n_others, self._top)
+
+
+def _stable_top(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the indices [k] of the largest scores [Ng]; equal scores keep the gallery's order."""
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    found = np.flatnonzero(scores >= least)
+    return found[np.argsort(-scores[found], kind="stable")[:k]]
 
 
 def _rank_one(scores: np.ndarray, positives: np.ndarray) -> tuple[int, float]:
@@ -242,15 +273,25 @@ def _check_own(
         )
 
 
-def _checked_positives(
-    positives: Sequence[Sequence[int]], n_queries: int, n_gallery: int, names: Sequence[Any]
-) -> list[np.ndarray]:
-    if not len(positives) == len(names) == n_queries or n_queries == 0 or n_gallery == 0:
+def _check_queries(positives: Sequence[Sequence[int]], n_queries: int) -> None:
+    if len(positives) != n_queries:
         raise EvaluationError(
             explain(
                 "queries, positives and gallery disagree",
-                got=f"{n_queries} queries, {len(positives)} lists of positives, {len(names)} query "
-                f"ids, {n_gallery} gallery items",
+                got=f"{n_queries} queries, {len(positives)} lists of positives",
+                expected="one list of positives per query",
+            )
+        )
+
+
+def _checked_positives(
+    positives: Sequence[Sequence[int]], n_gallery: int, names: Sequence[Any]
+) -> list[np.ndarray]:
+    if not len(positives) == len(names) or not positives or n_gallery == 0:
+        raise EvaluationError(
+            explain(
+                "queries, positives and gallery disagree",
+                got=f"{len(positives)} queries, {len(names)} query ids, {n_gallery} gallery items",
                 expected="one list of positives per query, at least one query and gallery item",
             )
         )

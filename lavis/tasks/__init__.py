@@ -18,6 +18,7 @@ def setup_task(cfg):
 
 from lavis.tasks import (  # noqa: E402, F401
     alignment_study,
+    modality_retrieval,
     point_captioning,
     point_classification,
     point_generative_classification,

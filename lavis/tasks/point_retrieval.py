@@ -1,4 +1,7 @@
-"""Two-way retrieval: text -> object and object -> text, PTC first, PTM on the best candidates.
+"""Two-way retrieval: text -> object and object -> text, by the similarity of any JointEmbedder.
+
+A Reranker (PointBLIP's PTM) scores the best candidates again. Nothing is N x N: rank 0 holds the
+embeddings and scores blocks of rows; each rank matches the candidates of its own objects.
 
 `run.ptm_weight` mixes PTM into the scores of the candidates. `extra["ptm_weight_curve"]` holds
 recall@1 for several weights: choose the weight on val, then set it for the test split.
@@ -11,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from tqdm import tqdm
 
-from lavis.common.dist_utils import all_gather_object_list
+from lavis.common.dist_utils import is_main_process
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
@@ -21,16 +24,18 @@ from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.baselines.expected_recalls import recall_scores
 from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
-from lavis.evaluation.retrieval import (
-    RetrievalScores,
-    retrieval_scores,
-    streamed_retrieval_scores,
-)
-from lavis.models.point_blip_models.similarity import SimilarityMatrices
+from lavis.evaluation.retrieval import BlockScorer, RetrievalScores, streamed_retrieval_scores
+from lavis.models.abilities import JointEmbedder, Reranker, can
+from lavis.tasks.extra_directions import add_direction, embed_images, object_to_object
+from lavis.tasks.gallery import Gallery, Share, gather_gallery
 from lavis.tasks.options import TaskOptions, task_option
+from lavis.tasks.pair_scores import DIRECTIONS, PairScores
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
+from lavis.tasks.reranking import TokenStore, match_candidates
 
 TOP_SHOWN = 10
+AT = (1, 5, 10)
+K_TEST = 128
 CURVE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 # Log-odds of a PTM at the start of its training are noise of 0.1 to 0.2, PTC logits of the best
 # candidates differ by 0.5: 0.2 costs little then. A trained PTM's log-odds still decide.
@@ -43,7 +48,9 @@ EXTRA_DIRECTIONS = ("object_to_object", "image_to_object")
 class RetrievalOptions(TaskOptions):
     """Options of retrieval."""
 
-    k_test: int = task_option(128, "candidates re-ranked by matching; 0: none", low=0)
+    k_test: int | None = task_option(
+        None, f"candidates re-ranked by matching; 0: none, null: {K_TEST} of a Reranker", low=0
+    )
     ptm_weight: float = task_option(
         DEFAULT_PTM_WEIGHT, "weight of matching in re-ranked scores", low=0
     )
@@ -60,77 +67,73 @@ class PointRetrievalTask(PointTask):
     name = "point_retrieval"
     options_class = RetrievalOptions
 
+    def needed_abilities(self) -> dict[type, str]:
+        """Return JointEmbedder, and Reranker where the run asks for candidates."""
+        needed: dict[type, str] = {JointEmbedder: "run.task"}
+        if self.options.k_test:
+            needed[Reranker] = "run.k_test"
+        return needed
+
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """Score all pairs; every rank holds the same matrices, so one rank reports each item."""
-        k_test = self.options.k_test
-        self.matrices: SimilarityMatrices = model.compute_sim_matrix(data_loader, k_test)
-        if "image_to_object" in self.options.extra_directions:
-            found = embed_images(model, data_loader)
-            self.image_embeds = np.stack([found[i] for i in self.matrices.instance_ids])
-        own_ids = {str(i) for i in data_loader_ids(data_loader)}
-        return [
-            {"instance_id": i, "caption": caption}
-            for i, caption in zip(self.matrices.instance_ids, self.matrices.captions)
-            if i in own_ids
+        """Embed this rank's share, gather the embeddings on rank 0, and match the candidates."""
+        given = self.options.k_test
+        k_test = (K_TEST if given is None else given) if can(model, Reranker) else 0
+        store = TokenStore(model, data_loader)
+        share = embed_share(model, data_loader, store if k_test else None)
+        records = [
+            {"instance_id": i, "caption": text}
+            for i, text in zip(share.ids, share.texts, strict=True)
         ]
+        gallery = gather_gallery(share, ("point", "text"))
+        pairs = None if gallery is None else pair_scores(model, gallery)
+        if k_test:
+            match_candidates(pairs, store, k_test)
+        if pairs is not None:
+            self.pairs = pairs
+        if "image_to_object" in self.options.extra_directions:
+            self.images = embed_images(model, data_loader)
+        return records
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Recall@1/5/10, ranks and mAP both ways, re-ranked and by contrast alone."""
-        matrices = self.matrices
-        positives = same_caption_groups(matrices.captions)
-        results = {
-            name: retrieval_scores(
-                scores.numpy(), positives, query_ids=matrices.instance_ids, top_k=TOP_SHOWN
-            )
-            for name, scores in self.directions().items()
-        }
+        pairs = self.pairs
+        positives = same_caption_groups(pairs.texts)
+        results, curve = rank_pairs(pairs, positives, float(self.options.ptm_weight))
+        if not can(model, Reranker):
+            results = {name: results[name] for name in DIRECTIONS}
         metrics = {
             f"{name}/{metric}": entry
             for name, result in results.items()
             for metric, entry in result.metrics().items()
         }
-        curve = ptm_weight_curve(matrices, positives)
         baselines, baseline_items, pool = self.baselines(list(results), positives, dataset)
         self.add_directions(metrics, baselines, dataset)
-        recalls = [
-            metrics[f"{name}/recall_at_{k}"]["value"]
-            for name in ("object_to_text", "text_to_object")
-            for k in (1, 5, 10)
-        ]
+        recalls = [metrics[f"{name}/recall_at_{k}"]["value"] for name in DIRECTIONS for k in AT]
         return Scores(
             metrics=metrics,
             baselines=baselines,
             agg_metrics=sum(recalls) / len(recalls),
             extra={
-                "k_test": matrices.k_test,
-                "ptm_weight": self.ptm_weight,
-                "ptm_weight_curve": curve,
-                "ptm_weight_best": best_weight(curve),
+                **(self.reranking_record(curve) if can(model, Reranker) else {}),
                 "gallery": len(positives),
                 "text_field": getattr(dataset, "text_field", "caption"),
                 "text": text_name(dataset),
                 "baseline_pool": pool,
             },
-            predictions=ranked_predictions(matrices, results),
-            per_item=recall_per_item(matrices.instance_ids, results),
+            predictions=ranked_predictions(pairs, results),
+            per_item=recall_per_item(pairs.ids, results),
             baseline_items=baseline_items,
             claims=list(CLAIMED),
         )
 
-    @property
-    def ptm_weight(self) -> float:
-        """Weight of PTM in the candidates' scores."""
-        return float(self.options.ptm_weight)
-
-    def directions(self) -> dict[str, Tensor]:
-        """Return the score matrices [N,N] of each direction, re-ranked and by PTC alone."""
-        matrices, weight = self.matrices, self.ptm_weight
+    def reranking_record(self, curve: list[dict[str, float]]) -> dict[str, Any]:
+        """Return what the metrics file says of re-ranking."""
         return {
-            "object_to_text": matrices.object_to_text(weight),
-            "text_to_object": matrices.text_to_object(weight),
-            "object_to_text_ptc": matrices.contrast,
-            "text_to_object_ptc": matrices.contrast.T,
+            "k_test": self.pairs.k_test,
+            "ptm_weight": float(self.options.ptm_weight),
+            "ptm_weight_curve": curve,
+            "ptm_weight_best": best_weight(curve),
         }
 
     def baselines(
@@ -147,11 +150,11 @@ class PointRetrievalTask(PointTask):
             str(e["instance_id"]): str(e.get("object_id", e["instance_id"]))
             for e in dataset.annotation
         }
-        ids = self.matrices.instance_ids
+        ids = self.pairs.ids
         objects = [object_of[i] for i in ids]
         pool = pool_of(dataset, objects)
         field = str(getattr(dataset, "text_field", "caption"))
-        found = retrieval_baselines(pool, objects, self.matrices.captions, field)
+        found = retrieval_baselines(pool, objects, self.pairs.texts, field)
         scores, items = recall_scores(found, positives, ids)
         return values | scores, items, pool.size
 
@@ -170,21 +173,16 @@ class PointRetrievalTask(PointTask):
                     expected=list(EXTRA_DIRECTIONS),
                 )
             )
-        embeds = self.matrices.object_embeds.numpy()
+        embeds = self.pairs.object_embeds.numpy()
         if "object_to_object" in asked:
             category = {str(e["instance_id"]): e.get("category") for e in dataset.annotation}
-            labels = [category[i] for i in self.matrices.instance_ids]
+            labels = [category[i] for i in self.pairs.ids]
             add_direction(metrics, baselines, *object_to_object(embeds, labels))
         if "image_to_object" in asked:
             own = [[row] for row in range(len(embeds))]
-            scores = streamed_retrieval_scores(self.image_embeds, embeds, own)
+            images = np.stack([self.images[i] for i in self.pairs.ids])
+            scores = streamed_retrieval_scores(images, embeds, own)
             add_direction(metrics, baselines, "image_to_object", scores, own)
-
-
-def data_loader_ids(data_loader: Any) -> list[str]:
-    """Ids of the items that this rank's loader yields."""
-    annotation = data_loader.dataset.annotation
-    return [annotation[index]["instance_id"] for index in data_loader.sampler]
 
 
 def same_caption_groups(captions: list[str]) -> list[list[int]]:
@@ -195,22 +193,59 @@ def same_caption_groups(captions: list[str]) -> list[list[int]]:
     return [groups[caption] for caption in captions]
 
 
-def ptm_weight_curve(
-    matrices: SimilarityMatrices, positives: list[list[int]]
-) -> list[dict[str, float]]:
-    """Return recall@1 both ways for each of `CURVE_WEIGHTS`, from the pairs that were matched."""
-    curve = []
-    for weight in CURVE_WEIGHTS:
-        directions = {
-            "object_to_text": matrices.object_to_text(weight),
-            "text_to_object": matrices.text_to_object(weight),
+def embed_share(model: Any, data_loader: Any, store: TokenStore | None) -> Share:
+    """Embed this rank's objects and texts, and keep the tokens where a store asks for them."""
+    share = Share()
+    for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
+        samples = move_to_device(samples, model.device)
+        if store is None:
+            points = model.embed(samples, "point")
+        else:
+            points, tokens = model.embed_for_matching(samples)
+            store.add(list(map(str, samples["instance_id"])), tokens)
+        share.add(samples, {"point": points, "text": model.embed_texts(samples["text_input"])})
+    return share
+
+
+def pair_scores(model: Any, gallery: Gallery) -> PairScores:
+    """Return the contrast of a gallery: logits of a Reranker, else cosines."""
+    temperature = model.temperature().cpu() if can(model, Reranker) else torch.tensor(1.0)
+    embeds = gallery.embeds
+    return PairScores(
+        gallery.ids, gallery.texts, embeds["point"], embeds["text"], temperature, model.device
+    )
+
+
+def rank_pairs(
+    pairs: PairScores, positives: list[list[int]], ptm_weight: float
+) -> tuple[dict[str, RetrievalScores], list[dict[str, float]]]:
+    """Rank both directions, re-ranked and by contrast alone, each block of rows once.
+
+    Returns:
+        {direction or "<direction>_ptc": scores}, and recall@1 both ways for `CURVE_WEIGHTS`.
+    """
+    names = [*DIRECTIONS, *(f"{name}_ptc" for name in DIRECTIONS)]
+    size = len(pairs.ids)
+    scorers = {name: BlockScorer(positives, size, pairs.ids, TOP_SHOWN) for name in names}
+    curves = {(w, name): BlockScorer(positives, size) for w in CURVE_WEIGHTS for name in DIRECTIONS}
+    for name in DIRECTIONS:
+        for block, contrast in pairs.rows(name):
+            scorers[f"{name}_ptc"].add(contrast.numpy())
+            scorers[name].add(pairs.reranked(name, block, contrast, ptm_weight).numpy())
+            for weight in CURVE_WEIGHTS if pairs.candidates else ():
+                scores = pairs.reranked(name, block, contrast, weight)
+                curves[weight, name].add(scores.numpy())
+    results = {name: scorer.result() for name, scorer in scorers.items()}
+    return results, [
+        {"ptm_weight": weight}
+        | {
+            f"{name}/recall_at_1": curves[weight, name].result().values["recall_at_1"]
+            if pairs.candidates
+            else results[name].values["recall_at_1"]
+            for name in DIRECTIONS
         }
-        recalls = {
-            f"{name}/recall_at_1": retrieval_scores(scores.numpy(), positives).values["recall_at_1"]
-            for name, scores in directions.items()
-        }
-        curve.append({"ptm_weight": weight, **recalls})
-    return curve
+        for weight in CURVE_WEIGHTS
+    ]
 
 
 def best_weight(curve: list[dict[str, float]]) -> float:
@@ -233,79 +268,18 @@ def recall_per_item(
 
 
 def ranked_predictions(
-    matrices: SimilarityMatrices, results: dict[str, RetrievalScores]
+    pairs: PairScores, results: dict[str, RetrievalScores]
 ) -> list[dict[str, Any]]:
     """Per object: its caption, both ranks, and the best captions and objects."""
     texts, objects = results["object_to_text"], results["text_to_object"]
     return [
         {
             "instance_id": instance_id,
-            "caption": matrices.captions[row],
+            "caption": pairs.texts[row],
             "object_to_text_rank": int(texts.ranks[row]),
             "text_to_object_rank": int(objects.ranks[row]),
-            "top_captions": [matrices.captions[i] for i in texts.top_indices[row]],
-            "top_objects": [matrices.instance_ids[i] for i in objects.top_indices[row]],
+            "top_captions": [pairs.texts[i] for i in texts.top_indices[row]],
+            "top_objects": [pairs.ids[i] for i in objects.top_indices[row]],
         }
-        for row, instance_id in enumerate(matrices.instance_ids)
+        for row, instance_id in enumerate(pairs.ids)
     ]
-
-
-def object_to_object(
-    embeds: np.ndarray, labels: list[Any]
-) -> tuple[str, RetrievalScores, list[list[int]]]:
-    """Objects [N,Q,E] find the others of their label; objects alone in theirs do not ask."""
-    members: dict[Any, list[int]] = {}
-    for row, label in enumerate(labels):
-        members.setdefault(label, []).append(row)
-    rows = [k for k, label in enumerate(labels) if label is not None and len(members[label]) > 1]
-    positives = [[other for other in members[labels[row]] if other != row] for row in rows]
-    if not rows:
-        raise ConfigError(
-            explain(
-                "no two objects share a category",
-                where="run.extra_directions: object_to_object",
-                fix="evaluate a split whose annotations have `category`",
-            )
-        )
-    scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)
-    return "object_to_object", scores, positives
-
-
-def add_direction(
-    metrics: dict[str, Any],
-    baselines: dict[str, dict[str, Any]],
-    name: str,
-    scores: RetrievalScores,
-    positives: list[list[int]],
-) -> None:
-    """Add a direction's metrics and its chance under its name."""
-    chance = chance_retrieval([len(own) for own in positives], scores.n_gallery)
-    metrics |= {f"{name}/{metric}": entry for metric, entry in scores.metrics().items()}
-    baselines["chance"] |= {f"{name}/{metric}": value for metric, value in chance.items()}
-
-
-@torch.no_grad()
-def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
-    """Embed every object's image [E] in the space of the objects, on every rank.
-
-    Batches bring `image_embeds` [B,E] (prepared), or `image` for a model with `embed_images`.
-    """
-    own: dict[str, np.ndarray] = {}
-    for samples in data_loader:
-        samples = move_to_device(samples, model.device)
-        if "image_embeds" in samples:
-            embeds = samples["image_embeds"]
-        elif "image" in samples and "image" in model.modalities:
-            embeds = model.embed(samples, "image")
-        else:
-            raise ConfigError(
-                explain(
-                    "there are no images to search with",
-                    where="run.extra_directions: image_to_object",
-                    got=sorted(samples),
-                    expected="image_embeds, or image and a model that embeds images",
-                )
-            )
-        rows = torch.as_tensor(embeds).float().cpu().numpy()
-        own.update(zip(map(str, samples["instance_id"]), rows, strict=True))
-    return {i: row for part in all_gather_object_list(own) for i, row in part.items()}

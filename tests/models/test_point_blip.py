@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models import losses
 from lavis.models.point_blip_models.point_blip import PointBlip
-from lavis.models.point_blip_models.similarity import rerank
 from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
@@ -306,41 +305,15 @@ def test_generation_of_one_equals_row_of_batch(model, samples):
     assert batch == alone
 
 
-def test_similarity_matrix_reranks_only_the_best(model, samples):
+def test_matching_scores_a_pair_alone_as_in_a_batch(model, samples):
     model.eval()
-    matrices = model.compute_sim_matrix([samples], k_test=2)
-    assert matrices.instance_ids == list("abcd")
-    assert ((matrices.matching != 0).sum(1) >= 2).all()
-    top = matrices.contrast.topk(2, dim=1).indices
-    scores = matrices.object_to_text(ptm_weight=3.0)
-    assert torch.equal(scores.topk(2, dim=1).indices.sort().values, top.sort().values)
-    row, column = 1, int(top[1, 0])
-    tokens = model.encode_cloud(samples)
-    matched = model.match_scores(tokens[row : row + 1], [samples["text_input"][column]])
-    expected = float(matrices.contrast[row, column] + 3.0 * matched[0])
-    assert scores[row, column].item() == pytest.approx(expected, abs=1e-4)
-    features = model.extract_features(samples, mode="both")
-    cosine = losses.query_text_similarity(features.point_embeds, features.text_embeds)
-    torch.testing.assert_close(matrices.contrast, cosine / 0.07)
-
-
-def test_without_candidates_or_weight_the_order_is_that_of_contrast(model, samples):
-    model.eval()
-    plain = model.compute_sim_matrix([samples], k_test=0)
-    torch.testing.assert_close(plain.object_to_text(1.0), plain.contrast)
-    matched = model.compute_sim_matrix([samples], k_test=2)
-    for ours, contrast in (
-        (matched.object_to_text(0.0), plain.contrast),
-        (matched.text_to_object(0.0), plain.contrast.T),
-    ):
-        assert torch.equal(ours.argsort(1), contrast.argsort(1))
-
-
-def test_a_confident_ptm_never_lifts_a_pair_that_was_not_matched():
-    contrast = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
-    matching = torch.tensor([[-900.0, -800.0, 0.0, 0.0]])
-    scores = rerank(contrast, matching, k_test=2, ptm_weight=1.0)
-    assert scores.argsort(1, descending=True).tolist() == [[1, 0, 2, 3]]
+    embeds, tokens = model.embed_for_matching(samples)
+    torch.testing.assert_close(tokens, model.encode_cloud(samples))
+    torch.testing.assert_close(embeds, model.embed(samples, "point"))
+    together = model.match_scores(tokens, samples["text_input"])
+    alone = model.match_scores(tokens[1:2], samples["text_input"][1:2])
+    assert together.shape == (4,)
+    torch.testing.assert_close(together[1:2], alone)
 
 
 def test_class_embeddings_are_unit_means(model, samples):

@@ -11,18 +11,12 @@ import torch
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
-from lavis.models.abilities import AnswerScorer, check_abilities
-from lavis.models.point_blip_models.similarity import SimilarityMatrices
+from lavis.models.abilities import AnswerScorer, JointEmbedder, Reranker, check_abilities
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_generative_classification import PointGenerativeClassificationTask
 from lavis.tasks.point_llm_protocol import PointLLMCaptioningTask
 from lavis.tasks.point_qa import PointQATask, choices_of
-from lavis.tasks.point_retrieval import (
-    CURVE_WEIGHTS,
-    PointRetrievalTask,
-    best_weight,
-    ptm_weight_curve,
-)
+from lavis.tasks.point_retrieval import CURVE_WEIGHTS, PointRetrievalTask
 from lavis.tasks.point_task import PointTask
 
 
@@ -41,8 +35,8 @@ def finish(tmp_path):
         config=SimpleNamespace(to_dict=dict),
     )
 
-    def run(task, records, dataset):
-        task.after_evaluation(records, "test", "best", dataset, None, runner)
+    def run(task, records, dataset, model=None):
+        task.after_evaluation(records, "test", "best", dataset, model, runner)
         names = ("test.json", "test_metrics.json", "test_items.json")
         paths = [tmp_path / name for name in names]
         return [json.loads(path.read_text()) for path in paths if path.is_file()]
@@ -249,33 +243,47 @@ def test_pointllm_task_writes_the_published_file(finish, tiny_bert):
     assert set(items["pointllm/rouge_l"]) == set("wxyz")
 
 
-def matrices():
-    eye = torch.eye(4)
-    embeds = torch.eye(4)[:, None] * 0.1 + torch.eye(2)[[0, 1, 0, 1]].repeat(1, 2)[:, None]
+class Knower:
+    """A JointEmbedder whose objects are near their own text, then near those of their class."""
+
+    abilities = (JointEmbedder,)
+    modalities = ("point", "text")
+    device = torch.device("cpu")
+
+    def embed(self, samples, modality):
+        return pair_embeds()[["wxyz".index(i) for i in samples["instance_id"]]][:, None]
+
+    def embed_texts(self, texts):
+        return torch.eye(4)[["wxyz".index(text[-1]) for text in texts]]
+
+
+def pair_embeds():
+    return torch.eye(4) * 0.1 + torch.eye(2)[[0, 1, 0, 1]].repeat(1, 2)
+
+
+class Loader(list):
+    dataset = SimpleNamespace(annotation=Objects.annotation)
+    sampler = range(4)
+
+
+def retrieval_batch():
     captions = [entry["caption"] for entry in Objects.annotation]
-    return SimilarityMatrices(list("wxyz"), captions, eye, eye, 0, embeds)
+    return {"instance_id": list("wxyz"), "text_input": captions, "image_embeds": pair_embeds()}
 
 
 def test_objects_find_their_category_and_images_their_object(finish):
     asked = ["object_to_object", "image_to_object"]
-    task = PointRetrievalTask(run_cfg(extra_directions=asked, k_test=0))
-    model = SimpleNamespace(device="cpu", compute_sim_matrix=lambda loader, k: matrices())
-    samples = {"instance_id": list("wxyz"), "image_embeds": matrices().object_embeds[:, 0]}
-    loader = [samples]
-
-    class Loader(list):
-        dataset = SimpleNamespace(annotation=Objects.annotation)
-        sampler = range(4)
-
-    records = task.evaluation(model, Loader(loader))
-    _, record, items = finish(task, records, Objects())
+    task = PointRetrievalTask(run_cfg(extra_directions=asked))
+    records = task.evaluation(Knower(), Loader([retrieval_batch()]))
+    _, record, items = finish(task, records, Objects(), Knower())
     for name in ("object_to_object", "image_to_object", "text_to_object"):
         assert record["metrics"][f"{name}/recall_at_1"]["value"] == 1.0
         assert record["baselines"]["chance"][f"{name}/recall_at_1"] < 0.5
     assert items["text_to_object/recall_at_1"] == dict.fromkeys("wxyz", 1.0)
-    assert len(record["extra"]["ptm_weight_curve"]) == len(CURVE_WEIGHTS)
+    assert "k_test" not in record["extra"]  # this model does not re-rank
+    assert "object_to_text_ptc/recall_at_1" not in record["metrics"]
     wrong = PointRetrievalTask(run_cfg(extra_directions=["object_to_objects"]))
-    wrong.matrices = task.matrices
+    wrong.pairs = task.pairs
     with pytest.raises(ConfigError, match="object_to_object'"):
         wrong.add_directions({}, {"chance": {}}, Objects())
 
@@ -305,15 +313,43 @@ def test_alterations_while_training_are_refused(key):
         PointTask(run).add_altered_splits({}, run)
 
 
+class Matcher(Knower):
+    """Contrast puts a wrong pair first by 0.5; matching is right by 1."""
+
+    abilities = (JointEmbedder, Reranker)
+
+    def embed(self, samples, modality):
+        eye = torch.eye(4)
+        return eye + 1.5 * torch.roll(eye, 1, dims=1)
+
+    def embed_for_matching(self, samples):
+        return self.embed(samples, "point"), torch.arange(4.0)[:, None, None]
+
+    def match_scores(self, point_tokens, texts):
+        right = [float("wxyz"[int(t)] == text[-1]) for t, text in zip(point_tokens[:, 0, 0], texts)]
+        return torch.tensor(right)
+
+    def temperature(self):
+        return torch.tensor(1.0)
+
+
 def test_ptm_weight_is_chosen_from_a_curve_of_the_matched_pairs(finish):
-    """PTC puts a wrong pair first by 0.5; PTM is right by 1: weights above 0.5 find the pair."""
-    found = matrices()
-    found.k_test, found.matching = 2, torch.eye(4)
-    found.contrast = torch.eye(4) + 1.5 * torch.roll(torch.eye(4), 1, dims=1)
-    positives = [[row] for row in range(4)]
-    entries = ptm_weight_curve(found, positives)
-    assert best_weight(entries) == 1.0
-    curve = {entry.pop("ptm_weight"): entry for entry in entries}
+    task = PointRetrievalTask(run_cfg(k_test=2))
+    records = task.evaluation(Matcher(), Loader([retrieval_batch()]))
+    _, record, _ = finish(task, records, Objects(), Matcher())
+    curve = {entry.pop("ptm_weight"): entry for entry in record["extra"]["ptm_weight_curve"]}
     assert list(curve) == list(CURVE_WEIGHTS)
     assert set(curve[0.2].values()) == {0.0}
     assert set(curve[1.0].values()) == {1.0}
+    assert record["extra"]["ptm_weight_best"] == 1.0
+    assert record["extra"]["k_test"] == 2
+    assert record["metrics"]["object_to_text_ptc/recall_at_1"]["value"] == 0.0
+
+
+def test_candidates_of_a_model_that_cannot_rerank_are_refused():
+    needed = PointRetrievalTask(run_cfg(k_test=4)).needed_abilities()
+    with pytest.raises(ConfigError, match=r"Reranker(.|\n)*run\.k_test"):
+        check_abilities(Knower(), needed, "point_retrieval")
+    for options in ({}, {"k_test": 0}):
+        needed = PointRetrievalTask(run_cfg(**options)).needed_abilities()
+        check_abilities(Knower(), needed, "point_retrieval")

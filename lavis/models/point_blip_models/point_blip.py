@@ -35,7 +35,6 @@ from lavis.models.point_blip_models.answering import (
 )
 from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
-from lavis.models.point_blip_models.similarity import SimilarityMatrices, compute_sim_matrix
 from lavis.models.point_blip_models.stage1_losses import Stage1Losses, Stage1Options
 
 
@@ -117,10 +116,6 @@ class PointBlip(Stage1Losses):
         states = self.qformer.joint_pass(cloud, *self.tokenize(texts))
         logits = self.itm_head(states).mean(1).float()  # [M,2]
         return logits[:, 1] - logits[:, 0]
-
-    def compute_sim_matrix(self, data_loader: Any, k_test: int = 128) -> SimilarityMatrices:
-        """Score every object of a loader with every caption: PTC, then PTM on each side's top k."""
-        return compute_sim_matrix(self, data_loader, k_test)
 
     @torch.no_grad()
     def generate(

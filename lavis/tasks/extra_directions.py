@@ -1,0 +1,75 @@
+"""Object to object, and image to object: what retrieval measures beside texts, when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lavis.common.dist_utils import gather_object_list
+from lavis.common.errors import ConfigError, explain
+from lavis.datasets.data_utils import move_to_device
+from lavis.evaluation.baselines import chance_retrieval
+from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
+
+
+def object_to_object(
+    embeds: np.ndarray, labels: list[Any]
+) -> tuple[str, RetrievalScores, list[list[int]]]:
+    """Objects [N,Q,E] find the others of their label; objects alone in theirs do not ask."""
+    members: dict[Any, list[int]] = {}
+    for row, label in enumerate(labels):
+        members.setdefault(label, []).append(row)
+    rows = [k for k, label in enumerate(labels) if label is not None and len(members[label]) > 1]
+    positives = [[other for other in members[labels[row]] if other != row] for row in rows]
+    if not rows:
+        raise ConfigError(
+            explain(
+                "no two objects share a category",
+                where="run.extra_directions: object_to_object",
+                fix="evaluate a split whose annotations have `category`",
+            )
+        )
+    scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)
+    return "object_to_object", scores, positives
+
+
+def add_direction(
+    metrics: dict[str, Any],
+    baselines: dict[str, dict[str, Any]],
+    name: str,
+    scores: RetrievalScores,
+    positives: list[list[int]],
+) -> None:
+    """Add a direction's metrics and its chance under its name."""
+    chance = chance_retrieval([len(own) for own in positives], scores.n_gallery)
+    metrics |= {f"{name}/{metric}": entry for metric, entry in scores.metrics().items()}
+    baselines["chance"] |= {f"{name}/{metric}": value for metric, value in chance.items()}
+
+
+@torch.no_grad()
+def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
+    """Embed every object's image [E] in the space of the objects, for rank 0.
+
+    Batches bring `image_embeds` [B,E] (prepared), or `image` for a model that embeds images.
+    """
+    own: dict[str, np.ndarray] = {}
+    for samples in data_loader:
+        samples = move_to_device(samples, model.device)
+        if "image_embeds" in samples:
+            embeds = samples["image_embeds"]
+        elif "image" in samples and "image" in model.modalities:
+            embeds = model.embed(samples, "image")
+        else:
+            raise ConfigError(
+                explain(
+                    "there are no images to search with",
+                    where="run.extra_directions: image_to_object",
+                    got=sorted(samples),
+                    expected="image_embeds, or image and a model that embeds images",
+                )
+            )
+        rows = torch.as_tensor(embeds).float().cpu().numpy()
+        own.update(zip(map(str, samples["instance_id"]), rows, strict=True))
+    return {i: row for part in gather_object_list(own) for i, row in part.items()}

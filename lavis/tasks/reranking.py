@@ -1,0 +1,115 @@
+"""Matching of candidate pairs by a Reranker: each rank matches the pairs of its own objects.
+
+Tokens are kept while a rank's share fits `TOKEN_BYTES`. A larger share is read and encoded again,
+block by block: one more pass of the encoder, which costs little beside the matching of many pairs
+per object, and needs neither the memory nor the disk of N x tokens x width (36 GB for 46,000
+objects of 513 tokens of 384).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lavis.common.dist_utils import broadcast_object, gather_object_list, is_main_process
+from lavis.datasets.data_utils import move_to_device
+from lavis.tasks.pair_scores import PairScores
+
+PAIRS_PER_BATCH = 128
+TOKEN_BYTES = 2**30
+
+Tokens = tuple[list[str], Tensor]  # ids of b objects and their tokens [b,G,D]
+
+
+class TokenStore:
+    """The tokens of a rank's objects, or the way to read them again.
+
+    Args:
+        model: a Reranker.
+        data_loader: the rank's share.
+        limit: bytes of tokens that are held at once.
+    """
+
+    def __init__(self, model: Any, data_loader: Iterable[Any], limit: int = TOKEN_BYTES) -> None:
+        self.model, self.data_loader, self.limit = model, data_loader, limit
+        self._kept: list[Tokens] | None = []
+
+    def add(self, ids: list[str], tokens: Tensor) -> None:
+        """Keep a batch's tokens unless the share is larger than the limit."""
+        if self._kept is not None:
+            self._kept.append((ids, tokens.cpu()))
+            if _size(self._kept) > self.limit:
+                self._kept = None
+
+    def blocks(self) -> Iterator[Tokens]:
+        """Yield the tokens of all objects, `limit` bytes at a time."""
+        if self._kept is not None:
+            yield from _joined(self._kept)
+            return
+        held: list[Tokens] = []
+        for samples in self.data_loader:
+            samples = move_to_device(samples, self.model.device)
+            _, tokens = self.model.embed_for_matching(samples)
+            held.append((list(map(str, samples["instance_id"])), tokens.cpu()))
+            if _size(held) > self.limit - held[0][1].nbytes:
+                yield from _joined(held)
+                held = []
+        yield from _joined(held)
+
+
+def _size(parts: list[Tokens]) -> int:
+    return sum(tokens.nbytes for _, tokens in parts)
+
+
+def _joined(parts: list[Tokens]) -> Iterator[Tokens]:
+    """Yield batches as one block, freeing them; nothing where there are none."""
+    if parts:
+        ids = [name for own, _ in parts for name in own]
+        yield ids, torch.cat([tokens for _, tokens in parts])
+
+
+@torch.no_grad()
+def match_candidates(pairs: PairScores | None, store: TokenStore, k_test: int) -> None:
+    """Match the candidates of both directions; all ranks call this, rank 0 has `pairs`.
+
+    Args:
+        pairs: the scores to re-rank; None on other ranks.
+        store: tokens of this rank's objects.
+        k_test: candidates of each side.
+    """
+    asked: Any = None
+    if pairs is not None:
+        asked = (pairs.ids, pairs.texts, pairs.choose_candidates(k_test))
+    ids, texts, wanted = broadcast_object(asked)
+    found = gather_object_list(match_own(store, ids, texts, wanted))
+    if pairs is not None and pairs.candidates:
+        own_pairs, scores = zip(*found, strict=True)
+        pairs.set_matching(torch.cat(own_pairs), torch.cat(scores))
+
+
+def match_own(
+    store: TokenStore, ids: list[str], texts: list[str], wanted: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Match the pairs of this rank's objects: pairs [m,2] and their log-odds [m]."""
+    if not len(wanted):
+        return wanted, torch.empty(0)
+    row_of = {name: row for row, name in enumerate(ids)}
+    lengths = torch.tensor([len(text) for text in texts])
+    done, scores = [wanted[:0]], [torch.empty(0)]
+    for names, tokens in store.blocks():
+        place = torch.full((len(ids),), -1)
+        place[[row_of[name] for name in names]] = torch.arange(len(names))
+        pairs = wanted[place[wanted[:, 0]] >= 0]
+        # Pairs of similar caption length share a batch, so little padding is computed.
+        pairs = pairs[lengths[pairs[:, 1]].argsort(stable=True)]
+        batches = pairs.split(PAIRS_PER_BATCH) if len(pairs) else ()
+        for batch in tqdm(batches, desc="match pairs", disable=not is_main_process()):
+            own = tokens[place[batch[:, 0]]].to(store.model.device)
+            asked = [texts[column] for column in batch[:, 1].tolist()]
+            scores.append(store.model.match_scores(own, asked).cpu())
+        done.append(pairs)
+    return torch.cat(done), torch.cat(scores)
