@@ -89,12 +89,14 @@ class PointBlip(Stage1Losses):
             features.multimodal_embeds = self.qformer.joint_pass(cloud, *tokens)
         return features
 
+    @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
         """Return unit embeddings: [B,Q,E] of clouds, [B,E] of `samples["text_input"]`."""
         check_modality(self, modality)
         if modality == "text":
             return self.embed_texts(samples["text_input"])
-        return self.embed_for_matching(samples)[0]
+        states, _ = self.qformer.query_pass(self.read_cloud(samples))
+        return self.embed_queries(states)
 
     @torch.no_grad()
     def embed_for_matching(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
