@@ -1,12 +1,19 @@
-"""Sinusoidal encoding of where a token is: 3D-LLM adds one to its point features.
+"""Sinusoidal encodings of positions: continuous xyz of points, integer cells of grids.
+
+Grids (patches, voxels, pixels) use the package positional-encodings. It encodes integer positions
+only, so `encode_xyz`, which 3D-LLM adds to its point features, is our own.
 
 Reference: 3D-LLM (arXiv 2307.12981), section 3.3; Attention Is All You Need (arXiv 1706.03762).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from lavis.common.errors import ShapeError, explain
 
 
 def encode_xyz(centers: Tensor, width: int, resolution: float = 100.0) -> Tensor:
@@ -25,3 +32,26 @@ def encode_xyz(centers: Tensor, width: int, resolution: float = 100.0) -> Tensor
     angles = resolution * centers.float()[..., None] * 10000.0**-exponent  # [B,G,3,F]
     encoding = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)  # [B,G,6F]
     return torch.nn.functional.pad(encoding, (0, width - encoding.shape[-1]))
+
+
+def encode_grid(sizes: Sequence[int], width: int) -> Tensor:
+    """Encode the cells of a grid of 1, 2 or 3 dimensions by positional-encodings.
+
+    Args:
+        sizes: cells along each axis, e.g. (H, W) of patches or (X, Y, Z) of voxels.
+        width: D of the tokens; axes have equal shares, sines and cosines alternate.
+
+    Returns:
+        float32 [*sizes,width].
+
+    Raises:
+        ShapeError: another number of axes, or a size or width below 1.
+    """
+    from positional_encodings import torch_encodings
+
+    if len(sizes) not in (1, 2, 3) or min(*sizes, width) < 1:
+        raise ShapeError(
+            explain("Invalid grid.", got=(*sizes, width), expected="1 to 3 sizes and a width >= 1")
+        )
+    encoding = getattr(torch_encodings, f"PositionalEncoding{len(sizes)}D")(width)
+    return encoding(torch.zeros(1, *sizes, width))[0]

@@ -3,7 +3,7 @@
 Zhou et al., arXiv:2310.06773. Groups become tokens through Point-BERT's mini-PointNet; an image
 transformer reads them in the place of patches. `backbone` names the trunks of the release
 (EVA-02 tiny to large, EVA giant; parameter names of its checkpoints) or any plain vision
-transformer of the transformers library.
+transformer of the transformers library or of timm.
 Different on purpose: sampling is exact (the public CUDA operator skips points within 0.03 of the
 origin), and every token passes the final norm, not only the class token.
 """
@@ -23,6 +23,7 @@ from lavis.models.point_encoders.eva import EVA_SIZES, EvaTrunk
 from lavis.models.point_encoders.grouping import collect_groups, nearest_groups
 from lavis.models.point_encoders.mini_pointnet import MiniPointNet
 from lavis.models.point_encoders.registry import register_point_encoder
+from lavis.models.point_encoders.timm_backbone import TimmTrunk, timm_options
 from lavis.models.point_encoders.vision_backbone import VisionTrunk
 
 
@@ -32,7 +33,8 @@ class Uni3dConfig(EncoderConfig):
 
     Attributes:
         backbone: eva02_tiny, eva02_small, eva02_base, eva02_large, eva_giant (Uni3D-Ti to g); a
-            folder or hub name of a transformers vision model; or a mapping with `model_type`.
+            folder or hub name of a transformers vision model; a mapping with `model_type`;
+            timm:<name> (fresh weights), or a mapping with `timm` and arguments of its create_model.
         group_size: S, points per group.
         num_group: G, groups (= tokens) per cloud.
         encoder_dims: width of a group vector out of the mini-PointNet.
@@ -54,7 +56,9 @@ class Uni3dConfig(EncoderConfig):
         self.require_sizes("group_size", "num_group", "encoder_dims", "out_dim")
         self.require_size_lists(3, "stem_dims")
         if not isinstance(self.backbone, str | Mapping) or not self.backbone:
-            refuse("backbone", self.backbone, "a name, a folder or a mapping with model_type")
+            refuse(
+                "backbone", self.backbone, "a name, a folder or a mapping with model_type or timm"
+            )
 
 
 @register_point_encoder("uni3d")
@@ -77,9 +81,12 @@ class Uni3d(PointEncoder):
         config = config or Uni3dConfig()
         super().__init__(config, min_points=max(config.num_group, config.group_size))
         depth_keys = (config.drop_path_rate, config.use_grad_checkpoint)
-        self.visual: EvaTrunk | VisionTrunk
+        self.visual: EvaTrunk | TimmTrunk | VisionTrunk
+        of_timm = timm_options(config.backbone)
         if isinstance(config.backbone, str) and config.backbone in EVA_SIZES:
             self.visual = EvaTrunk(EVA_SIZES[config.backbone], *depth_keys)
+        elif of_timm is not None:
+            self.visual = TimmTrunk(of_timm, *depth_keys)
         else:
             self.visual = VisionTrunk(config.backbone, *depth_keys)
         self.embed_dim = width = self.visual.width
