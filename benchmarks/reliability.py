@@ -120,7 +120,7 @@ def main() -> int:
     args = parser.parse_args()
     # Once, for all forks; DDP and AdamW would import _dynamo in each of them.
 
-    import lavis.runners.runner_point  # noqa: F401
+    import lavis.runners.runner  # noqa: F401
 
     headline = {}
     for number in args.figures:

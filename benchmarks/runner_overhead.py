@@ -110,7 +110,7 @@ def save_stall(folder: Path, parameters: int, saves: int) -> dict[str, Any]:
     seconds = []
     for _ in range(saves):
         start = time.perf_counter()
-        runner._save_checkpoint()
+        runner.checkpoints.save()
         seconds.append(time.perf_counter() - start)
     size = (folder / "heavy" / "checkpoint_last.pth").stat().st_size
     stall = statistics.median(seconds)

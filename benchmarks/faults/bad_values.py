@@ -21,7 +21,7 @@ from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.stores.point_stores import FilePointStore
 from lavis.runners.guard import Guard
 from lavis.runners.loss_curve import read_rows
-from lavis.runners.runner_point import PointRunner
+from lavis.runners.runner import PointRunner
 
 RANKS = 2
 
@@ -57,7 +57,7 @@ def _poisoned(folder: Path, job: str, kind: str, times: int, **options: Any) -> 
     except NonFiniteLossError as error:
         report["error"] = str(error)
     report |= {
-        "weights": runner.unwrapped_model.head.weight.tolist(),
+        "weights": runner.parts.unwrapped_model.head.weight.tolist(),
         "ids": task.trained_ids,
         "skipped": runner.state.skipped_steps,
         "step": runner.state.global_step,

@@ -67,12 +67,12 @@ def _score_all(folder: Path, sizes: range, ranks: int) -> None:
     runner = tiny_runner(folder, f"ranks{ranks}", evaluate=True)
     found = {}
     for size in sizes:
-        runner.datasets["data"]["test"] = TinyData(size, 60, 0.0)
+        runner.parts.datasets["data"]["test"] = TinyData(size, 60, 0.0)
         for batch in (1, 2, 3, 5):
-            runner.run_cfg.batch_size_eval = batch
-            metrics = runner.eval_epoch("test", "best")
+            runner.parts.run_cfg.batch_size_eval = batch
+            metrics = runner.evaluate(skip_reload=True)["test"]
             assert metrics is not None
-            ids = runner.task.scored_ids
+            ids = runner.parts.task.scored_ids
             found[f"{size}/{batch}"] = [metrics["n_scored"], len(set(ids)), metrics["agg_metrics"]]
     write_json(folder / f"ranks{ranks}-rank{get_rank()}.json", found)
 

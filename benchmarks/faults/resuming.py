@@ -60,7 +60,7 @@ def stop_and_resume(
     rest = tiny_runner(folder, f"{job}-rest", resume_ckpt_path=str(path), seed=99, **options)
     done = load_checkpoint_file(path)["state"]["global_step"] * options["accum_grad_iters"]
     rest.train()
-    return folder / f"{job}-rest" / LAST, task.trained_ids[:done] + rest.task.trained_ids
+    return folder / f"{job}-rest" / LAST, task.trained_ids[:done] + rest.parts.task.trained_ids
 
 
 def _stops(quick: bool) -> list[tuple[int, int]]:
@@ -95,9 +95,9 @@ def _without_position(folder: Path) -> float:
     with contextlib.suppress(Stopped):
         tiny_runner(folder, "control", task=StoppedTask(8), **OPTIONS).train()
     rest = tiny_runner(folder, "control-rest", **OPTIONS)
-    rest.run_cfg.resume_ckpt_path = str(folder / "control" / LAST)
-    rest.resume()
-    rest.state.step_in_epoch, rest.run_cfg.resume_ckpt_path = 0, None
+    rest.parts.run_cfg.resume_ckpt_path = str(folder / "control" / LAST)
+    rest.checkpoints.resume()
+    rest.state.step_in_epoch, rest.parts.run_cfg.resume_ckpt_path = 0, None
     rest.train()
     model = [
         load_checkpoint_file(folder / job / LAST)["model"] for job in ("whole", "control-rest")
@@ -109,7 +109,7 @@ def fig02(folder: Path, quick: bool) -> Figure:
     """Order and multiset of instance ids after a resume."""
     whole = tiny_runner(folder, "whole", **OPTIONS)
     whole.train()
-    expected = whole.task.trained_ids
+    expected = whole.parts.task.trained_ids
     lost = repeated = other_order = 0
     for number, (batch, workers) in enumerate(_stops(quick)):
         options = OPTIONS | {"num_workers": workers}

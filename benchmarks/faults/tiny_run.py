@@ -12,7 +12,7 @@ from torch import nn
 
 from lavis.common.dist_utils import all_gather_object_list, get_world_size
 from lavis.common.run_schema import validate_run
-from lavis.runners.runner_point import PointRunner
+from lavis.runners.runner import PointRunner
 
 
 class TinyData:

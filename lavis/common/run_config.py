@@ -29,6 +29,7 @@ from lavis.common.config_sources import (
     parse_options,
 )
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.evaluation_check import check_evaluations
 from lavis.common.key_check import check_keys, without_replaced
 from lavis.common.run_schema import LAUNCH_KEYS, validate_run
 
@@ -101,7 +102,9 @@ class RunConfig(Config):
         from lavis.runners.trackers import TRACKERS
 
         run = validate_run(recipe["run"], self.cfg_path)
-        self._known("run.task", run["task"], registry.list_tasks())
+        if run["task"] is not None:
+            self._known("run.task", run["task"], registry.list_tasks())
+        run["evaluations"] = check_evaluations(run, list(recipe["datasets"]), self.cfg_path)
         self._known("run.runner", run["runner"], registry.list_runners())
         self._known("run.lr_sched", run["lr_sched"], SCHEDULES)
         for name in run["trackers"]:

@@ -26,7 +26,8 @@ class Field:
 
     Attributes:
         name: the key.
-        kind: int, float, bool, str, strings (a list of texts) or factors ({text: positive number}).
+        kind: int, float, bool, str, strings (a list of texts), factors ({text: positive number}) or
+            sections ({text: mapping}).
         default: value when the key is absent or null; UNSET leaves the key out.
         help: what it does, in one line.
         choices: the allowed values, when they are few; of strings, of each of them.
@@ -46,12 +47,14 @@ class Field:
 
 RUN_SCHEMA: tuple[Field, ...] = (
     # what runs
-    Field("task", "str", None, "registered task", required=True),
+    Field("task", "str", None, "registered task; null: evaluations alone"),
     Field("runner", "str", "runner_point", "registered runner"),
     Field("evaluate", "bool", False, "only evaluate, never train"),
     Field("train_splits", "strings", ["train"], "splits that are trained on"),
     Field("valid_splits", "strings", [], "splits scored during training; the first selects best"),
     Field("test_splits", "strings", [], "splits scored once at the end with the best weights"),
+    Field("evaluations", "sections", {}, "{name: {task, dataset, split, every, task options}}"),
+    Field("best", "str", None, "evaluation/metric that selects best; null: the first, agg_metric"),
     Field("seed", "int", 42, "seed of weights, order and augmentation", low=0),
     # optimisation
     Field("lr_sched", "str", "linear_warmup_cosine_lr", "learning-rate schedule"),
@@ -109,6 +112,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("gpu", "int", 0, "set by the launcher", low=0),
     Field("dist_url", "str", "env://", "rendezvous of the process group"),
     Field("dist_backend", "str", None, "null: by device", choices=("nccl", "gloo")),
+    Field("sync_batchnorm", "bool", False, "batch statistics over all ranks (CUDA)"),
     Field("find_unused_parameters", "bool", False, "for DDP models with idle parameters"),
     Field("strategy", "str", "ddp", "model on each rank, or sharded", choices=("ddp", "fsdp")),
     Field("stall_timeout", "float", 1800.0, "seconds without a step that end a run; 0: off", low=0),
@@ -254,6 +258,12 @@ def _as_factors(raw: Any) -> dict[str, float] | None:
     return {name: factor for name, factor in factors.items() if factor is not None}
 
 
+def _as_sections(raw: Any) -> dict[str, dict[str, Any]] | None:
+    if not isinstance(raw, Mapping) or not all(isinstance(v, Mapping) for v in raw.values()):
+        return None
+    return {str(name): dict(section) for name, section in raw.items()}
+
+
 _COERCIONS = {
     "int": _as_int,
     "float": _as_float,
@@ -261,6 +271,7 @@ _COERCIONS = {
     "str": _as_str,
     "strings": _as_strings,
     "factors": _as_factors,
+    "sections": _as_sections,
 }
 _KIND_NAMES = {
     "int": "a whole number",
@@ -269,11 +280,18 @@ _KIND_NAMES = {
     "str": "a text",
     "strings": "a list of texts",
     "factors": "a mapping from text to numbers >= 0",
+    "sections": "a mapping from text to mappings",
 }
 
 
 def _check_together(run: Mapping[str, Any], where: str) -> None:
     """Check the conditions that tie several keys."""
+    if run["task"] is None and not (run["evaluate"] and run["evaluations"]):
+        expected = "a registered task (optional for an evaluation with run.evaluations)"
+        message = explain(
+            "a required key is missing", where=f"{where}: run.task", expected=expected
+        )
+        raise ConfigError(message)
     if not run["evaluate"] and run["max_epoch"] is None and run["max_steps"] is None:
         message = explain(
             "training needs a length",

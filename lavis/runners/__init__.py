@@ -4,4 +4,4 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)
 
-from lavis.runners import runner_point  # noqa: F401
+from lavis.runners import runner  # noqa: F401

@@ -73,35 +73,35 @@ def tokens_per_object(model: nn.Module, texts: Iterable[str]) -> float:
     return sum(len(tokenizer(text)["input_ids"]) for text in texts) / len(texts)
 
 
-def make_plan(runner: Any) -> dict[str, Any]:
-    """Return the plan of a runner as plain values.
+def make_plan(parts: Any) -> dict[str, Any]:
+    """Return the plan of a run as plain values.
 
     Args:
-        runner: a `PointRunner`; its model is neither moved nor wrapped.
+        parts: the `RunParts`; the model is neither moved nor wrapped.
     """
-    model, run_cfg = runner._model, runner.run_cfg
-    loader, total = runner.train_loader, runner.total_steps
-    parts = parameter_counts(model)
+    model, run_cfg = parts.module, parts.run_cfg
+    loader, total = parts.train_loader, parts.total_steps
+    counts = parameter_counts(model)
     memory = state_bytes(model, run_cfg.ema_decay is not None)
-    memory["kept_for_backward"] = _kept(runner)
+    memory["kept_for_backward"] = _kept(parts)
     texts = [
         str(entry["caption"])
         for member in loader.dataset.members
         for entry in getattr(member, "annotation", [])[:SAMPLED_TEXTS]
         if "caption" in entry
     ]
-    rates = {step: runner._rate(step) for step in (0, run_cfg.warmup_steps, total - 1)}
+    rates = {step: parts.rate(step) for step in (0, run_cfg.warmup_steps, total - 1)}
     return {
-        "device": str(runner.device),
-        "precision": str(runner.precision.dtype or "float32"),
+        "device": str(parts.device),
+        "precision": str(parts.precision.dtype or "float32"),
         "processes": get_world_size(),
-        "parameters": {name: {"trainable": t, "frozen": f} for name, (t, f) in parts.items()},
-        "trainable": sum(t for t, _ in parts.values()),
-        "frozen": sum(f for _, f in parts.values()),
+        "parameters": {name: {"trainable": t, "frozen": f} for name, (t, f) in counts.items()},
+        "trainable": sum(t for t, _ in counts.values()),
+        "frozen": sum(f for _, f in counts.values()),
         "train_objects": len(loader.dataset),
-        "objects_per_step": runner.geometry.global_batch,
+        "objects_per_step": parts.geometry.global_batch,
         "text_tokens_per_step": round(
-            tokens_per_object(model, texts) * runner.geometry.global_batch
+            tokens_per_object(model, texts) * parts.geometry.global_batch
         ),
         "steps_per_epoch": loader.steps_per_epoch,
         "total_steps": total,
@@ -109,24 +109,24 @@ def make_plan(runner: Any) -> dict[str, Any]:
         "learning_rates": {str(step): rate for step, rate in sorted(rates.items()) if step < total},
         "memory_bytes_per_process": memory,
         "checkpoint_bytes": memory["gradients"] + memory["adamw"] + memory["average"],
-        "disk_free_bytes": shutil.disk_usage(_existing(runner.output_dir)).free,
+        "disk_free_bytes": shutil.disk_usage(_existing(parts.output_dir)).free,
         "keep_checkpoints": run_cfg.keep_checkpoints,
-        "output_dir": str(runner.output_dir),
+        "output_dir": str(parts.output_dir),
     }
 
 
-def _kept(runner: Any) -> int:
+def _kept(parts: Any) -> int:
     """Return the estimate for one batch of one process, from a batch of two."""
-    batch = runner.geometry.batch_size
+    batch = parts.geometry.batch_size
     size = min(2, batch)
-    members = runner.train_loader.dataset.members
-    small = TrainLoader(members, BatchGeometry(size), seed=runner.run_cfg.seed)
+    members = parts.train_loader.dataset.members
+    small = TrainLoader(members, BatchGeometry(size), seed=parts.run_cfg.seed)
     samples = next(iter(small.epoch(0)[0]))
     context = {"epoch": 0, "iters": 0, "num_iters_per_epoch": small.steps_per_epoch}
     if isinstance(samples, dict):
         samples.update(context)
-    with runner.precision.autocast() if runner.device.type == "cpu" else torch.autocast("cpu"):
-        kept = kept_for_backward(runner.task, runner._model.train(), samples)
+    with parts.precision.autocast() if parts.device.type == "cpu" else torch.autocast("cpu"):
+        kept = kept_for_backward(parts.task, parts.module.train(), samples)
     return kept * batch // size
 
 

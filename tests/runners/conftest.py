@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.faults.tiny_run import TinyConfig, TinyData, TinyModel, TinyTask
-from lavis.runners.runner_point import PointRunner
+from lavis.runners.runner import PointRunner
 
 
 @pytest.fixture

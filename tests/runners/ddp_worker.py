@@ -15,7 +15,7 @@ import torch
 from benchmarks.faults import tiny_run as tiny
 from lavis.common.dist_utils import get_rank, get_world_size, init_distributed_mode, leave
 from lavis.common.errors import NonFiniteLossError
-from lavis.runners.runner_point import PointRunner
+from lavis.runners.runner import PointRunner
 
 
 class PoisonedOnRankOne(tiny.TinyTask):
@@ -47,7 +47,10 @@ def make(folder, job, task=None, dropout=0.0, **run):
 
 def weights(runner):
     """Return the trained weights as lists."""
-    return runner.unwrapped_model.head.weight.tolist(), runner.unwrapped_model.head.bias.tolist()
+    return (
+        runner.parts.unwrapped_model.head.weight.tolist(),
+        runner.parts.unwrapped_model.head.bias.tolist(),
+    )
 
 
 class Stopped(Exception):
@@ -82,7 +85,10 @@ def main(folder):
     init_distributed_mode(tiny.TinyConfig(output_dir=folder).run_cfg)
     runner = make(folder, "plain")
     report = {"metrics": runner.train(), "weights": weights(runner)}
-    report |= {"scored_ids": runner.task.scored_ids, "trained_ids": runner.task.trained_ids}
+    report |= {
+        "scored_ids": runner.parts.task.scored_ids,
+        "trained_ids": runner.parts.task.trained_ids,
+    }
     if get_world_size() > 1:
         accumulated = make(folder, "accumulated", accum_grad_iters=2, batch_size_train=2)
         accumulated.train()
@@ -93,7 +99,7 @@ def main(folder):
             poisoned.train()
         except NonFiniteLossError as error:
             report["poisoned"] = str(error)
-            report["poisoned_ids"] = poisoned.task.trained_ids[1]
+            report["poisoned_ids"] = poisoned.parts.task.trained_ids[1]
     Path(folder, f"rank{get_rank()}.json").write_text(json.dumps(report))
     leave()
 

@@ -43,14 +43,14 @@ def main(folder, job, strategy, *options):
         Path(folder), job, model=Stack(), strategy=strategy, ema_decay=0.9, grad_clip=0.5, **run
     )
     runner.train()
-    state = runner.unwrapped_model.state_dict()
+    state = runner.parts.unwrapped_model.state_dict()
     whole = {
         name: (value.full_tensor() if hasattr(value, "full_tensor") else value).tolist()
         for name, value in state.items()
     }
     local = sum(
         (p.to_local() if hasattr(p, "to_local") else p).numel()
-        for p in runner.unwrapped_model.parameters()
+        for p in runner.parts.unwrapped_model.parameters()
     )
     report = {"weights": whole, "local": local, "step": runner.state.global_step}
     Path(folder, f"{job}-rank{get_rank()}.json").write_text(json.dumps(report))

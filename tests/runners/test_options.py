@@ -19,7 +19,7 @@ from lavis.runners.samplers import BatchGeometry, epoch_steps
 
 
 def weights(runner):
-    return {name: value.clone() for name, value in runner._model.state_dict().items()}
+    return {name: value.clone() for name, value in runner.parts.module.state_dict().items()}
 
 
 def test_the_average_follows_its_formula_and_swaps_back():
@@ -48,8 +48,8 @@ def test_the_average_is_scored_beside_the_weights_and_resumes(tiny):
     again = tiny.runner(
         "again", **options, resume_ckpt_path=str(tiny.path / "cut/checkpoint_last.pth")
     )
-    again.resume()
-    assert not torch.equal(again.ema.average["head.weight"], weights(again)["head.weight"])
+    again.checkpoints.resume()
+    assert not torch.equal(again.parts.ema.average["head.weight"], weights(again)["head.weight"])
 
 
 def test_layer_decay_counts_from_the_top_of_each_stack():
@@ -62,7 +62,7 @@ def test_layer_decay_reaches_the_optimizer(tiny):
     model = tiny.Model()
     model.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))
     runner = tiny.runner(model=model, layer_decay=0.1)
-    scales = sorted({group["lr_scale"] for group in runner.optimizer.param_groups})
+    scales = sorted({group["lr_scale"] for group in runner.parts.optimizer.param_groups})
     assert scales == pytest.approx([0.1, 1.0])
 
 
@@ -145,9 +145,9 @@ def test_a_skipped_step_leaves_no_trace_but_its_row(tiny):
     runner.train()
     assert runner.state.skipped_steps == 1
     assert runner.state.global_step == 5
-    assert torch.isfinite(runner._model.norm.running_mean).all()
+    assert torch.isfinite(runner.parts.module.norm.running_mean).all()
     (row,) = tiny.rows(kind="skipped_step")
-    assert row["why"][0]["instance_ids"] == runner.task.trained_ids[2]
+    assert row["why"][0]["instance_ids"] == runner.parts.task.trained_ids[2]
 
 
 def test_too_many_skips_in_a_row_stop(tiny):
@@ -158,12 +158,14 @@ def test_too_many_skips_in_a_row_stop(tiny):
 
 def test_the_plan_counts_and_writes_nothing(tiny, capsys):
     runner = tiny.runner("real", warmup_steps=2, warmup_lr=0.0)
-    runner.dry_run = True
+    runner.parts.dry_run = True
     plan = runner.print_plan()
     assert (plan["trainable"], plan["frozen"]) == (9, 40)
     assert plan["parameters"]["head"] == {"trainable": 9, "frozen": 0}
     assert (plan["steps_per_epoch"], plan["total_steps"], plan["objects_per_step"]) == (5, 10, 4)
-    assert plan["learning_rates"]["2"] == SCHEDULES["linear_warmup_cosine_lr"](2, runner.lr_plan)
+    assert plan["learning_rates"]["2"] == SCHEDULES["linear_warmup_cosine_lr"](
+        2, runner.parts.lr_plan
+    )
     assert plan["memory_bytes_per_process"]["adamw"] == 2 * 9 * 4
     printed = capsys.readouterr().out
     assert "10 in all" in printed
@@ -185,14 +187,14 @@ def test_what_the_backward_pass_keeps_is_counted_once(tiny):
 
 
 def test_a_dry_run_makes_no_folder(tiny):
-    from lavis.runners.runner_point import PointRunner
+    from lavis.runners.runner import PointRunner
 
     source = tiny.runner("source")
     runner = PointRunner(
-        cfg=source.config,
+        cfg=source.parts.config,
         task=tiny.Task(),
         model=tiny.Model(),
-        datasets=source.datasets,
+        datasets=source.parts.datasets,
         job_id="dry",
         dry_run=True,
     )

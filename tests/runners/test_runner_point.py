@@ -12,7 +12,7 @@ from lavis.common.errors import CheckpointError, ConfigError, NonFiniteLossError
 
 
 def weights(runner):
-    return {name: value.clone() for name, value in runner._model.state_dict().items()}
+    return {name: value.clone() for name, value in runner.parts.module.state_dict().items()}
 
 
 def assert_same(first, second):
@@ -56,8 +56,8 @@ def test_accumulation_steps_the_last_partial_group(tiny):
     runner = tiny.runner(accum_grad_iters=2, max_epoch=1)  # 22 samples: 5 batches of 4, 3 steps
     runner.train()
     assert runner.state.global_step == 3
-    assert [len(ids) for ids in runner.task.trained_ids] == [4] * 5
-    assert all(parameter.grad is None for parameter in runner._model.parameters())
+    assert [len(ids) for ids in runner.parts.task.trained_ids] == [4] * 5
+    assert all(parameter.grad is None for parameter in runner.parts.module.parameters())
 
 
 def test_accumulation_equals_the_larger_batch(tiny):
@@ -65,7 +65,7 @@ def test_accumulation_equals_the_larger_batch(tiny):
     small = tiny.runner("small", batch_size_train=4, accum_grad_iters=2)
     # 16 samples: both cut the epoch into the same two steps
     for runner in (large, small):
-        runner.datasets["data0"]["train"] = tiny.Data(16)
+        runner.parts.datasets["data0"]["train"] = tiny.Data(16)
         runner.train()
     for name, value in weights(large).items():
         if name != "batches_seen":
@@ -108,7 +108,7 @@ def test_resume_is_bit_exact(tiny, stop, workers):
     torch.manual_seed(99)  # the state must come from the checkpoint
     rest.train()
     assert_same(weights(whole), weights(rest))
-    assert cut.task.trained_ids + rest.task.trained_ids == whole.task.trained_ids
+    assert cut.parts.task.trained_ids + rest.parts.task.trained_ids == whole.parts.task.trained_ids
     ends = [
         load_checkpoint_file(tiny.path / job / "checkpoint_last.pth") for job in ("whole", "rest")
     ]
@@ -127,9 +127,9 @@ def test_resume_without_its_position_differs(tiny):
     rest = tiny.runner(
         "rest", dropout=0.5, resume_ckpt_path=str(tiny.path / "cut/checkpoint_last.pth")
     )
-    rest.resume()
+    rest.checkpoints.resume()
     rest.state.step_in_epoch = 0
-    rest.run_cfg.resume_ckpt_path = None
+    rest.parts.run_cfg.resume_ckpt_path = None
     rest.train()
     assert not torch.equal(weights(whole)["head.weight"], weights(rest)["head.weight"])
 
@@ -139,7 +139,7 @@ def test_resuming_a_finished_run_only_evaluates(tiny):
     metrics = first.train()
     again = tiny.runner("again", resume_ckpt_path="auto")
     assert again.train() == metrics
-    assert again.task.trained_ids == []
+    assert again.parts.task.trained_ids == []
     assert again.state.best_metric == first.state.best_metric
 
 
@@ -153,7 +153,7 @@ def test_a_finished_run_continues_when_the_plan_grows(tiny):
     tiny.runner("first", max_steps=3).train()
     longer = tiny.runner("longer", max_steps=8, resume_ckpt_path="auto")
     longer.train()
-    assert len(longer.task.trained_ids) == 5
+    assert len(longer.parts.task.trained_ids) == 5
     assert longer.state.global_step == 8
 
 
@@ -208,7 +208,7 @@ def test_non_finite_loss_names_the_samples_and_keeps_the_weights(tiny):
     runner = tiny.runner(task=Poisoned(), lr_sched="constant_lr")
     with pytest.raises(NonFiniteLossError) as caught:
         runner.train()
-    for name in runner.task.trained_ids[-1]:
+    for name in runner.parts.task.trained_ids[-1]:
         assert name in str(caught.value)
     assert "step 2" in str(caught.value)
     assert torch.equal(weights(reference)["head.weight"], weights(runner)["head.weight"])
@@ -217,7 +217,7 @@ def test_non_finite_loss_names_the_samples_and_keeps_the_weights(tiny):
 def test_gradients_are_clipped(tiny):
     runner = tiny.runner(grad_clip=1e-3, max_steps=1, log_freq=1)
     norms = []
-    runner.optimizer.register_step_pre_hook(
+    runner.parts.optimizer.register_step_pre_hook(
         lambda optimizer, *_: norms.append(
             torch.nn.utils.get_total_norm(
                 [p.grad for g in optimizer.param_groups for p in g["params"]]
@@ -232,7 +232,7 @@ def test_gradients_are_clipped(tiny):
 def test_several_data_sets_give_batches_of_one_each(tiny):
     runner = tiny.runner(sizes=(22, 9), max_epoch=1)
     runner.train()
-    origins = [{name.split("-")[0] for name in ids} for ids in runner.task.trained_ids]
+    origins = [{name.split("-")[0] for name in ids} for ids in runner.parts.task.trained_ids]
     assert all(len(origin) == 1 for origin in origins)
     assert sorted(o for origin in origins for o in origin) == ["0"] * 5 + ["1"] * 2
 
@@ -243,7 +243,7 @@ def test_evaluate_only_scores_without_training(tiny):
     best = str(tiny.path / "trained/checkpoint_best.pth")
     runner = tiny.runner("scored", evaluate=True, resume_ckpt_path=best)
     assert runner.evaluate(skip_reload=True) == expected
-    assert runner.task.trained_ids == []
+    assert runner.parts.task.trained_ids == []
 
 
 def test_same_seed_same_losses_and_another_seed_differs(tiny):

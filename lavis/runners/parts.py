@@ -1,43 +1,39 @@
 """The parts of a run, each built from its configuration when first needed.
 
-Stock `RunnerBase` builds no model on the CPU, sets DDP's device ids without a GPU, knows fp16 only
-and pads evaluation shards; these properties replace its own.
+The loop (`runner`), saving and resuming (`checkpoints`) and scoring (`evaluations`) share one
+`RunParts`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lavis.common.dist_utils import (
     broadcast_object,
     get_rank,
     get_world_size,
-    is_dist_avail_and_initialized,
     is_main_process,
     resolve_device,
 )
-from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.model_state import frozen_hash
 from lavis.common.precision import fast_bf16
+from lavis.runners.batching import build_train_loader
+from lavis.runners.distribution import prepare_for_training, share_weights
 from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
-from lavis.runners.lr_schedules import LrPlan
-from lavis.runners.memory_savers import checkpoint_activations
+from lavis.runners.lr_schedules import SCHEDULES, LrPlan
 from lavis.runners.optimizer import build_optimizer
 from lavis.runners.outputs import job_folder, job_path, register_paths
 from lavis.runners.run_state import RunState
-from lavis.runners.runner_base import RunnerBase
 from lavis.runners.samplers import BatchGeometry
-from lavis.runners.sharding import shard, unwrap
+from lavis.runners.sharding import unwrap
 from lavis.runners.stepper import Precision
 from lavis.runners.trackers import Trackers
 from lavis.runners.train_log import write_row
@@ -45,7 +41,7 @@ from lavis.runners.train_log import write_row
 AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class RunnerParts(RunnerBase):
+class RunParts:
     """Everything a run is made of; see `PointRunner` for the arguments."""
 
     def __init__(
@@ -57,71 +53,55 @@ class RunnerParts(RunnerBase):
         job_id: str,
         dry_run: bool = False,
     ) -> None:
-        self._model: nn.Module
-        self.dry_run = dry_run
-        super().__init__(cfg=cfg, task=task, model=model, datasets=datasets, job_id=job_id)
-        self.run_cfg = cfg.run_cfg
+        self.config, self.run_cfg, self.task, self.job_id = cfg, cfg.run_cfg, task, job_id
+        self.datasets, self.dry_run = datasets, dry_run
+        self.module = model  # neither moved nor wrapped, until `model` is read
         self.state = RunState()
         # The file whose weights are being scored; None while the weights are those in training.
         self.evaluated_checkpoint: Path | None = None
-
-    def setup_output_dir(self) -> None:
-        """Create the job's folder and save the resolved configuration in it (not in a dry run)."""
-        if self.dry_run:
-            self.output_dir = job_path(self.config.run_cfg.output_dir, self.job_id)
-            return
-        self.output_dir = job_folder(self.config.run_cfg.output_dir, self.job_id)
+        self.output_dir = job_path(cfg.run_cfg.output_dir, job_id)
         self.result_dir = self.output_dir / "result"
         self.log_path = self.output_dir / "log.jsonl"
+        if not dry_run:
+            self._create_folder()
+
+    def _create_folder(self) -> None:
+        """Create the job's folder and save the resolved configuration in it."""
+        job_folder(self.run_cfg.output_dir, self.job_id)
         register_paths(self.output_dir)
         if is_main_process():
             self.config.save(self.output_dir / "config.yaml")
+
+    @property
+    def evaluate_only(self) -> bool:
+        """Whether the run never trains."""
+        return bool(self.run_cfg.evaluate)
+
+    @property
+    def cuda_enabled(self) -> bool:
+        """Whether this process computes on a GPU."""
+        return self.device.type == "cuda"
 
     @cached_property
     def device(self) -> torch.device:
         """The device of this process."""
         return resolve_device(self.config.run_cfg.device)
 
-    @property
-    def use_distributed(self) -> bool:
-        """Whether there is a process group."""
-        return is_dist_avail_and_initialized()
-
     @cached_property
     def model(self) -> nn.Module:
-        """The model on its device; wrapped in DDP when several processes train it."""
-        self._model = self._model.to(self.device)
+        """The model on its device; wrapped when several processes train it."""
+        model = self.module.to(self.device)
         if self.evaluate_only:
-            if self.use_distributed:
-                # Parts that no checkpoint covers are initialised by each rank: take rank 0's.
-                for tensor in self._model.state_dict().values():
-                    shared = tensor.contiguous()
-                    dist.broadcast(shared, src=0)
-                    tensor.copy_(shared)
-            return self._model
-        if self.run_cfg.activation_checkpointing:
-            logging.info("recomputing %d blocks", checkpoint_activations(self._model))
-        if self.run_cfg.compile:
-            self._model.compile(backend=self.run_cfg.compile_backend)
-        if not self.use_distributed:
-            return self._model
+            share_weights(model)
+            return model
         if self.run_cfg.strategy == "fsdp":
             _ = self.frozen  # hashed while it is whole
-            return shard(self._model, self.device.type)
-        return DistributedDataParallel(
-            self._model,
-            device_ids=[self.device.index] if self.cuda_enabled else None,
-            find_unused_parameters=bool(self.run_cfg.find_unused_parameters),
-        )
-
-    def unwrap_dist_model(self, model: nn.Module) -> nn.Module:
-        """Return the model inside DDP."""
-        return unwrap(model)
+        return prepare_for_training(model, self.run_cfg, self.device)
 
     @property
     def unwrapped_model(self) -> nn.Module:
         """The model without DDP."""
-        return self.unwrap_dist_model(self.model)
+        return unwrap(self.model)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -131,7 +111,7 @@ class RunnerParts(RunnerBase):
     @cached_property
     def frozen(self) -> str:
         """Hash of the frozen parameters, which checkpoints leave out."""
-        digest = frozen_hash(self._model) if is_main_process() else ""
+        digest = frozen_hash(self.module) if is_main_process() else ""
         return broadcast_object(digest)
 
     @cached_property
@@ -180,34 +160,7 @@ class RunnerParts(RunnerBase):
     @cached_property
     def train_loader(self) -> TrainLoader:
         """Training batches of this rank, over every data set that has a training split."""
-        found = [item for split in self.train_splits for item in self.members(split).items()]
-        if not found:
-            raise ConfigError(explain("nothing to train on", where="run.train_splits", got="[]"))
-        return TrainLoader(
-            [dataset for _, dataset in found],
-            self.geometry,
-            rank=get_rank(),
-            seed=self.run_cfg.seed,
-            num_workers=self.run_cfg.num_workers,
-            pin_memory=self.cuda_enabled,
-            repeats=self._repeats([name for name, _ in found]),
-            bucket_steps=self.run_cfg.length_buckets,
-        )
-
-    def _repeats(self, names: Sequence[str]) -> list[int]:
-        """Return how often an epoch passes through each training data set."""
-        repeats = self.run_cfg.train_dataset_repeats
-        wrong = [n for n, times in repeats.items() if n not in names or times < 1 or times % 1]
-        if wrong:
-            raise ConfigError(
-                explain(
-                    "a data set cannot be repeated like this",
-                    where=f"run.train_dataset_repeats.{wrong[0]}",
-                    got=repeats[wrong[0]],
-                    expected=f"a whole number of at least 1 for one of {list(names)}",
-                )
-            )
-        return [int(repeats.get(name, 1)) for name in names]
+        return build_train_loader(self.run_cfg, self.datasets, self.geometry, self.cuda_enabled)
 
     def eval_loader(self, dataset: Any) -> Any:
         """Return this rank's share of an evaluation data set."""
@@ -219,12 +172,6 @@ class RunnerParts(RunnerBase):
             num_workers=self.run_cfg.num_workers,
             pin_memory=self.cuda_enabled,
         )
-
-    @property
-    def dataloaders(self) -> dict[str, Any]:
-        """Evaluation loaders by split (stock name)."""
-        splits = dict.fromkeys([*self.valid_splits, *self.test_splits])
-        return {s: self.eval_loader(next(iter(self.members(s).values()))) for s in splits}
 
     @cached_property
     def lr_plan(self) -> LrPlan:
@@ -254,11 +201,6 @@ class RunnerParts(RunnerBase):
             limits.append(self.run_cfg.max_epoch * self.train_loader.steps_per_epoch)
         return int(min(limits))
 
-    def members(self, split: str) -> dict[str, Any]:
-        """Return {data set: dataset} of a split."""
-        found = {name: splits[split] for name, splits in self.datasets.items() if split in splits}
-        if not found:
-            known = sorted({name for splits in self.datasets.values() for name in splits})
-            what = f"no data set has the split {split!r}.{nearest(split, known)}"
-            raise ConfigError(explain(what, where="run.*_splits", got=split, expected=known))
-        return found
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return SCHEDULES[self.run_cfg.lr_sched](step, self.lr_plan)

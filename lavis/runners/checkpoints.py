@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from lavis.common import rng_state
 from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
 from lavis.common.checkpoint_folder import (
@@ -27,8 +25,8 @@ from lavis.common.dist_utils import (
 )
 from lavis.common.errors import CheckpointError
 from lavis.common.model_state import load_trainable_state, trainable_state
+from lavis.runners.parts import RunParts
 from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
-from lavis.runners.runner_parts import RunnerParts
 from lavis.runners.shard_files import (
     load_optimizer,
     load_tensors,
@@ -41,32 +39,35 @@ from lavis.runners.sharding import is_sharded
 SHARDED = ("model", "optimizer", "ema")
 
 
-class CheckpointedRunner(RunnerParts):
-    """Adds `checkpoint_last.pth` (where the run stands), its predecessors, and the best."""
+class Checkpoints:
+    """Saves and loads `checkpoint_last.pth` (the newest state), its predecessors, and the best."""
+
+    def __init__(self, parts: RunParts) -> None:
+        self.parts = parts
 
     def _payload(self, random_states: list[Any]) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
         return {
-            "model": trainable_state(self.unwrapped_model),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict() if self.scaler else None,
-            "ema": self.ema.state_dict() if self.ema else None,
-            "state": self.state.to_dict(),
+            "model": trainable_state(self.parts.unwrapped_model),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "scaler": self.parts.scaler.state_dict() if self.parts.scaler else None,
+            "ema": self.parts.ema.state_dict() if self.parts.ema else None,
+            "state": self.parts.state.to_dict(),
             "rng": random_states,
-            "frozen": self.frozen,
-            "sizes": list(self.train_loader.dataset.sizes),
-            "global_batch": self.geometry.global_batch,
-            "steps_per_epoch": self.train_loader.steps_per_epoch,
-            "config": self.config.to_dict(),
+            "frozen": self.parts.frozen,
+            "sizes": list(self.parts.train_loader.dataset.sizes),
+            "global_batch": self.parts.geometry.global_batch,
+            "steps_per_epoch": self.parts.train_loader.steps_per_epoch,
+            "config": self.parts.config.to_dict(),
         }
 
     def _write_shard(self, payload: dict[str, Any]) -> str | None:
         """Move what is sharded into this rank's own file; return what went wrong on any rank."""
-        if not is_sharded(self.unwrapped_model):
+        if not is_sharded(self.parts.unwrapped_model):
             return None
-        step, problem = self.state.global_step, None
+        step, problem = self.parts.state.global_step, None
         try:
-            path = shard_path(self.output_dir, step, get_rank(), get_world_size())
+            path = shard_path(self.parts.output_dir, step, get_rank(), get_world_size())
             save_checkpoint({key: to_local(payload.pop(key)) for key in SHARDED}, path, step)
             payload |= {key: {} for key in SHARDED} | {"shards": get_world_size()}
         except CheckpointError as error:
@@ -76,22 +77,23 @@ class CheckpointedRunner(RunnerParts):
 
     def _write_main(self, payload: dict[str, Any], is_best: bool) -> str | None:
         """Write the checkpoint's file on rank 0; return what went wrong."""
-        step = self.state.global_step
+        step = self.parts.state.global_step
         try:
             if is_best:
-                save_checkpoint(payload, self.output_dir / BEST, step)
+                save_checkpoint(payload, self.parts.output_dir / BEST, step)
             else:
-                save_newest(payload, self.output_dir, step, self.run_cfg.keep_checkpoints)
-            remove_old_shards(self.output_dir)
+                save_newest(
+                    payload, self.parts.output_dir, step, self.parts.run_cfg.keep_checkpoints
+                )
+            remove_old_shards(self.parts.output_dir)
         except CheckpointError as error:
             return str(error)
         return None
 
-    def _save_checkpoint(self, cur_epoch: int | None = None, is_best: bool = False) -> bool:
+    def save(self, is_best: bool = False) -> bool:
         """Save the run at a step edge (every rank must call; rank 0 writes).
 
         Args:
-            cur_epoch: ignored, the state knows (stock signature).
             is_best: write the best checkpoint rather than the last.
 
         Returns:
@@ -107,9 +109,11 @@ class CheckpointedRunner(RunnerParts):
         problem = broadcast_object(problem)  # also: nobody goes on before the file is there
         if problem is None:
             return True
-        if self.run_cfg.on_save_error == "stop":
+        if self.parts.run_cfg.on_save_error == "stop":
             raise CheckpointError(problem)
-        self.write_row("save_failed", {"step": self.state.global_step, "problem": problem})
+        self.parts.write_row(
+            "save_failed", {"step": self.parts.state.global_step, "problem": problem}
+        )
         if is_main_process():
             logging.error(
                 "training goes on without this checkpoint (run.on_save_error): %s", problem
@@ -127,59 +131,63 @@ class CheckpointedRunner(RunnerParts):
             return
         payload = load_checkpoint_file(path)
         check_resumable(payload, path)
-        check_frozen(payload, self.frozen, path)
-        steps = self.train_loader.steps_per_epoch
-        self.state = state_for_geometry(
-            payload, self.geometry.global_batch, steps, self.train_loader.dataset.sizes, path
+        check_frozen(payload, self.parts.frozen, path)
+        steps = self.parts.train_loader.steps_per_epoch
+        self.parts.state = state_for_geometry(
+            payload,
+            self.parts.geometry.global_batch,
+            steps,
+            self.parts.train_loader.dataset.sizes,
+            path,
         )
         self._load_model_and_average(payload, path)
         self._load_optimizer(payload)
-        if self.scaler and payload["scaler"]:
-            self.scaler.load_state_dict(payload["scaler"])
+        if self.parts.scaler and payload["scaler"]:
+            self.parts.scaler.load_state_dict(payload["scaler"])
         self._keep_best(path)
-        if is_main_process() and path.parent.resolve() == self.output_dir.resolve():
-            forget_after(self.output_dir, self.state.global_step)
+        if is_main_process() and path.parent.resolve() == self.parts.output_dir.resolve():
+            forget_after(self.parts.output_dir, self.parts.state.global_step)
         self._restore_random_states(payload["rng"])
-        self.write_row("resume", {"path": path, **self.state.to_dict()})
-        logging.info("Resumed from %s at step %d", path, self.state.global_step)
+        self.parts.write_row("resume", {"path": path, **self.parts.state.to_dict()})
+        logging.info("Resumed from %s at step %d", path, self.parts.state.global_step)
 
     def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
         """Load weights and their average; an average that begins now begins at those weights."""
-        model = self.unwrapped_model
+        model = self.parts.unwrapped_model
         self._add_shards(payload, path)
         if is_sharded(model):
             load_tensors(model.state_dict(), payload["model"])
         else:
             load_trainable_state(model, payload["model"], str(path))
-        if self.ema is not None and payload.get("ema"):
-            load_tensors(self.ema.state_dict(), payload["ema"])
-        elif self.ema is not None:
+        if self.parts.ema is not None and payload.get("ema"):
+            load_tensors(self.parts.ema.state_dict(), payload["ema"])
+        elif self.parts.ema is not None:
             logging.warning("the checkpoint has no average of the weights: it begins here")
-            del self.ema
+            del self.parts.ema
 
     def _add_shards(self, payload: dict[str, Any], path: Path) -> None:
         """Put what lies in shard files beside the checkpoint at `path` into its payload."""
         if payload.get("shards"):
-            whole = not is_sharded(self.unwrapped_model)
+            whole = not is_sharded(self.parts.unwrapped_model)
             step, stored = payload["state"]["global_step"], payload["shards"]
             payload |= read_shards(path.parent, step, stored, get_rank(), get_world_size(), whole)
 
     def _load_optimizer(self, payload: dict[str, Any]) -> None:
-        if is_sharded(self.unwrapped_model):
-            load_optimizer(self.optimizer, payload["optimizer"])
+        if is_sharded(self.parts.unwrapped_model):
+            load_optimizer(self.parts.optimizer, payload["optimizer"])
         else:
-            self.optimizer.load_state_dict(payload["optimizer"])
+            self.parts.optimizer.load_state_dict(payload["optimizer"])
 
     def resume_path(self) -> Path | None:
         """Return the checkpoint that run.resume_ckpt_path names, the same on every rank."""
-        wanted = self.run_cfg.resume_ckpt_path
+        wanted = self.parts.run_cfg.resume_ckpt_path
         if wanted is None:
             return None
         if wanted != "auto":
             return Path(wanted)
         found = None
         if is_main_process():
-            found = find_newest(self.output_dir.parent, self.run_cfg.job_id)
+            found = find_newest(self.parts.output_dir.parent, self.parts.run_cfg.job_id)
         found = broadcast_object(found)
         if found is None:
             logging.info("run.resume_ckpt_path is auto and there is no checkpoint: a new run")
@@ -189,37 +197,41 @@ class CheckpointedRunner(RunnerParts):
         """Load the weights alone, for an evaluation that names a checkpoint."""
         payload = load_checkpoint_file(path)
         self._add_shards(payload, path)
-        model = self.unwrapped_model
+        model = self.parts.unwrapped_model
         load_trainable_state(model, payload.get("model", payload), str(path))
-        self.evaluated_checkpoint = path
+        self.parts.evaluated_checkpoint = path
 
-    def _reload_best_model(self, model: nn.Module) -> nn.Module:
-        """Load the weights of the best checkpoint into `model`."""
+    def load_best(self) -> None:
+        """Load the weights of the best checkpoint."""
         barrier()
-        path = self.output_dir / BEST
+        path = self.parts.output_dir / BEST
         payload = load_checkpoint_file(path, key="the best checkpoint")
         self._load_model_and_average(payload, path)
-        self.evaluated_checkpoint = path
-        return model
+        self.parts.evaluated_checkpoint = path
 
     def _keep_best(self, resumed: Path) -> None:
         """Copy the best checkpoint of the resumed job's folder into this job's."""
         best = resumed.parent / BEST
-        if self.state.best_epoch is None or best.parent.resolve() == self.output_dir.resolve():
+        if (
+            self.parts.state.best_epoch is None
+            or best.parent.resolve() == self.parts.output_dir.resolve()
+        ):
             return
         if best.is_file():
             if is_main_process():
                 payload = load_checkpoint_file(best)
-                save_checkpoint(payload, self.output_dir / BEST, payload["state"]["global_step"])
+                save_checkpoint(
+                    payload, self.parts.output_dir / BEST, payload["state"]["global_step"]
+                )
         else:
             logging.warning("%s is gone: the next validation selects a new best", best)
-            self.state.best_metric = self.state.best_epoch = None
+            self.parts.state.best_metric = self.parts.state.best_epoch = None
         barrier()
 
     def _restore_random_states(self, states: list[Any]) -> None:
         """Give this rank its random state back."""
         if len(states) != get_world_size():
             logging.info("resumed with another number of processes: new random states")
-            rng_state.reseed(self.run_cfg.seed, self.state.global_step, get_rank())
+            rng_state.reseed(self.parts.run_cfg.seed, self.parts.state.global_step, get_rank())
             return
         rng_state.restore(states[get_rank()])

@@ -1,0 +1,65 @@
+"""Which data sets are trained on, how often, and in which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lavis.common.dist_utils import get_rank
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.runners.loaders import TrainLoader
+from lavis.runners.samplers import BatchGeometry
+
+Datasets = Mapping[str, Mapping[str, Any]]
+
+
+def members(datasets: Datasets, split: str) -> dict[str, Any]:
+    """Return {data set: dataset} of a split.
+
+    Raises:
+        ConfigError: no data set has the split.
+    """
+    found = {name: splits[split] for name, splits in datasets.items() if split in splits}
+    if not found:
+        known = sorted({name for splits in datasets.values() for name in splits})
+        what = f"no data set has the split {split!r}.{nearest(split, known)}"
+        raise ConfigError(explain(what, where="run.*_splits", got=split, expected=known))
+    return found
+
+
+def build_train_loader(
+    run_cfg: Any, datasets: Datasets, geometry: BatchGeometry, pin_memory: bool
+) -> TrainLoader:
+    """Return the training batches of this rank, over every data set that has a training split.
+
+    Raises:
+        ConfigError: nothing to train on, or a wrong run.train_dataset_repeats.
+    """
+    found = [item for split in run_cfg.train_splits for item in members(datasets, split).items()]
+    if not found:
+        raise ConfigError(explain("nothing to train on", where="run.train_splits", got="[]"))
+    return TrainLoader(
+        [dataset for _, dataset in found],
+        geometry,
+        rank=get_rank(),
+        seed=run_cfg.seed,
+        num_workers=run_cfg.num_workers,
+        pin_memory=pin_memory,
+        repeats=repeats(run_cfg.train_dataset_repeats, [name for name, _ in found]),
+        bucket_steps=run_cfg.length_buckets,
+    )
+
+
+def repeats(wanted: Mapping[str, float], names: Sequence[str]) -> list[int]:
+    """Return how often an epoch passes through each training data set."""
+    wrong = [n for n, times in wanted.items() if n not in names or times < 1 or times % 1]
+    if wrong:
+        raise ConfigError(
+            explain(
+                "a data set cannot be repeated like this",
+                where=f"run.train_dataset_repeats.{wrong[0]}",
+                got=wanted[wrong[0]],
+                expected=f"a whole number of at least 1 for one of {list(names)}",
+            )
+        )
+    return [int(wanted.get(name, 1)) for name in names]
