@@ -76,12 +76,14 @@ def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
 
     from lavis.common.file_check import check_files
     from lavis.common.launch import prepare_process, resolve_job
+    from lavis.runners.evaluations import check_named_abilities
     from lavis.tasks import setup_task
 
     prepare_process(cfg.run_cfg)
     check_files(cfg.to_dict(), cfg.cfg_path)
     job_id = resolve_job(cfg.run_cfg)
     cfg.pretty_print()
+    check_named_abilities(cfg.run_cfg, registry.get_model_class(cfg.model_cfg.arch))
     task = setup_task(cfg)
     datasets = task.build_datasets(cfg)
     model = task.build_model(cfg)

@@ -66,8 +66,17 @@ RUN_SCHEMA: tuple[Field, ...] = (
         "lr_decay_rate", "float", 1.0, "factor per epoch of linear_warmup_step_lr", low=0, high=1
     ),
     Field("lr_multipliers", "factors", {}, "{parameter-name prefix: factor on the learning rate}"),
-    Field("weight_decay", "float", 0.05, "AdamW decay; biases and 1-D weights have none", low=0),
-    Field("beta2", "float", 0.999, "AdamW second-moment decay", low=0, high=0.999999),
+    Field(
+        "optimizer",
+        "str",
+        "adamw",
+        "optimiser of torch",
+        choices=("adamw", "adam", "nadam", "radam", "adafactor", "sgd"),
+    ),
+    Field("momentum", "float", 0.9, "momentum of sgd", low=0, high=0.999999),
+    Field("trainable", "strings", [], "globs of the parameters that train; none: the model's own"),
+    Field("weight_decay", "float", 0.05, "weight decay; biases and 1-D weights have none", low=0),
+    Field("beta2", "float", 0.999, "second-moment decay of the Adam family", low=0, high=0.999999),
     Field("max_epoch", "int", None, "passes over the training data", low=0),
     Field("max_steps", "int", None, "cap on optimiser steps", low=1),
     Field("accum_grad_iters", "int", 1, "batches per optimiser step", low=1),
@@ -85,6 +94,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("compile_backend", "str", "inductor", "back end of torch.compile"),
     # data
     Field("length_buckets", "int", 0, "steps sorted by text length together; 0: none", low=0),
+    Field("batch_plan", "str", None, "JSON of neighbours {id: [ids]} that share a batch"),
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
     Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
     Field("train_dataset_repeats", "factors", {}, "{data set: passes through it in one epoch}"),

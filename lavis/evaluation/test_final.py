@@ -38,7 +38,8 @@ def check_test_final(datasets: Mapping[str, Mapping[str, Any]], run: Any, root: 
 
     Args:
         datasets: {data set: {split: dataset with `annotation`}}.
-        run: the run section: evaluate, train_splits, valid_splits, test_splits, test_final_reason.
+        run: the run section: evaluate, train_splits, valid_splits, test_splits, evaluations,
+            test_final_reason.
         root: of the repository.
 
     Raises:
@@ -49,6 +50,9 @@ def check_test_final(datasets: Mapping[str, Mapping[str, Any]], run: Any, root: 
     if not run.evaluate:
         splits += list(run.get("train_splits", []))
     locked = _locked(datasets, splits)
+    for place in run.get("evaluations", {}).values():
+        only = {place["dataset"]: datasets[place["dataset"]]}
+        locked += [name for name in _locked(only, [place["split"]]) if name not in locked]
     reason = run.get("test_final_reason")
     if locked and not run.evaluate:
         _refuse("a training run uses test-final records", locked, "train and select on others")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lavis.common.dist_utils import get_rank
@@ -47,7 +49,32 @@ def build_train_loader(
         pin_memory=pin_memory,
         repeats=repeats(run_cfg.train_dataset_repeats, [name for name, _ in found]),
         bucket_steps=run_cfg.length_buckets,
+        neighbours=read_neighbours(run_cfg),
     )
+
+
+def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
+    """Return the neighbour lists {instance id: ids} of run.batch_plan.
+
+    Raises:
+        ConfigError: not a readable JSON file of such lists, or length buckets beside it.
+    """
+    path = run_cfg.batch_plan
+    if path is None:
+        return None
+    if run_cfg.length_buckets > 1:
+        what = "steps are sorted by length or by neighbours, not by both"
+        raise ConfigError(explain(what, where="run.batch_plan", fix="run.length_buckets=0"))
+    try:
+        lists = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = explain("the neighbour lists cannot be read", where="run.batch_plan", got=error)
+        raise ConfigError(message) from error
+    if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
+        expected = "{instance id: [instance ids]}"
+        message = "the file holds no neighbour lists"
+        raise ConfigError(explain(message, where=f"run.batch_plan: {path}", expected=expected))
+    return lists
 
 
 def repeats(wanted: Mapping[str, float], names: Sequence[str]) -> list[int]:

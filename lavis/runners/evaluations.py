@@ -90,7 +90,7 @@ def check_named_abilities(run_cfg: Any, model_class: type) -> None:
         ConfigError: names the ability and the evaluation.
     """
     for name, task in named_tasks(run_cfg).items():
-        needed = getattr(task, "needed_abilities", dict)()
+        needed: dict[type, str] = getattr(task, "needed_abilities", dict)()
         asked = {a: key.replace("run.", f"run.evaluations.{name}.", 1) for a, key in needed.items()}
         check_abilities(model_class, asked, f"the evaluation {name!r}")
 
@@ -118,6 +118,7 @@ def plan_evaluations(run_cfg: Any, task: Any, datasets: Datasets) -> list[Evalua
 
 def _altered(name: str, task: Any, place: Any, run_cfg: Any, datasets: Datasets) -> list[str]:
     """Put the altered copies that an evaluation asks for beside its split; return their names."""
+    # Imported here: most runs alter nothing.
     from lavis.tasks.point_task import ALTERATIONS
 
     added: list[str] = []
@@ -128,7 +129,7 @@ def _altered(name: str, task: Any, place: Any, run_cfg: Any, datasets: Datasets)
             fix = "use evaluate.py, or remove the key"
             raise ConfigError(explain(f"{key} belong to an evaluation", where=where, fix=fix))
         if wanted:
-            only = {place.dataset: datasets[place.dataset]}
+            only: Any = {place.dataset: datasets[place.dataset]}
             added += add_splits(only, [place.split], wanted, int(run_cfg.seed))
     return added
 

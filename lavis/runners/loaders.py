@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,28 @@ class MixedDataset(Dataset):
             ]
         return np.asarray(lengths)
 
+    def neighbours(self, wanted: Mapping[str, Sequence[str]]) -> dict[int, list[int]]:
+        """Return {global index: neighbours in the same data set} of lists by instance id.
+
+        An object may have several samples (captions); ids that are not trained on are left out.
+
+        Raises:
+            ConfigError: no id of the lists is one of the training data, or there are no ids.
+        """
+        found: dict[int, list[int]] = {}
+        for start, member in zip([0, *self.ends[:-1]], self.members, strict=True):
+            samples: dict[str, list[int]] = {}
+            for index, entry in enumerate(getattr(member, "annotation", None) or ()):
+                samples.setdefault(str(entry["instance_id"]), []).append(int(start) + index)
+            for name in samples.keys() & wanted.keys():
+                near = [i for other in wanted[name] for i in samples.get(str(other), ())]
+                found |= dict.fromkeys(samples[name], near)
+        if not any(found.values()):
+            message = "no neighbour list names two objects of the training data"
+            got = f"{len(wanted)} lists"
+            raise ConfigError(explain(message, where="run.batch_plan", got=got))
+        return found
+
     def locate(self, index: int) -> tuple[int, int]:
         """Return (member, index within it) of a global index."""
         member = int(np.searchsorted(self.ends, index, side="right"))
@@ -106,6 +128,7 @@ class TrainLoader:
         pin_memory: page-locked batches, for CUDA.
         repeats: how often an epoch passes through each data set; None is once.
         bucket_steps: so many steps are sorted by text length together; below 2: none.
+        neighbours: {instance id: ids that share a step with it}; None: any samples do.
     """
 
     def __init__(
@@ -119,10 +142,12 @@ class TrainLoader:
         pin_memory: bool = False,
         repeats: Sequence[int] | None = None,
         bucket_steps: int = 0,
+        neighbours: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.dataset = MixedDataset(datasets)
         self.repeats, self.bucket_steps = repeats, bucket_steps
         self.lengths = self.dataset.text_lengths() if bucket_steps > 1 else None
+        self.neighbours = None if neighbours is None else self.dataset.neighbours(neighbours)
         self.geometry, self.rank, self.seed = geometry, rank, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.steps_per_epoch = len(self._steps(0))
@@ -137,6 +162,7 @@ class TrainLoader:
             self.repeats,
             self.lengths,
             self.bucket_steps,
+            self.neighbours,
         )
 
     def epoch(self, epoch: int, start_step: int = 0) -> tuple[DataLoader, list[int]]:

@@ -1,4 +1,4 @@
-"""AdamW over the trainable parameters: no decay on 1-D weights, rates by name prefix and depth.
+"""The optimiser over the trainable parameters: no decay on 1-D weights, rates by prefix and depth.
 
 References:
     layer decay: Clark et al. 2020 (ELECTRA), arXiv:2003.10555; Bao et al. 2022 (BEiT), 2106.08254
@@ -6,8 +6,10 @@ References:
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,15 +96,73 @@ def _has_prefix(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix.rstrip(".") + ".")
 
 
-def build_optimizer(model: nn.Module, run_cfg: Mapping[str, Any]) -> torch.optim.AdamW:
-    """Return AdamW as the run section describes it; the runner sets the rate at every step."""
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "adafactor": torch.optim.Adafactor,
+    "sgd": torch.optim.SGD,
+}
+
+
+def build_optimizer(model: nn.Module, run_cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Return the optimiser of run.optimizer; the runner sets the rate at every step.
+
+    The Adam family takes run.beta2, SGD run.momentum.
+    """
     groups = parameter_groups(
         model,
         run_cfg["weight_decay"],
         run_cfg["lr_multipliers"],
         run_cfg.get("layer_decay"),
     )
-    return torch.optim.AdamW(groups, lr=run_cfg["init_lr"], betas=(0.9, run_cfg["beta2"]))
+    name = run_cfg.get("optimizer", "adamw")
+    options: dict[str, Any] = {"betas": (0.9, run_cfg["beta2"])}
+    if name == "sgd":
+        options = {"momentum": run_cfg["momentum"]}
+    elif name == "adafactor":
+        options = {}
+    return OPTIMIZERS[name](groups, lr=run_cfg["init_lr"], **options)  # type: ignore[call-arg]
+
+
+def select_trainable(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Freeze every parameter whose name matches no pattern.
+
+    A pattern selects among the parameters that the model leaves trainable: a part that the model
+    freezes also runs in evaluation mode and without a graph, which no pattern can undo.
+
+    Args:
+        model: unwrapped.
+        patterns: globs such as "qformer.*" or "*.bias"; none: the model's own choice.
+
+    Raises:
+        ConfigError: a pattern matches no trainable parameter.
+    """
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise _unmatched(model, pattern, names)
+    for name, parameter in model.named_parameters() if patterns else ():
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+
+
+def _unmatched(model: nn.Module, pattern: str, trainable: Sequence[str]) -> ConfigError:
+    """Compose the message for a pattern that matches no trainable parameter."""
+    everything = [name for name, _ in model.named_parameters()]
+    frozen = fnmatch.filter(everything, pattern)
+    what = f"the pattern {pattern!r} matches frozen parameters only ({frozen[0]})" if frozen else ""
+    near = difflib.get_close_matches(pattern.replace("*", ""), trainable, n=3, cutoff=0.3)
+    return ConfigError(
+        explain(
+            what or f"the pattern {pattern!r} matches no parameter",
+            where="run.trainable",
+            got=pattern,
+            expected=f"a glob of trainable names; nearest: {', '.join(near or trainable[:3])}",
+            fix="switch off the model's own freezing of that part" if frozen else None,
+        )
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -29,7 +29,7 @@ from lavis.runners.distribution import prepare_for_training, share_weights
 from lavis.runners.ema import Ema
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import SCHEDULES, LrPlan
-from lavis.runners.optimizer import build_optimizer
+from lavis.runners.optimizer import build_optimizer, select_trainable
 from lavis.runners.outputs import job_folder, job_path, register_paths
 from lavis.runners.run_state import RunState
 from lavis.runners.samplers import BatchGeometry
@@ -55,6 +55,8 @@ class RunParts:
     ) -> None:
         self.config, self.run_cfg, self.task, self.job_id = cfg, cfg.run_cfg, task, job_id
         self.datasets, self.dry_run = datasets, dry_run
+        if not cfg.run_cfg.evaluate:
+            select_trainable(model, cfg.run_cfg.trainable)
         self.module = model  # neither moved nor wrapped, until `model` is read
         self.state = RunState()
         # The file whose weights are being scored; None while the weights are those in training.
@@ -105,7 +107,7 @@ class RunParts:
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over the trainable parameters."""
+        """The optimiser over the trainable parameters."""
         return build_optimizer(self.unwrapped_model, self.run_cfg)
 
     @cached_property

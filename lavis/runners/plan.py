@@ -1,7 +1,7 @@
 """What a run would do, without doing it: `train.py --dry-run` prints it.
 
 Parameters by part, objects and tokens of a step, steps and rates, and an estimate of the memory:
-what weights, gradients, AdamW and the average take is arithmetic; what the backward pass keeps is
+those of weights, gradients, the moments of Adam and the average are arithmetic; what the backward pass keeps is
 counted in one forward pass of two samples.
 """
 
@@ -33,13 +33,13 @@ def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def state_bytes(model: nn.Module, average: bool) -> dict[str, int]:
-    """Return the bytes that weights, gradients, AdamW and the averaged weights take."""
+    """Return the bytes of weights, gradients, optimiser state (two moments) and averaged weights."""
     parameters = list(model.parameters())
     trained = sum(p.nbytes for p in parameters if p.requires_grad)
     return {
         "weights": sum(p.nbytes for p in parameters),
         "gradients": trained,
-        "adamw": 2 * trained,
+        "optimizer": 2 * trained,
         "average": trained if average else 0,
     }
 
@@ -108,7 +108,7 @@ def make_plan(parts: Any) -> dict[str, Any]:
         "schedule": run_cfg.lr_sched,
         "learning_rates": {str(step): rate for step, rate in sorted(rates.items()) if step < total},
         "memory_bytes_per_process": memory,
-        "checkpoint_bytes": memory["gradients"] + memory["adamw"] + memory["average"],
+        "checkpoint_bytes": memory["gradients"] + memory["optimizer"] + memory["average"],
         "disk_free_bytes": shutil.disk_usage(_existing(parts.output_dir)).free,
         "keep_checkpoints": run_cfg.keep_checkpoints,
         "output_dir": str(parts.output_dir),

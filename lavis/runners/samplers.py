@@ -10,7 +10,7 @@ samples and ranks; shards may differ by one sample, so nothing may synchronise p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,7 @@ def epoch_steps(
     repeats: Sequence[int] | None = None,
     lengths: np.ndarray | None = None,
     bucket_steps: int = 0,
+    neighbours: Mapping[int, Sequence[int]] | None = None,
 ) -> list[np.ndarray]:
     """Return the samples of every optimiser step of one epoch.
 
@@ -56,6 +57,7 @@ def epoch_steps(
         repeats: how often an epoch passes through each data set; None is once.
         lengths: of every sample's text, by global index; None: batches of any length.
         bucket_steps: so many steps are sorted by length together, then cut and shuffled.
+        neighbours: {global index: similar ones}, which share a step; None: any samples do.
 
     Returns:
         One array of global indices per step, each from a single data set (data sets may have
@@ -78,6 +80,8 @@ def epoch_steps(
             order = rng.permutation(size) + offset
             if lengths is not None and bucket_steps > 1:
                 order = sort_in_buckets(order, lengths, geometry, bucket_steps, rng)
+            if neighbours is not None:
+                order = gather_neighbours(order, neighbours, geometry.global_batch)
             steps += [order[s : min(s + geometry.global_batch, usable)] for s in starts]
         offset += size
     if len(sizes) > 1:
@@ -106,6 +110,27 @@ def sort_in_buckets(
         steps = part.reshape(bucket_steps, batch)[rng.permutation(bucket_steps)]
         sorted_order[start : start + window] = steps.ravel()
     return sorted_order
+
+
+def gather_neighbours(
+    order: np.ndarray, neighbours: Mapping[int, Sequence[int]], batch: int
+) -> np.ndarray:
+    """Return `order` with each sample followed by its neighbours (hard negatives).
+
+    Steps of `batch` samples are filled with seeds in the given order, each followed by those of
+    its neighbours that are left. A step's last seed may have room for some of them only; the others
+    become seeds later. Each sample stays exactly once.
+    """
+    left = set(order.tolist())
+    filled: list[int] = []
+    for seed in order.tolist():
+        if seed in left:
+            room = batch - len(filled) % batch
+            group = dict.fromkeys([seed, *(n for n in neighbours.get(seed, ()) if n in left)])
+            chosen = list(group)[:room]
+            left.difference_update(chosen)
+            filled += chosen
+    return np.asarray(filled, dtype=order.dtype)
 
 
 def _too_small(size: int, geometry: BatchGeometry) -> ConfigError:

@@ -10,10 +10,11 @@ __all__ = ["BaseTask", "setup_task"]
 
 
 def setup_task(cfg):
-    """Build the task that `run.task` names."""
+    """Build the task that `run.task` names; without it, that of the first evaluation."""
     from lavis.common.registry import registry
 
-    return registry.get_task_class(cfg.run_cfg.task).setup_task(cfg=cfg)
+    name = cfg.run_cfg.task or next(iter(cfg.run_cfg.evaluations.values())).task
+    return registry.get_task_class(name).setup_task(cfg=cfg)
 
 
 from lavis.tasks import (  # noqa: E402, F401

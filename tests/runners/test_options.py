@@ -166,7 +166,7 @@ def test_the_plan_counts_and_writes_nothing(tiny, capsys):
     assert plan["learning_rates"]["2"] == SCHEDULES["linear_warmup_cosine_lr"](
         2, runner.parts.lr_plan
     )
-    assert plan["memory_bytes_per_process"]["adamw"] == 2 * 9 * 4
+    assert plan["memory_bytes_per_process"]["optimizer"] == 2 * 9 * 4
     printed = capsys.readouterr().out
     assert "10 in all" in printed
     assert render(plan) in printed
