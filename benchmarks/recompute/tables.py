@@ -27,6 +27,7 @@ PLAIN = ("median_rank", "mean_rank", "mean_length", "distinct_", "vocabulary", "
 PLAIN_STUDY = ("distance", "variance", "norm", "margin", "cosine")
 CONDITION = re.compile(r"(?:control|corruption): (.*)")
 LAST = "Against the strongest baseline"
+COUNTS = "Of "
 VERB = {"level": "is level with", "below": "is below", "not tested": "no paired test"}
 SLACK = 1e-7  # beside half of the last printed digit
 Cells = Mapping[str, str]
@@ -259,6 +260,25 @@ def sentence_rows(
                 yield Row(file, f"sentence {start[2:-2]}", said, shown, "records", equal)
 
 
+def count_row(
+    file: str, text: str, published: Sequence[Published], judged: Judged
+) -> Iterator[Row]:
+    """Compare the sentence that counts verdicts, where a file has one."""
+    said = next((line for line in between(text).splitlines() if line.startswith(COUNTS)), None)
+    if said is not None:
+        found = [
+            judged.get((id(entry.record), metric), ("", None))[0]
+            for entry in published
+            if entry.record["alteration"] is None
+            for metric in entry.record["claims"]
+        ]
+        kinds = ["above", "level", "below", *(["not tested"] if "not tested" in found else [])]
+        counts = [found.count(kind) for kind in kinds]
+        equal = [*map(int, NUMBER.findall(said))] == [len(found), *counts]
+        equal = equal and all(f"{kind} in {n}" in said for kind, n in zip(kinds, counts))
+        yield Row(file, "count of verdicts", said, f"{len(found)} {counts}", "records", equal)
+
+
 def check_tables(files: Sequence[Path], published: Sequence[Published]) -> list[Row]:
     """Compare every number of the generated tables."""
     judged, rows = claims_of(published), []
@@ -271,6 +291,7 @@ def check_tables(files: Sequence[Path], published: Sequence[Published]) -> list[
                 rows.append(Row(path.name, figure, "row", "no record", "records", False))
             else:
                 rows += line_rows(path.name, line, expected, judged)
+        rows += count_row(path.name, text, published, judged)
         if "Where the model does not beat" in between(text):
             rows += sentence_rows(path.name, text, published, judged)
     return rows

@@ -13,7 +13,7 @@ _PERCENT = (
     "nearest_text",
     *("caption_score", "open_accuracy", "close_accuracy", "readable"),
 )
-_COUNT = ("distinct_captions", "median_rank")
+_COUNT = ("distinct_captions", "vocabulary", "median_rank")
 SCALE_NOTE = (
     "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other metrics as they "
     f"are. {ABSENT} means that there is no such value. Lower is better for ranks and distances."

@@ -1,4 +1,4 @@
-"""The README's results: one row for each headline claim, and the sentences on what does not win."""
+"""The README's results: one row for each headline claim, and a sentence that counts verdicts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lavis.evaluation.formatting import (
     markdown_table,
     words,
 )
+from lavis.evaluation.multiple_tests import ABOVE, BELOW, LEVEL, NOT_TESTED
 from lavis.evaluation.run_records import RunRecord
 from lavis.evaluation.seeds import spread
 
@@ -25,11 +26,11 @@ NO_CLAIMS = "No headline claims yet."
 
 
 def summary(runs: Sequence[RunRecord]) -> str:
-    """Compose the table of all claims, the note and the sentences, as Markdown."""
+    """Compose the table of all claims, the note and the counts of verdicts, as Markdown."""
     claims = table_claims(runs)
     if not claims:
         return NO_CLAIMS
-    return "\n\n".join([claims_table(claims), verdict_note(claims), losing_text(claims)])
+    return "\n\n".join([claims_table(claims), verdict_note(claims), count_text(claims)])
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
@@ -47,6 +48,20 @@ def verdict_note(claims: Sequence[Claim]) -> str:
         f"and the test is significant at 5% after Holm's correction over {n_tests} claims; level "
         f"otherwise. {SCALE_NOTE}"
     )
+
+
+def count_text(claims: Sequence[Claim]) -> str:
+    """Count the verdicts in one sentence."""
+    found = [claim.verdict for claim in claims]
+    parts = [f"above in {found.count(ABOVE)}", f"level in {found.count(LEVEL)}"]
+    parts += [f"below in {found.count(BELOW)}"]
+    parts += [f"not tested in {found.count(NOT_TESTED)}"] if NOT_TESTED in found else []
+    return f"Of {len(claims)} claims against the strongest baseline, the model is {listed(parts)}."
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def losing_text(claims: Sequence[Claim]) -> str:

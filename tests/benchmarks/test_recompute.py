@@ -212,7 +212,14 @@ def test_printed_tables_agree(results):
     assert [row for row in rows if not row.equal] == []
     assert {row.file for row in rows} == {"README.md", "results.md"}
     figures = "\n".join(row.figure for row in rows)
-    for part in ("Seeds: mean ± sd", "verdict", "box shell", "sentence", "strongest baseline"):
+    for part in (
+        "Seeds: mean ± sd",
+        "verdict",
+        "box shell",
+        "sentence",
+        "strongest baseline",
+        "count of",
+    ):
         assert part in figures
     assert {entry.reason for entry in absent} == {NO_RUN}
 

@@ -52,28 +52,30 @@ def command(project, *more):
 
 
 def test_the_readme_has_a_row_for_each_claim_with_its_strongest_baseline(project):
-    table, note, head, sentences = summary(load_records(project / "results")).split("\n\n")
+    table, note, counts = summary(load_records(project / "results")).split("\n\n")
     assert table.splitlines()[2:] == [
         "| bricks_captioning (uncommitted changes) | captioning (dev test) | description | cider "
         "| 7 | **95.3** [75.3, 115.3] | 100.0 ± 14.1 (2 seeds) | nearest box: 133.4 (1000 of 4700) "
         "| -38.1 [-76.7, -1.2] | below |"
     ]
     assert "Holm's correction over 1 claims" in note
-    assert head == "Where the model does not beat the strongest baseline:"
-    assert sentences.startswith("- bricks_captioning, captioning, cider: 95.3 is below")
+    assert counts == (
+        "Of 1 claims against the strongest baseline, the model is above in 0, level in 0 and below "
+        "in 1."
+    )
 
 
 def test_a_table_in_which_all_win_says_so(tmp_path):
     write(tmp_path, good=captioning(2.0, difference=paired(0.7, 0.5, 0.9, 0.0001)))
-    assert summary(load_records(tmp_path)).endswith("in every claim of the table.")
+    assert "above in 1, level in 0 and below in 0." in summary(load_records(tmp_path))
+    assert full_tables(load_records(tmp_path)).endswith("in every claim of the table.")
     write(tmp_path, good=RETRIEVAL)
     assert summary(load_records(tmp_path)) == NO_CLAIMS
 
 
 def test_full_tables_have_every_metric_baseline_and_control(project):
-    title, captions, other, retrieval, note = full_tables(load_records(project / "results")).split(
-        "\n\n"
-    )
+    parts = full_tables(load_records(project / "results")).split("\n\n")
+    title, captions, other, retrieval, note, claims, head, sentences = parts
     assert (title, other) == ("## Captioning", "## Retrieval")
     header, _, *rows = captions.splitlines()
     assert header.endswith("| chance caption | nearest box | Against the strongest baseline |")
@@ -90,6 +92,9 @@ def test_full_tables_have_every_metric_baseline_and_control(project):
         "| bricks_retrieval | – | dev test | 7 | text to object/median rank | 12 | – | – | – |"
     )
     assert "times 100" in note
+    assert claims == "## Claims and the strongest baseline"
+    assert head == "Where the model does not beat the strongest baseline:"
+    assert sentences.startswith("- bricks_captioning, captioning, cider: 95.3 is below")
 
 
 def test_both_files_are_written_and_then_current(project):
@@ -145,6 +150,7 @@ def test_a_metric_with_a_direction_keeps_its_scale():
     assert format_value("object_to_text_ptc/mean_average_precision", 0.25) == "25.0"
     assert format_value("exact_match/color", 0.5) == "50.0"
     assert format_value("text_to_object/mean_rank", 8.865) == "8.87"
+    assert format_value("vocabulary", 289.0) == "289"
 
 
 def test_figures_of_a_projector_keep_their_own_scale():

@@ -218,8 +218,11 @@ def test_captions_and_answers_are_compared_item_by_item(tmp_path, write_json, pl
     record = study_record(plan)
     record["extra"]["texts"] = {"captions": entry, "answers": entry | {"ci95": [0.3, 0.7], "p": 0}}
     said = verdict(record)
-    assert "no difference is established (50.0 [" in said  # captions: interval includes zero
-    assert "the contrastive projector is better (difference 50.0% [30.0%, 70.0%])" in said
+    assert "difference 50.0 [" in said
+    # An interval without zero and p = 0 make no claim: the test is in no corrected family.
+    assert "difference 50.0% [30.0%, 70.0%], which is not among the declared" in said
+    assert said.count("supports no claim") == 2
+    assert "better" not in said
 
 
 def test_documentation_comes_from_the_record(plan, tmp_path, write_json):

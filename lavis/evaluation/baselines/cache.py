@@ -1,7 +1,8 @@
 """Arrays that are computed once and kept: in the process, and on the disk beside the data.
 
 A file's name is the hash of what its content depends on (manifest, ids, code). A damaged file is
-computed again. Where the folder cannot be written, nothing is kept on the disk.
+computed again. Nothing is kept on the disk where the folder cannot be written, or where the data
+beside it are gone: a folder made anew would look like damaged data to their preparation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+MANIFEST = "manifest.json"  # of the prepared data, one folder up
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _memory: dict[str, Arrays] = {}
 _KEPT = 8  # results in memory; the oldest goes first
@@ -31,7 +33,7 @@ def load_or_compute(
     """Return arrays from memory, from the disk, or from `compute`.
 
     Args:
-        folder: where files are kept; None keeps them in memory only when the key has no None.
+        folder: where files are kept, inside the folder of prepared data; None: nowhere.
         name: first part of the file's name.
         key: JSON values that the content depends on.
         compute: returns the arrays; an empty dict is not kept.
@@ -44,7 +46,7 @@ def load_or_compute(
     arrays = read_arrays(path) if path is not None else None
     if arrays is None:
         arrays = compute()
-        if path is not None and arrays:
+        if path is not None and arrays and (path.parent.parent / MANIFEST).is_file():
             write_arrays(path, arrays)
     if folder is not None:
         _memory[label] = arrays
@@ -74,7 +76,7 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays so that a reader sees a whole file or none; a read-only folder is accepted."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with open(partial, "wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(partial, path)

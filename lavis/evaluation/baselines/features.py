@@ -17,7 +17,7 @@ import numpy as np
 
 from lavis.common.errors import DataError
 from lavis.datasets.stores.point_stores import check_cloud
-from lavis.evaluation.baselines.cache import code_digest, load_or_compute
+from lavis.evaluation.baselines.cache import MANIFEST, code_digest, load_or_compute
 from lavis.evaluation.baselines.footprints import GROUND
 
 GRID = 6
@@ -118,7 +118,7 @@ def object_features(store: Any, ids: Sequence[str]) -> ObjectFeatures | None:
     if known is None or folder is None or len(known) > MAX_READ:
         return extract_features(store, ids)
     everything = list(known)
-    key = {"manifest": file_digest(Path(folder) / "manifest.json"), "ids": text_digest(everything)}
+    key = {"manifest": file_digest(Path(folder) / MANIFEST), "ids": text_digest(everything)}
     arrays = load_or_compute(
         Path(folder) / CACHE_FOLDER if key["manifest"] else None,
         "features",

@@ -18,7 +18,7 @@ from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.altered_splits import original_store
 from lavis.evaluation.baselines import features as features_module
 from lavis.evaluation.baselines import neighbours
-from lavis.evaluation.baselines.cache import code_digest, load_or_compute
+from lavis.evaluation.baselines.cache import MANIFEST, code_digest, load_or_compute
 from lavis.evaluation.baselines.features import ObjectFeatures, object_features, text_digest
 from lavis.evaluation.records import first_few
 
@@ -103,7 +103,7 @@ class Pool:
         folder = getattr(getattr(self.store, "points", None), "folder", None)
         manifest = None
         if folder is not None:
-            manifest = features_module.file_digest(Path(folder) / "manifest.json")
+            manifest = features_module.file_digest(Path(folder) / MANIFEST)
         return load_or_compute(
             Path(folder) / features_module.CACHE_FOLDER if folder and manifest else None,
             "neighbours",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -77,6 +78,31 @@ def test_a_folder_that_cannot_be_written_only_means_no_cache(packed, monkeypatch
     (packed / features.CACHE_FOLDER).write_text("a file where the folder should be")
     assert object_features(PackedPointStore(packed), ASKED) is not None
     assert not list(packed.glob("*.tmp"))
+
+
+def test_data_that_are_deleted_meanwhile_are_not_made_anew(packed, monkeypatch):
+    extract = features.extract_features
+
+    def extract_and_delete(store, ids):
+        found = extract(store, ids)
+        shutil.rmtree(packed)
+        return found
+
+    monkeypatch.setattr(features, "extract_features", extract_and_delete)
+    assert len(object_features(PackedPointStore(packed), ASKED)) == len(ASKED)
+    assert not packed.exists()
+
+
+def test_no_cache_is_written_without_a_manifest(packed, monkeypatch):
+    extract = features.extract_features
+
+    def extract_and_unlink(store, ids):
+        (packed / cache.MANIFEST).unlink()
+        return extract(store, ids)
+
+    monkeypatch.setattr(features, "extract_features", extract_and_unlink)
+    assert object_features(PackedPointStore(packed), ASKED) is not None
+    assert cached(packed) == []
 
 
 def test_neighbours_are_cached_too(packed, monkeypatch):
