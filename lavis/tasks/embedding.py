@@ -1,4 +1,4 @@
-"""Embeddings of every object of a data set, computed by all ranks together, and their scores."""
+"""Embeddings of every object of a data set, by all ranks together, and their similarities."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ class TokenStore:
     def blocks(self) -> Iterator[Tokens]:
         """Yield the tokens of all objects, `limit` bytes at a time."""
         if self._kept is not None:
-            yield from _joined(self._kept)
+            kept, self._kept = self._kept, None
+            yield from _joined(kept)
             return
         held: list[Tokens] = []
         for samples in self.data_loader:
@@ -66,10 +67,17 @@ def _size(parts: list[Tokens]) -> int:
 
 
 def _joined(parts: list[Tokens]) -> Iterator[Tokens]:
-    """Yield batches as one block, freeing them; nothing where there are none."""
-    if parts:
-        ids = [name for own, _ in parts for name in own]
-        yield ids, torch.cat([tokens for _, tokens in parts])
+    """Yield batches as one block, freeing each; nothing where there are none."""
+    if not parts:
+        return
+    ids = [name for own, _ in parts for name in own]
+    whole = torch.empty(len(ids), *parts[0][1].shape[1:], dtype=parts[0][1].dtype)
+    begin = 0
+    while parts:
+        tokens = parts.pop(0)[1]
+        whole[begin : begin + len(tokens)] = tokens
+        begin += len(tokens)
+    yield ids, whole
 
 
 @torch.no_grad()
@@ -112,4 +120,5 @@ def match_own(
             asked = [texts[column] for column in batch[:, 1].tolist()]
             scores.append(store.model.match_scores(own, asked).cpu())
         done.append(pairs)
+        del tokens  # before the next block is read
     return torch.cat(done), torch.cat(scores)

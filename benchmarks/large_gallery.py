@@ -1,0 +1,145 @@
+"""Retrieval with re-ranking on a simulated gallery of Objaverse-LVIS' size: memory and time.
+
+    python -m benchmarks.large_gallery                          # 46,000 objects of PointBLIP
+    python -m benchmarks.large_gallery --objects 4000 --k-test 8
+
+The scoring code is that of the task `point_retrieval` (embedding, gathering, candidates, matching,
+ranks both ways, the curve of weights). Only the model is made up: its embeddings and tokens are
+drawn from the object's number, so the loader can be read twice, and matching multiplies the mean
+token with a vector of the text. `tokens_gigabytes` is what gathering all tokens would hold, and
+`matrix_gigabytes` one N x N matrix of float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.machine import describe_machine, result_header
+from lavis.evaluation.provenance import write_json_atomic
+from lavis.models.abilities import JointEmbedder, Reranker
+from lavis.tasks.point_retrieval import PointRetrievalTask, rank_pairs
+
+OUT = Path(__file__).parent / "results" / "large_gallery.json"
+BATCH = 32
+
+
+class MadeUpReranker:
+    """Embeds object n near text n; its tokens are n everywhere."""
+
+    abilities = (JointEmbedder, Reranker)
+    modalities = ("point", "text")
+    device = torch.device("cpu")
+
+    def __init__(self, queries: int, width: int, tokens: int, token_width: int) -> None:
+        self.queries, self.width, self.tokens = queries, width, (tokens, token_width)
+
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """Return unit embeddings [B,E]."""
+        draws = [
+            torch.randn(self.width, generator=torch.Generator().manual_seed(int(text.split()[-1])))
+            for text in texts
+        ]
+        return F.normalize(torch.stack(draws), dim=-1)
+
+    def embed_for_matching(self, samples: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return embeddings [B,Q,E] and tokens [B,G,D]."""
+        own = self.embed_texts(samples["text_input"])[:, None]
+        generator = torch.Generator().manual_seed(len(own))
+        noise = torch.randn(len(own), self.queries, self.width, generator=generator)
+        numbers = torch.tensor([float(text.split()[-1]) for text in samples["text_input"]])
+        tokens = numbers[:, None, None].repeat(1, *self.tokens)
+        return F.normalize(own + 0.1 * noise, dim=-1), tokens
+
+    def match_scores(self, point_tokens: Tensor, texts: list[str]) -> Tensor:
+        """Return log-odds [M]: 1 for an object's own text, else 0."""
+        numbers = torch.tensor([float(text.split()[-1]) for text in texts])
+        return (point_tokens[:, -1, -1] == numbers).float()
+
+    def temperature(self) -> Tensor:
+        """Return BLIP-2's start."""
+        return torch.tensor(0.07)
+
+
+class Objects:
+    """Batches of numbered objects, which can be read again."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for begin in range(0, self.size, BATCH):
+            numbers = range(begin, min(begin + BATCH, self.size))
+            yield {
+                "instance_id": [f"{n:06d}" for n in numbers],
+                "text_input": [f"object {n}" for n in numbers],
+            }
+
+    def __len__(self) -> int:
+        return -(-self.size // BATCH)
+
+
+def peak_gigabytes() -> float:
+    """Return the peak of this process' resident memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Embed, match and rank a gallery."""
+    model = MadeUpReranker(given.queries, given.width, given.tokens, given.token_width)
+    task = PointRetrievalTask(OmegaConf.create({"k_test": given.k_test}))
+    at_start, begin = peak_gigabytes(), time.perf_counter()
+    task.evaluation(model, Objects(given.objects))
+    matched, peak = time.perf_counter(), peak_gigabytes()
+    results, _ = rank_pairs(task.pairs, [[row] for row in range(given.objects)], 0.2)
+    return {
+        **{k: v for k, v in vars(given).items() if k != "out"},
+        "peak_gigabytes_at_start": round(at_start, 2),
+        "peak_gigabytes_matching": round(peak, 2),
+        "peak_gigabytes": round(peak_gigabytes(), 2),
+        "tokens_gigabytes": round(given.objects * given.tokens * given.token_width * 4 / 2**30, 2),
+        "matrix_gigabytes": round(given.objects**2 * 4 / 2**30, 2),
+        "seconds_matching": round(matched - begin, 1),
+        "seconds_ranking": round(time.perf_counter() - matched, 1),
+        "recall_at_1": {name: found.values["recall_at_1"] for name, found in results.items()},
+    }
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--objects", type=int, default=46_000)
+    parser.add_argument("--queries", type=int, default=32, help="embeddings per object")
+    parser.add_argument("--width", type=int, default=256, help="of an embedding")
+    parser.add_argument("--tokens", type=int, default=513, help="per object, for matching")
+    parser.add_argument("--token-width", type=int, default=384)
+    parser.add_argument("--k-test", type=int, default=8, help="candidates per side")
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    row = measure(given)
+    keys = ("objects", "peak_gigabytes", "tokens_gigabytes", "matrix_gigabytes")
+    result = {
+        **result_header("large_gallery"),
+        "machine": describe_machine(),
+        "headline": {key: row[key] for key in keys},
+        "rows": [row],
+        "equality": {"recall_at_1_of_own_text": 1.0 - row["recall_at_1"]["object_to_text"]},
+    }
+    write_json_atomic(given.out, result)
+    print(f"{given.out}: {result['headline']}")
+
+
+if __name__ == "__main__":
+    main()

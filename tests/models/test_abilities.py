@@ -1,0 +1,124 @@
+"""Declared abilities agree with methods, for every registered model; the table is up to date."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lavis.common.registry import registry
+from omegaconf import OmegaConf
+
+from lavis.common.errors import ConfigError
+from lavis.models.abilities import (
+    ABILITIES,
+    Answerer,
+    AnswerScorer,
+    Captioner,
+    Embedder,
+    JointEmbedder,
+    Reranker,
+    can,
+    check_abilities,
+    members,
+)
+from lavis.models.ability_table import PATH, ability_page
+
+MODELS = sorted(registry.list_models())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("ability", ABILITIES, ids=lambda ability: ability.__name__)
+def test_a_model_declares_what_it_has_the_members_of(name, ability):
+    model = registry.get_model_class(name)
+    has = all(hasattr(model, member) for member in members(ability))
+    assert can(model, ability) == has
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_methods_take_the_arguments_of_the_protocol(name):
+    model = registry.get_model_class(name)
+    for ability in (a for a in ABILITIES if can(model, a)):
+        for member in members(ability) - {"modalities"}:
+            wanted = list(inspect.signature(getattr(ability, member)).parameters)
+            own = list(inspect.signature(getattr(model, member)).parameters)
+            positional = [p for p in wanted if p not in ("args", "kwargs")]
+            assert len(own) >= len(positional), (ability, member)
+
+
+def test_an_ability_includes_those_it_extends():
+    joint = SimpleNamespace(abilities=(JointEmbedder,))
+    assert can(joint, Embedder)
+    assert not can(SimpleNamespace(abilities=(Embedder,)), JointEmbedder)
+    assert not can(torch.nn.Linear(1, 1), Embedder)
+    assert members(JointEmbedder) == {"modalities", "embed", "embed_texts"}
+
+
+def test_a_missing_ability_is_named_with_its_key_and_what_the_model_can():
+    model = registry.get_model_class("ulip_text")
+    check_abilities(model, {JointEmbedder: "run.task"}, "point_retrieval")
+    with pytest.raises(ConfigError) as refused:
+        check_abilities(model, {Answerer: "run.qa_mode=generate"}, "the task point_qa")
+    for part in ("UlipText", "Answerer", "point_qa", "run.qa_mode=generate", "JointEmbedder"):
+        assert part in str(refused.value)
+
+
+def test_the_table_in_the_docs_is_up_to_date(repo_root):
+    assert (repo_root / PATH).read_text(encoding="utf-8") == ability_page()
+
+
+@pytest.fixture
+def build(tiny_bert, tiny_llama, tiny_encoder_cfg):
+    """Return a function that builds the tiny model of a registered name."""
+    encoder = OmegaConf.create(tiny_encoder_cfg)
+    qformer = {"qformer_bert": tiny_bert, "num_query_token": 4}
+    options = {
+        "point_blip": qformer,
+        "point_blip_llm": {**qformer, "llm": tiny_llama},
+        "point_llm_contrastive": {"llm": tiny_llama, "hidden_dim": 16},
+        "ulip_text": {"text_tower": tiny_bert},
+    }
+
+    def make(name):
+        torch.manual_seed(0)
+        model = registry.get_model_class(name)
+        return model(point_encoder_cfg=encoder, **options[name]).eval()
+
+    make.names = tuple(options)
+    return make
+
+
+BUILT = ("point_blip", "point_blip_llm", "point_llm_contrastive", "ulip_text")
+
+
+def test_every_registered_model_is_built_here(build):
+    built = {registry.get_model_class(name) for name in build.names}
+    assert built == {registry.get_model_class(name) for name in MODELS}
+    assert build.names == BUILT
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_abilities_of_every_model_work(build, point_cloud, captions, name):
+    model = build(name)
+    batch = {"point_cloud": point_cloud, "text_input": captions, "instance_id": list("abcd")}
+    asked = batch | {"question": ["which color?"] * 4}
+    with pytest.raises(ConfigError, match="does not embed 'smell'"):
+        model.embed(batch, "smell")
+    for modality in model.modalities if can(model, Embedder) else ():
+        embeds = model.embed(batch, modality)
+        assert embeds.shape[0] == 4
+        if can(model, JointEmbedder):
+            torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(embeds.shape[:-1]))
+            assert model.embed_texts(captions).shape == (4, embeds.shape[-1])
+    if can(model, Reranker):
+        _, tokens = model.embed_for_matching(batch)
+        assert model.match_scores(tokens, captions).shape == (4,)
+        assert model.temperature() > 0
+    if can(model, Captioner):
+        assert len(model.generate(batch, num_beams=1, max_length=4)) == 4
+    if can(model, Answerer):
+        assert len(model.answer(asked, max_len=4)) == 4
+    if can(model, AnswerScorer):
+        scores = model.score_answers(asked, [["red", "blue"]] * 4)
+        assert [tuple(rows.shape) for rows in scores] == [(2, 2)] * 4

@@ -1,0 +1,104 @@
+"""Retrieval between all ordered pairs of the modalities of a tiny model with three."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lavis.common.errors import ConfigError
+from lavis.models.abilities import JointEmbedder, check_abilities
+from lavis.tasks.modality_retrieval import ModalityRetrievalTask, choose_modalities
+
+NAMES = "wxyz"
+TEXTS = ["a chair", "a table", "a chair", "a lamp"]
+
+
+class ThreeModalities:
+    """Points and texts agree, images are those of the next object; points have two queries."""
+
+    abilities = (JointEmbedder,)
+    modalities = ("point", "text", "image")
+    device = torch.device("cpu")
+
+    def embed(self, samples, modality):
+        rows = [NAMES.index(i) for i in samples["instance_id"]]
+        if modality == "text":
+            return self.embed_texts(samples["text_input"])
+        if modality == "image":
+            return torch.eye(4)[[(row + 1) % 4 for row in rows]]
+        kinds = self.embed_texts([TEXTS[row] for row in rows])
+        return torch.stack([kinds, torch.eye(4)[[3] * len(rows)]], dim=1)  # [B,2,4]
+
+    def embed_texts(self, texts):
+        return torch.eye(4)[[TEXTS.index(text) for text in texts]]
+
+
+class Dataset(list):
+    """Four objects with clouds, texts and images; two have the same text."""
+
+    def __init__(self, fields=("point_cloud", "image")):
+        super().__init__(range(4))
+        self.annotation = [{"instance_id": i, "caption": t} for i, t in zip(NAMES, TEXTS)]
+        self.fields = fields
+
+    def collater(self, rows):
+        batch = {name: torch.zeros(len(rows), 1, 3) for name in self.fields}
+        batch["instance_id"] = [NAMES[row] for row in rows]
+        return batch | {"text_input": [TEXTS[row] for row in rows]}
+
+
+def evaluate(folder, dataset, **options):
+    """Run the task in batches of three; returns metrics record and predictions."""
+    task = ModalityRetrievalTask(OmegaConf.create({"seed": 0} | options))
+    model = ThreeModalities()
+    check_abilities(model, task.needed_abilities(), task.name)
+    task.before_evaluation(model, dataset)
+    loader = [dataset.collater([3, 0, 2]), dataset.collater([1])]
+    records = task.evaluation(model, loader)
+    runner = SimpleNamespace(
+        result_dir=folder,
+        evaluate_only=True,
+        evaluated_checkpoint=None,
+        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
+        config=SimpleNamespace(to_dict=dict),
+    )
+    task.after_evaluation(records, "test", "best", dataset, model, runner)
+    return [json.loads((folder / f"test{s}.json").read_text()) for s in ("_metrics", "")]
+
+
+def test_all_ordered_pairs_are_scored(tmp_path):
+    record, predictions = evaluate(tmp_path, Dataset())
+    pairs = {name.split("/")[0] for name in record["metrics"]}
+    names = ("point", "text", "image")
+    assert pairs == {f"{a}_to_{b}" for a in names for b in names if a != b}
+    value = {name: entry["value"] for name, entry in record["metrics"].items()}
+    # Equal texts are equally right; the lamp's query token is in every cloud and ties with it.
+    assert value["text_to_point/recall_at_1"] == 0.75
+    assert value["image_to_text/recall_at_1"] == 0.0
+    assert record["baselines"]["chance"]["point_to_image/recall_at_1"] == 0.25
+    assert record["baselines"]["chance"]["point_to_text/recall_at_1"] > 0.25
+    assert [entry["instance_id"] for entry in predictions] == list(NAMES)
+    assert record["extra"]["modalities"] == list(names)
+
+
+def test_a_data_set_without_images_pairs_the_rest(tmp_path):
+    record, _ = evaluate(tmp_path, Dataset(fields=("point_cloud",)))
+    assert {name.split("/")[0] for name in record["metrics"]} == {"point_to_text", "text_to_point"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        (("point", "image"), "data set has no 'image'"),
+        (("point", "audio"), "model has no 'audio'"),
+        (("point",), "two modalities"),
+    ],
+)
+def test_modalities_that_cannot_be_paired_are_refused(asked, problem):
+    batch = Dataset(fields=("point_cloud",)).collater([0])
+    with pytest.raises(ConfigError, match=rf"{problem}(.|\n)*run\.modalities"):
+        choose_modalities(("point", "text", "image"), batch, asked)

@@ -1,0 +1,99 @@
+"""Candidates are matched once by the rank of their object, from kept tokens or read again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lavis.tasks.pair_scores import PairScores
+from lavis.tasks.reranking import TokenStore, match_candidates
+
+WORKER = Path(__file__).with_name("retrieval_worker.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class CountingReranker:
+    """Matches by a sum of numbers; counts how often clouds are encoded."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.encoded, self.matched = 0, 0
+
+    def embed_for_matching(self, samples):
+        self.encoded += 1
+        numbers = torch.tensor([float(i) for i in samples["instance_id"]])
+        return torch.zeros(len(numbers), 2), numbers[:, None, None].repeat(1, 4, 2)
+
+    def match_scores(self, point_tokens, texts):
+        self.matched += len(texts)
+        return point_tokens[:, 0, 0] * 100 + torch.tensor([float(text) for text in texts])
+
+
+def batches():
+    return [{"instance_id": [f"{k:02d}", f"{k + 1:02d}"]} for k in range(0, 10, 2)]
+
+
+def match(limit: int) -> tuple[CountingReranker, PairScores]:
+    """Embed ten objects in batches of two and match their candidates under a limit of bytes."""
+    generator = torch.Generator().manual_seed(0)
+    objects, texts = F.normalize(torch.randn(2, 10, 4, generator=generator), dim=-1)
+    ids = [f"{k:02d}" for k in range(10)]
+    pairs = PairScores(ids, ids, objects, texts, torch.tensor(1.0))
+    model = CountingReranker()
+    store = TokenStore(model, batches(), limit)
+    for samples in batches():
+        store.add(samples["instance_id"], model.embed_for_matching(samples)[1])
+    match_candidates(pairs, store, 3)
+    return model, pairs
+
+
+BYTES_OF_A_BATCH = 2 * 4 * 2 * 4
+
+
+@pytest.mark.parametrize("limit", [BYTES_OF_A_BATCH, 3 * BYTES_OF_A_BATCH, 2**20])
+def test_every_pair_is_matched_once_whether_tokens_are_kept_or_read_again(limit):
+    model, pairs = match(limit)
+    assert model.encoded == (5 if limit == 2**20 else 10)
+    forward, back = (pairs.candidates[name] for name in ("object_to_text", "text_to_object"))
+    rows = torch.arange(10.0)[:, None]
+    assert torch.equal(forward.matching, rows * 100 + forward.columns)
+    assert torch.equal(back.matching, back.columns * 100 + rows)
+    keys = torch.cat(
+        [(rows * 10 + forward.columns).flatten(), (back.columns * 10 + rows).flatten()]
+    )
+    assert model.matched == len(keys.unique())
+
+
+def launch(folder: Path, processes: int) -> dict:
+    """Run the worker; what every rank found."""
+    folder.mkdir()
+    command = [sys.executable, str(WORKER), str(folder)]
+    if processes > 1:
+        command[1:1] = [
+            *("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
+        ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    reports = [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
+    assert all(report == reports[0] for report in reports)
+    return reports[0]
+
+
+@pytest.mark.slow
+def test_two_ranks_retrieve_what_one_rank_does(tmp_path):
+    alone, together = launch(tmp_path / "one", 1), launch(tmp_path / "two", 2)
+    assert alone == together
+    for name in ("point_retrieval_14.json", "modality_retrieval_14.json"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+    assert alone["point_retrieval/14"]["object_to_text/recall_at_1"] > 0.2
