@@ -1,4 +1,4 @@
-# make setup | demo | full | study | test | lint | readme | clean
+# make setup | demo | full | study | test | lint | readme | recompute | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo full study test lint readme clean
+.PHONY: setup demo full study test lint readme recompute clean
 
 setup: $(VENV)/.installed
 
@@ -62,6 +62,10 @@ readme: setup
 	$(PY) -m lavis.evaluation.tables
 	$(PY) -m benchmarks.tables
 	$(PY) -m lavis.models.ability_table
+
+# Scores, baselines and tables of the demo, recomputed without the package's code.
+recompute: setup
+	$(PY) -m benchmarks.recompute output/demo --results docs/results --differences
 
 clean:
 	rm -rf output .pytest_cache .ruff_cache .mypy_cache .hypothesis
