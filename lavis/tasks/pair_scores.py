@@ -22,8 +22,9 @@ from torch import Tensor
 from lavis.tasks.embedding import similarity
 
 OBJECT_TO_TEXT, TEXT_TO_OBJECT = DIRECTIONS = ("object_to_text", "text_to_object")
-OBJECTS_PER_PRODUCT = 64  # all at once would hold [N,Q,N] products
 WHOLE_QUERIES = 2048
+OBJECTS_PER_PRODUCT = 64  # all at once would hold [N,Q,N] products
+PRODUCTS = 2**25  # at once in a larger gallery: 128 MB of float32
 QUERIES_PER_BLOCK = 512
 
 
@@ -83,8 +84,9 @@ class PairScores:
         """Return logits [n,m] of objects [n,...] and texts [m,E]."""
         texts = texts.to(self.device)
         step = OBJECTS_PER_PRODUCT
-        if len(texts) > WHOLE_QUERIES:
-            step = max(1, step * WHOLE_QUERIES // len(texts))
+        if len(self.ids) > self.whole:
+            queries = objects[0].numel() // objects.shape[-1]
+            step = max(1, PRODUCTS // (queries * len(texts)))
         parts = (similarity(part.to(self.device), texts).cpu() for part in objects.split(step))
         return torch.cat(list(parts)) / self.temperature
 
