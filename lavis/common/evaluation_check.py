@@ -38,7 +38,7 @@ def check_evaluations(
     checked = {}
     for name, section in run["evaluations"].items():
         key = f"evaluations.{name}"
-        _check_name(name, section, run, f"{where}: run.{key}")
+        _check_name(name, run, f"{where}: run.{key}")
         task = section.get("task") or run["task"]
         _known(task, registry.list_tasks(), f"{where}: run.{key}.task")
         dataset = section.get("dataset") or (datasets[0] if len(datasets) == 1 else None)
@@ -65,7 +65,7 @@ def task_options(task: str) -> dict[str, Field]:
     return dict(options.schema()) if options else {}
 
 
-def _check_name(name: str, section: Mapping[str, Any], run: Mapping[str, Any], where: str) -> None:
+def _check_name(name: str, run: Mapping[str, Any], where: str) -> None:
     """Refuse a name that is not one of a file, or that another result has."""
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(
@@ -83,15 +83,6 @@ def _check_name(name: str, section: Mapping[str, Any], run: Mapping[str, Any], w
                 where=where,
                 got=name,
                 fix="rename the evaluation",
-            )
-        )
-    if section.get("split") == "test_final" and "test_final" not in name:
-        raise ConfigError(
-            explain(
-                "the name of an evaluation of test_final contains it",
-                where=where,
-                got=name,
-                fix=f"rename it to {name}_test_final",
             )
         )
 

@@ -216,16 +216,17 @@ class Evaluations:
         scores = {}
         for name, (label, dataset) in evaluation.members(self.parts.datasets).items():
             with gathered(model):
-                scores[name] = self._score(evaluation.task, dataset, label + suffix, epoch)
+                split = (label if evaluation.dataset is None else evaluation.split) + suffix
+                scores[name] = self._score(evaluation.task, dataset, label + suffix, split, epoch)
         if len(scores) == 1:
             return next(iter(scores.values()))
         means = [metrics["agg_metrics"] for metrics in scores.values() if metrics is not None]
         return {**scores, "agg_metrics": sum(means) / len(means)} if means else None
 
     def _score(
-        self, task: Any, dataset: Any, label: str, epoch: int | str
+        self, task: Any, dataset: Any, label: str, split: str, epoch: int | str
     ) -> dict[str, Any] | None:
-        """Run a task's evaluation on one data set."""
+        """Run a task's evaluation on one data set; `split` goes into the metrics file."""
         parts, model = self.parts, self.parts.unwrapped_model
         loader = parts.eval_loader(dataset)
         task.before_evaluation(model=model, dataset=dataset)
@@ -234,6 +235,7 @@ class Evaluations:
         metrics = task.after_evaluation(
             val_result=records,
             split_name=label,
+            split=split,
             epoch=epoch,
             dataset=dataset,
             model=model,

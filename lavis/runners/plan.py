@@ -1,8 +1,8 @@
 """What a run would do, without doing it: `train.py --dry-run` prints it.
 
 Parameters by part, objects and tokens of a step, steps and rates, and an estimate of the memory:
-those of weights, gradients, the moments of Adam and the average are arithmetic; what the backward pass keeps is
-counted in one forward pass of two samples.
+weights, gradients, optimiser and average are arithmetic; what the backward pass keeps is counted in
+one forward pass of two samples.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def state_bytes(model: nn.Module, average: bool) -> dict[str, int]:
-    """Return the bytes of weights, gradients, optimiser state (two moments) and averaged weights."""
+    """Return the bytes of weights, gradients, optimiser (two moments) and averaged weights."""
     parameters = list(model.parameters())
     trained = sum(p.nbytes for p in parameters if p.requires_grad)
     return {

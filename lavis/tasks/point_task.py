@@ -198,9 +198,17 @@ class PointTask(BaseTask):
         dataset: Any = None,
         model: Any = None,
         runner: Any = None,
+        split: str | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Gather, check, score and write.
+
+        Args:
+            val_result: this rank's records.
+            split_name: name of the result files: a split or a named evaluation.
+            epoch: added to it while training.
+            dataset, model, runner: what was scored; the runner is a `RunParts`.
+            split: written into the metrics file; None: `split_name`.
 
         Returns:
             `agg_metrics` and every metric's value, the same on every rank.
@@ -212,7 +220,8 @@ class PointTask(BaseTask):
         outcome: dict[str, Any] = {}
         if is_main_process():
             try:
-                outcome = self._score_and_write(gathered, split_name, epoch, dataset, model, runner)
+                named = (split_name, split or split_name)
+                outcome = self._score_and_write(gathered, named, epoch, dataset, model, runner)
             except EvaluationError as error:
                 outcome = {"error": str(error)}
         outcome = broadcast_object(outcome)
@@ -223,28 +232,29 @@ class PointTask(BaseTask):
     def _score_and_write(
         self,
         records: list[dict[str, Any]],
-        split_name: str,
+        named: tuple[str, str],
         epoch: int | str,
         dataset: Any,
         model: Any,
         runner: Any,
     ) -> dict[str, Any]:
+        name, split = named
         expected_ids = self.expected_ids(dataset)
         validate_ids(expected_ids, records, self.id_key)
         records.sort(key=lambda record: str(record[self.id_key]))
         scores = self.score(records, dataset, model)
-        stem = split_name if runner.evaluate_only else f"{split_name}_epoch{epoch}"
+        stem = name if runner.evaluate_only else f"{name}_epoch{epoch}"
         predictions = records if scores.predictions is None else scores.predictions
         counts = (len(expected_ids), len(records))
-        record = self.metrics_record(scores, split_name, *counts, runner, dataset)
+        record = self.metrics_record(scores, split, *counts, runner, dataset)
         folder = Path(runner.result_dir)
-        if is_test_final(dataset) or SPLIT in split_name:
+        if is_test_final(dataset) or SPLIT in split:
             self.log_test_final(record, folder / f"{stem}_metrics.json", runner)
         paths = write_results(folder, stem, predictions, record, scores)
         for path in paths:
             print(f"result written to {path}", flush=True)
         values = {name: entry["value"] for name, entry in scores.metrics.items()}
-        logging.info("%s %s: %s", self.name, split_name, values)
+        logging.info("%s %s: %s", self.name, name, values)
         return {"agg_metrics": float(scores.agg_metrics)} | values
 
     def expected_ids(self, dataset: Any) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lavis.common.registry import registry
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import ConfigError
-from lavis.common.registry import registry
 
 
 @pytest.fixture
