@@ -14,6 +14,7 @@ without them before anything is trained or evaluated. `docs/abilities.md` lists 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -44,6 +45,9 @@ class WordEmbedder(Protocol):
 
     def mean_tokens(self, batch: Batch) -> Tensor:
         """Return the objects' mean tokens [B,E], not normalised."""
+
+    def save_initial_weights(self, folder: str | Path) -> Path:
+        """Write the trained part as it is now, the start that the alignment study compares with."""
 
     def embed_words(self, batch: Batch) -> dict[str, Any]:
         """Return `points` and `texts` [B,E], not normalised, and `words`, B tensors [T,E]."""

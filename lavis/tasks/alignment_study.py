@@ -61,7 +61,7 @@ class AlignmentStudyTask(PointTask):
         """Return the model's losses; keep the projector that the run starts from."""
         if samples.get("epoch") == 0 and samples.get("iters") == 0 and is_main_process():
             untrained = getattr(model, "module", model)  # DDP wraps the model
-            if hasattr(untrained, "save_initial_weights"):
+            if can(untrained, WordEmbedder):
                 untrained.save_initial_weights(registry.get_path("output_dir"))
         return model(samples)
 

@@ -18,13 +18,13 @@ from lavis.common.dist_utils import (
 )
 from lavis.datasets.data_utils import move_to_device
 from lavis.models.abilities import WordEmbedder, can
-from lavis.models.losses import query_text_similarity
+from lavis.models.contrastive import max_over_queries
 
 
 def similarity(embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """Score items [B,E] | [B,Q,E] with texts [K,E]: cosine of the best embedding, float32 [B,K]."""
     if embeds.ndim == 3:
-        return query_text_similarity(embeds, text_embeds)
+        return max_over_queries(embeds, text_embeds)
     with torch.autocast(embeds.device.type, enabled=False):
         return embeds.float() @ text_embeds.float().T
 

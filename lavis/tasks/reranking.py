@@ -20,7 +20,7 @@ from lavis.datasets.data_utils import move_to_device
 from lavis.tasks.pair_scores import PairScores
 
 PAIRS_PER_BATCH = 128
-TOKEN_BYTES = 2**30
+TOKEN_BYTES = 2**29
 
 Tokens = tuple[list[str], Tensor]  # ids of b objects and their tokens [b,G,D]
 
