@@ -23,24 +23,21 @@ define newline
 endef
 
 # Both stages, four evaluations, the table and the report.
-# $(1): training recipes in their order; $(2): prefix of the evaluation recipes; $(3): the output folder.
+# $(1): training recipes in their order; $(2): evaluation recipes; $(3): the output folder.
 define run_all
 	$(foreach part,$(1),$(PY) train.py --cfg-path $(BRICKS)/train/$(part).yaml$(newline))
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)retrieval.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)classification.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)captioning.yaml
-	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(2)qa.yaml
+	$(foreach part,$(2),$(PY) evaluate.py --cfg-path $(BRICKS)/eval/$(part).yaml$(newline))
 	$(PY) -m lavis.evaluation.report --run $(3)
 endef
 
 demo: setup
-	$(call run_all,demo_stage1 demo_stage2_draft demo_stage2,demo_,output/demo)
+	$(call run_all,demo_stage1 demo_stage2_draft demo_stage2,demo_stage1 demo_stage2,output/demo)
 
 full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/encoder/checkpoint_last.pth --out output/bricks/point_bert_bricks.safetensors
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/encoder_classification.yaml
-	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2 finetune_captioning,,output/bricks)
+	$(call run_all,pretrain_stage1 pretrain_stage2_draft pretrain_stage2_questions pretrain_stage2 finetune_captioning,retrieval classification captioning qa,output/bricks)
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/retrieval_colored.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/qa_controls.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml

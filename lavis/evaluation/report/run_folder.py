@@ -1,6 +1,9 @@
 """Result files of a run folder: `<run>/<task>/result/<split>.json` and `<split>_metrics.json`.
 
-Controls lie beside them (`<split>_<control>_metrics.json`); other training seeds of the run are
+One launch of several evaluations (`run.evaluations`) writes `<run>/<job>/result/<task>.json` and
+`<task>_metrics.json` instead; there the metrics file names the split.
+
+Controls lie beside them (`<split or task>_<control>_metrics.json`); other training seeds are
 read from `<seeds>/<run>_<task>/<seed>.json` (seeds.py).
 """
 
@@ -129,7 +132,7 @@ def load_run(
         name = f"{Path(run).name}_{kind.folder}"
         others = matching(record, known.get(name, ()), f"{seeds}/{name}")
         shown = RunRecord(name, record, str(metrics), others)
-        controls = _controls(metrics.parent, split, name)
+        controls = _controls(metrics, split, name)
         results.append(TaskResult(kind, shown, entries, (predictions, metrics), controls))
     if not results:
         raise EvaluationError(
@@ -153,19 +156,26 @@ def _first_split(run: Path) -> str:
     return SPLITS[0]
 
 
-def _controls(folder: Path, split: str, name: str) -> tuple[RunRecord, ...]:
+def _controls(metrics: Path, split: str, name: str) -> tuple[RunRecord, ...]:
     """Read the metrics records of the split under controls and corruptions."""
-    paths = sorted(folder.glob(f"{split}_*_metrics.json"))
+    stem = metrics.name.removesuffix("_metrics.json")
+    paths = sorted(metrics.parent.glob(f"{stem}_*_metrics.json"))
     found = [named(name, checked_record(read_json(path), path), str(path)) for path in paths]
     return tuple(run for run in found if run.alteration is not None and run.split == split)
 
 
 def _paths(run: Path, kind: TaskKind, split: str) -> tuple[Path, Path]:
-    """Of the task's own folder or, for runs without a job id, of its newest job."""
+    """Of the task's own folder, of its newest job for runs without a job id, or of a shared job."""
     folder = run / kind.folder / "result"
     if not folder.is_dir() and (run / kind.folder / "latest" / "result").is_dir():
         folder = run / kind.folder / "latest" / "result"
-    return folder / f"{split}.json", folder / f"{split}_metrics.json"
+    own = folder / f"{split}.json", folder / f"{split}_metrics.json"
+    if own[1].is_file():
+        return own
+    for metrics in sorted(run.glob(f"*/result/{kind.folder}_metrics.json")):
+        if read_json(metrics).get("split") == split:
+            return metrics.with_name(f"{kind.folder}.json"), metrics
+    return own
 
 
 def _checked_predictions(
