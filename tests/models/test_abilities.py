@@ -24,6 +24,10 @@ from lavis.models.abilities import (
     members,
 )
 from lavis.models.ability_table import PATH, ability_page
+from lavis.tasks.embedding import similarity
+from lavis.tasks.modality_retrieval import ModalityRetrievalTask, rank_modalities
+from lavis.tasks.point_classification import PointClassificationTask, class_embeddings
+from lavis.tasks.point_retrieval import PointRetrievalTask, rank_pairs
 
 MODELS = sorted(registry.list_models())
 
@@ -122,3 +126,31 @@ def test_the_abilities_of_every_model_work(build, point_cloud, captions, name):
     if can(model, AnswerScorer):
         scores = model.score_answers(asked, [["red", "blue"]] * 4)
         assert [tuple(rows.shape) for rows in scores] == [(2, 2)] * 4
+
+
+@pytest.mark.parametrize("name", ["point_blip", "point_llm_contrastive", "ulip_text"])
+def test_retrieval_and_classification_serve_every_joint_embedder(
+    build, point_cloud, captions, name
+):
+    model, run = build(name), OmegaConf.create({"seed": 0})
+    batch = {"point_cloud": point_cloud, "text_input": captions, "instance_id": list("dcba")}
+    retrieval, pairing = PointRetrievalTask(run), ModalityRetrievalTask(run)
+    for task in (retrieval, pairing, PointClassificationTask(run)):
+        check_abilities(model, task.needed_abilities(), task.name)
+    retrieval.evaluation(model, [batch])
+    pairing.modalities = list(model.modalities)
+    pairing.evaluation(model, [batch])
+    assert retrieval.pairs.ids == list("abcd")
+    assert retrieval.pairs.texts == captions[::-1]
+    assert bool(retrieval.pairs.candidates) == can(model, Reranker)
+    results, _ = rank_pairs(retrieval.pairs, [[row] for row in range(4)], 0.2)
+    others, _ = rank_modalities(pairing.gallery)
+    for direction, pair in (
+        ("object_to_text", "point_to_text"),
+        ("text_to_object", "text_to_point"),
+    ):
+        assert set(results[direction].ranks) <= {1, 2, 3, 4}
+        assert (others[pair].ranks == results[f"{direction}_ptc"].ranks).all()
+    embeds = class_embeddings(model, ["brick", "plate"], ["{}", "a {}"])
+    torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
+    assert similarity(model.embed(batch, "point"), embeds).shape == (4, 2)
