@@ -18,7 +18,9 @@ from lavis.datasets.datasets.point_text_datasets import (
     PointTextDataset,
 )
 from lavis.datasets.stores.point_stores import PackedPointStore
+from lavis.models.abilities import Reranker
 from lavis.processors.blip_processors import BlipCaptionProcessor, BlipQuestionProcessor
+from lavis.tasks.pair_scores import OBJECT_TO_TEXT, TEXT_TO_OBJECT, PairScores
 from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_qa import PointQATask
@@ -54,7 +56,23 @@ def dataset(data, kind, split, ids, id_key="object_id", **options):
     return found
 
 
-def finish(task, records, split_data, folder, split="dev_test"):
+class FixedScores(PairScores):
+    """Pair scores that were chosen instead of computed."""
+
+    given: dict[str, torch.Tensor]
+
+    def rows(self, direction):
+        """Yield the whole matrix as one block."""
+        yield slice(0, len(self.ids)), self.given[direction]
+
+
+class Matcher:
+    """A model that declares re-ranking."""
+
+    abilities = (Reranker,)
+
+
+def finish(task, records, split_data, folder, split="dev_test", model=None):
     """Score and write, as the runner's last step does."""
     runner = SimpleNamespace(
         result_dir=folder / "result",
@@ -64,7 +82,7 @@ def finish(task, records, split_data, folder, split="dev_test"):
         config=SimpleNamespace(to_dict=lambda: {"job": folder.name}),
     )
     (folder / "result").mkdir(parents=True, exist_ok=True)
-    task.after_evaluation(records, split, "best", split_data, None, runner)
+    task.after_evaluation(records, split, "best", split_data, model, runner)
 
 
 def write_captioning(data, folder, text_field="caption"):
@@ -131,17 +149,11 @@ def write_retrieval(data, folder, text_field="caption"):
         for name in ("object_to_text", "text_to_object")
     )
     task = PointRetrievalTask(RUN)
-    task.matrices = SimpleNamespace(
-        instance_ids=ids,
-        captions=captions,
-        contrast=objects,
-        k_test=8,
-        object_to_text=lambda weight: objects,
-        text_to_object=lambda weight: texts,
-        object_embeds=torch.zeros(len(ids), 1, 2),
-    )
+    empty = torch.zeros(len(ids), 2)
+    task.pairs = FixedScores(ids, captions, empty, empty, torch.tensor(1.0))
+    task.pairs.given = {OBJECT_TO_TEXT: objects, TEXT_TO_OBJECT: texts}
     records = [{"instance_id": i, "caption": text} for i, text in zip(ids, captions)]
-    finish(task, records, split_data, folder)
+    finish(task, records, split_data, folder, model=Matcher())
 
 
 def write_runs(folder):

@@ -25,8 +25,8 @@ from lavis.evaluation.qa import normalize_answer
 from lavis.evaluation.tables import update_tables
 from lavis.evaluation.tokenization import tokenize_caption
 from lavis.processors.blip_processors import clean_text
-from tests.benchmarks.scored_subset import SUBSET, write_runs
 
+SUBSET = Path(__file__).parent / "recompute_subset"
 DATA = SUBSET / "data"
 PACKAGE = Path(resampling.__file__).parent
 JOBS = (
@@ -41,9 +41,9 @@ JOBS = (
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, scored_subset):
     """Folder of the subset's runs, scored by the package."""
-    return write_runs(tmp_path_factory.mktemp("runs"))
+    return scored_subset.write_runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")

@@ -5,48 +5,57 @@ import pytest
 from lavis.evaluation.claims import losing_sentences, strongest_baseline, table_claims
 from lavis.evaluation.multiple_tests import holm
 from lavis.evaluation.run_records import named
-from tests.evaluation.table_records import captioning, paired, record
 
 
 def judged(*records):
     return table_claims([named(f"run{k}", r, f"{k}.json") for k, r in enumerate(records)])
 
 
-def test_the_strongest_baseline_has_the_largest_score():
-    assert strongest_baseline(captioning(), "cider") == ("nearest_box", 1.334)
-    assert strongest_baseline(captioning(strongest=0.05), "cider") == ("chance_caption", 0.077)
-    assert strongest_baseline(captioning(), "bleu_4") == (None, None)
-    equal = record(baselines={"b": {"cider": 0.5}, "a": {"cider": 0.5}, "c": {"cider": None}})
+def test_the_strongest_baseline_has_the_largest_score(table_records):
+    assert strongest_baseline(table_records.captioning(), "cider") == ("nearest_box", 1.334)
+    assert strongest_baseline(table_records.captioning(strongest=0.05), "cider") == (
+        "chance_caption",
+        0.077,
+    )
+    assert strongest_baseline(table_records.captioning(), "bleu_4") == (None, None)
+    equal = table_records.record(
+        baselines={"b": {"cider": 0.5}, "a": {"cider": 0.5}, "c": {"cider": None}}
+    )
     assert strongest_baseline(equal, "cider") == ("a", 0.5)
 
 
-def test_p_values_are_corrected_over_the_table():
+def test_p_values_are_corrected_over_the_table(table_records):
     p_values = [0.004, 0.02, 0.03]
-    records = [captioning(difference=paired(0.2, 0.1, 0.3, p)) for p in p_values]
+    records = [
+        table_records.captioning(difference=table_records.paired(0.2, 0.1, 0.3, p))
+        for p in p_values
+    ]
     claims = judged(*records)
     assert [claim.adjusted_p for claim in claims] == holm(p_values)
     assert [claim.verdict for claim in claims] == ["above", "above", "above"]
-    more = judged(*records, captioning(difference=paired(0.2, 0.1, 0.3, 0.04)))
+    more = judged(
+        *records, table_records.captioning(difference=table_records.paired(0.2, 0.1, 0.3, 0.04))
+    )
     # The same second run: two of four tests are not significant once there are four.
     assert [claim.verdict for claim in more] == ["above", "level", "level", "level"]
     (alone,) = judged(records[1])
     assert alone.adjusted_p == pytest.approx(0.02)
 
 
-def test_controls_claim_nothing_and_an_untested_baseline_is_named():
-    control = captioning(split="dev_test_box_shell", alteration="box_shell")
+def test_controls_claim_nothing_and_an_untested_baseline_is_named(table_records):
+    control = table_records.captioning(split="dev_test_box_shell", alteration="box_shell")
     assert judged(control) == []
-    (claim,) = judged(captioning(comparisons={}))
+    (claim,) = judged(table_records.captioning(comparisons={}))
     assert (claim.verdict, claim.baseline, claim.adjusted_p) == ("not tested", "nearest_box", None)
-    (alone,) = judged(record(claims=["cider"]))
+    (alone,) = judged(table_records.record(claims=["cider"]))
     assert (alone.verdict, alone.baseline_text) == ("not tested", "none")
 
 
-def test_sentences_name_every_claim_that_does_not_win():
-    level = captioning(1.4, difference=paired(0.066, -0.1, 0.2, 0.4))
-    above = captioning(2.0, difference=paired(0.666, 0.5, 0.8, 0.0001))
+def test_sentences_name_every_claim_that_does_not_win(table_records):
+    level = table_records.captioning(1.4, difference=table_records.paired(0.066, -0.1, 0.2, 0.4))
+    above = table_records.captioning(2.0, difference=table_records.paired(0.666, 0.5, 0.8, 0.0001))
     below, level_text, untested = losing_sentences(
-        judged(captioning(), level, above, captioning(comparisons={}))
+        judged(table_records.captioning(), level, above, table_records.captioning(comparisons={}))
     )
     assert below == (
         "run0, captioning, cider: 95.3 is below the strongest baseline (nearest box: 133.4); "
@@ -58,6 +67,8 @@ def test_sentences_name_every_claim_that_does_not_win():
     assert "no paired test" in untested
 
 
-def test_a_comparison_on_fewer_items_shows_their_number():
-    (claim,) = judged(captioning(difference=paired(0.2, 0.1, 0.3, 0.01, n=5)))
+def test_a_comparison_on_fewer_items_shows_their_number(table_records):
+    (claim,) = judged(
+        table_records.captioning(difference=table_records.paired(0.2, 0.1, 0.3, 0.01, n=5))
+    )
     assert claim.difference_text == "+20.0 [10.0, 30.0] (n 5)"

@@ -10,7 +10,6 @@ from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.evaluation.report.__main__ import main
 from lavis.evaluation.report.many_runs import chosen, compare_runs, find_runs, markdown
 from lavis.evaluation.report.markdown_page import html_page
-from tests.evaluation.table_records import BRICKS, captioning
 
 
 def save(root, name, values, ids=None, **parts):
@@ -118,23 +117,25 @@ def test_the_metrics_of_a_comparison_are_corrected_together(runs):
     assert (second.adjusted_p, second.verdict) == (1.0, "level")
 
 
-def test_the_page_shows_claims_controls_and_seeds(tmp_path):
+def test_the_page_shows_claims_controls_and_seeds(table_records, tmp_path):
     folder = tmp_path / "runs" / "demo" / "captioning" / "result"
-    control = captioning(0.4, split="dev_test_box_shell", alteration="box_shell")
-    write_json_atomic(folder / "dev_test_metrics.json", captioning())
+    control = table_records.captioning(0.4, split="dev_test_box_shell", alteration="box_shell")
+    write_json_atomic(folder / "dev_test_metrics.json", table_records.captioning())
     write_json_atomic(folder / "dev_test_box_shell_metrics.json", control)
     seeds = tmp_path / "seeds"
     for seed in (1, 2):
-        write_json_atomic(seeds / "demo_captioning" / f"{seed}.json", captioning(seed / 2))
+        write_json_atomic(
+            seeds / "demo_captioning" / f"{seed}.json", table_records.captioning(seed / 2)
+        )
     text = markdown(find_runs(tmp_path / "runs"), seeds=seeds)
     assert "75.0 ± 35.4 (2 seeds) | nearest box: 133.4 | -38.1 [-76.7, -1.2] | below |" in text
     assert "| control: box shell |" in text
     assert "is below the strongest baseline" in html_page("t", text)
 
 
-def test_runs_on_several_data_versions_are_refused(runs):
-    save(runs, "old", [1.0] * 20, data=BRICKS)
-    save(runs, "new", [1.0] * 20, data={**BRICKS, "version": 3})
+def test_runs_on_several_data_versions_are_refused(table_records, runs):
+    save(runs, "old", [1.0] * 20, data=table_records.BRICKS)
+    save(runs, "new", [1.0] * 20, data={**table_records.BRICKS, "version": 3})
     with pytest.raises(EvaluationError, match="mixes versions"):
         markdown(find_runs(runs))
 

@@ -18,7 +18,6 @@ from lavis.evaluation.report.examples import caption_examples, half_and_half
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.page import render
 from lavis.evaluation.report.run_folder import load_run
-from tests.evaluation.table_records import BRICKS, paired
 
 IDS = [f"part{k}" for k in range(9)]
 NASTY = "<script>alert('x')</script> & </script>"
@@ -36,7 +35,18 @@ def clouds(object_id):
     return sphere(IDS.index(object_id))
 
 
-def save(run, folder, task, predictions, metrics, baselines, claims=(), compared=None, **extra):
+def save(
+    table_records,
+    run,
+    folder,
+    task,
+    predictions,
+    metrics,
+    baselines,
+    claims=(),
+    compared=None,
+    **extra,
+):
     count = len(predictions)
     record = build_metrics_record(
         task,
@@ -52,14 +62,14 @@ def save(run, folder, task, predictions, metrics, baselines, claims=(), compared
         extra,
         claims=dict.fromkeys(claims, count),
         comparisons=compared or {},
-        data=BRICKS,
+        data=table_records.BRICKS,
     )
     write_json_atomic(run / folder / "result" / "test.json", predictions)
     write_json_atomic(run / folder / "result" / "test_metrics.json", record)
     return record
 
 
-def save_captioning(run):
+def save_captioning(table_records, run):
     references = [f"a red brick number {k}" for k in range(9)]
     generated = [*references[:4], "a red", "a blue brick", NASTY, "", "nothing alike"]
     predictions = [
@@ -68,10 +78,18 @@ def save_captioning(run):
     ]
     scores = caption_scores(dict(zip(IDS, generated)), {i: [r] for i, r in zip(IDS, references)})
     baseline = {"nearest_neighbour": {"cider": 0.25, "distinct_captions": 7}}
-    save(run, "captioning", "point_captioning", predictions, scores.metrics(), baseline)
+    save(
+        table_records,
+        run,
+        "captioning",
+        "point_captioning",
+        predictions,
+        scores.metrics(),
+        baseline,
+    )
 
 
-def save_retrieval(run):
+def save_retrieval(table_records, run):
     predictions = [
         {
             "instance_id": i,
@@ -90,15 +108,25 @@ def save_retrieval(run):
     }
     chance = {"chance": dict.fromkeys(metrics, 0.1), "colour": dict.fromkeys(metrics, 0.2)}
     found = {
-        "text_to_object/recall_at_5": paired(0.3, 0.2, 0.4, 0.001, n=9),
-        "object_to_text/recall_at_5": paired(-0.16, -0.2, -0.1, 0.001, n=9),
-        "object_to_text/recall_at_1": paired(-0.1, -0.19, -0.01, 0.06, n=9),
+        "text_to_object/recall_at_5": table_records.paired(0.3, 0.2, 0.4, 0.001, n=9),
+        "object_to_text/recall_at_5": table_records.paired(-0.16, -0.2, -0.1, 0.001, n=9),
+        "object_to_text/recall_at_1": table_records.paired(-0.1, -0.19, -0.01, 0.06, n=9),
     }
     compared = {metric: {"colour": row} for metric, row in found.items()}
-    save(run, "retrieval", "point_retrieval", predictions, metrics, chance, metrics, compared)
+    save(
+        table_records,
+        run,
+        "retrieval",
+        "point_retrieval",
+        predictions,
+        metrics,
+        chance,
+        metrics,
+        compared,
+    )
 
 
-def save_qa(run):
+def save_qa(table_records, run):
     predictions = [
         {
             "question_id": f"{i}:{family}",
@@ -117,19 +145,19 @@ def save_qa(run):
         "exact_match/gear_teeth": {"value": 0.25, "ci95": [0.0, 0.5]},
     }
     families = {"gear_teeth": {"n": 4}}
-    save(run, "qa", "point_qa", predictions, metrics, {}, per_family=families)
+    save(table_records, run, "qa", "point_qa", predictions, metrics, {}, per_family=families)
 
 
-def save_control(run, metrics):
+def save_control(table_records, run, metrics):
     record = build_metrics_record(
         *("point_classification", "test_box_shell", metrics, {}, 9, 9, None, None, 1, None),
-        data=BRICKS,
+        data=table_records.BRICKS,
         alteration="box_shell",
     )
     write_json_atomic(run / "classification/result/test_box_shell_metrics.json", record)
 
 
-def save_classification(run):
+def save_classification(table_records, run):
     predictions = [
         {
             "instance_id": i,
@@ -140,17 +168,25 @@ def save_classification(run):
         for k, i in enumerate(IDS)
     ]
     metrics = {"top_1": {"value": 1 / 3, "ci95": [0.1, 0.6]}}
-    save_control(run, metrics)
+    save_control(table_records, run, metrics)
     baselines = {"chance": {"top_1": 0.0125}, "most_frequent_class": {"top_1": 0.05}}
-    save(run, "classification", "point_classification", predictions, metrics, baselines)
+    save(
+        table_records,
+        run,
+        "classification",
+        "point_classification",
+        predictions,
+        metrics,
+        baselines,
+    )
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, table_records):
     """A run with all four tasks."""
     folder = tmp_path / "run"
     for write in (save_captioning, save_retrieval, save_qa, save_classification):
-        write(folder)
+        write(table_records, folder)
     return folder
 
 
@@ -207,11 +243,12 @@ def test_page_shows_data_version_strongest_baseline_and_controls(page):
     assert '<td class="baselines">box shell <b>33.3</b></td>' in page
 
 
-def test_seeds_of_the_run_are_shown(run, tmp_path):
+def test_seeds_of_the_run_are_shown(table_records, run, tmp_path):
     for seed, value in ((1, 0.3), (2, 0.5)):
         metrics = {"top_1": {"value": value, "ci95": None}}
         record = build_metrics_record(
-            *("point_classification", "test", metrics, {}, 9, 9, None, None, 1, None), data=BRICKS
+            *("point_classification", "test", metrics, {}, 9, 9, None, None, 1, None),
+            data=table_records.BRICKS,
         )
         write_json_atomic(tmp_path / "seeds" / "run_classification" / f"{seed}.json", record)
     rows = headlines(load_run(run, seeds=tmp_path / "seeds")[0])

@@ -10,33 +10,44 @@ from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.run_records import load_records
 from lavis.evaluation.summary_table import NO_CLAIMS, summary
 from lavis.evaluation.tables import main, update_tables
-from tests.evaluation.table_records import COMMIT, captioning, paired, record, write
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-RETRIEVAL = record(
-    "point_retrieval",
-    {
-        "text_to_object/recall_at_5": {"value": 0.4567, "ci95": [0.4, 0.5]},
-        "text_to_object/median_rank": {"value": 12.0, "ci95": None},
-    },
-    {"chance": {"text_to_object/recall_at_5": 0.0071}},
-)
 
 
 @pytest.fixture
-def project(tmp_path):
+def retrieval(table_records):
+    """A record without claims."""
+    metrics = {
+        "text_to_object/recall_at_5": {"value": 0.4567, "ci95": [0.4, 0.5]},
+        "text_to_object/median_rank": {"value": 12.0, "ci95": None},
+    }
+    chance = {"chance": {"text_to_object/recall_at_5": 0.0071}}
+    return table_records.record("point_retrieval", metrics, chance)
+
+
+@pytest.fixture
+def project(table_records, retrieval, tmp_path):
     """Both files with markers, a run with a control and seeds, a run without claims."""
     for name in ("README.md", "results.md"):
         (tmp_path / name).write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     results = tmp_path / "results"
-    control = captioning(0.402, split="dev_test_box_shell", alteration="box_shell")
-    parts = {"baseline_pool": {"used": 1000, "whole": 4700}, "commit": f"{COMMIT}-dirty"}
-    write(
+    control = table_records.captioning(0.402, split="dev_test_box_shell", alteration="box_shell")
+    parts = {
+        "baseline_pool": {"used": 1000, "whole": 4700},
+        "commit": f"{table_records.COMMIT}-dirty",
+    }
+    table_records.write(
         results,
-        bricks_captioning=[captioning(extra={"text": "description"}, **parts), control],
-        bricks_retrieval=RETRIEVAL,
+        bricks_captioning=[
+            table_records.captioning(extra={"text": "description"}, **parts),
+            control,
+        ],
+        bricks_retrieval=retrieval,
     )
-    write(results / "seeds" / "bricks_captioning", **{"1": captioning(0.9), "2": captioning(1.1)})
+    table_records.write(
+        results / "seeds" / "bricks_captioning",
+        **{"1": table_records.captioning(0.9), "2": table_records.captioning(1.1)},
+    )
     return tmp_path
 
 
@@ -65,11 +76,14 @@ def test_the_readme_has_a_row_for_each_claim_with_its_strongest_baseline(project
     )
 
 
-def test_a_table_in_which_all_win_says_so(tmp_path):
-    write(tmp_path, good=captioning(2.0, difference=paired(0.7, 0.5, 0.9, 0.0001)))
+def test_a_table_in_which_all_win_says_so(table_records, retrieval, tmp_path):
+    table_records.write(
+        tmp_path,
+        good=table_records.captioning(2.0, difference=table_records.paired(0.7, 0.5, 0.9, 0.0001)),
+    )
     assert "above in 1, level in 0 and below in 0." in summary(load_records(tmp_path))
     assert full_tables(load_records(tmp_path)).endswith("in every claim of the table.")
-    write(tmp_path, good=RETRIEVAL)
+    table_records.write(tmp_path, good=retrieval)
     assert summary(load_records(tmp_path)) == NO_CLAIMS
 
 

@@ -12,7 +12,6 @@ from lavis.evaluation.baselines.answers import answer_baselines
 from lavis.evaluation.baselines.named_words import is_yes_no, named_words
 from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.word_votes import word_votes
-from tests.evaluation.baselines.toys import ASKED, TRAIN, dataset
 
 
 def question(object_id: str, kind: str, text: str, answer: str) -> dict[str, Any]:
@@ -21,9 +20,9 @@ def question(object_id: str, kind: str, text: str, answer: str) -> dict[str, Any
     return dict(zip(keys, (name, object_id, kind, text, answer, kind), strict=True))
 
 
-def training_questions() -> list[dict[str, Any]]:
+def training_questions(toys) -> list[dict[str, Any]]:
     rows = []
-    for name, caption, category, color in TRAIN:
+    for name, caption, category, color in toys.TRAIN:
         rows.append(question(name, "category", "what is it?", category))
         rows.append(question(name, "color", "what color is it?", color))
         side = caption.split(" x ")[-1] if " x " in caption else "4"
@@ -45,8 +44,8 @@ def asked() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def found():
-    answers = answer_baselines(pool_of(dataset(training_questions()), ASKED), asked())
+def found(toys):
+    answers = answer_baselines(pool_of(toys.dataset(training_questions(toys)), toys.ASKED), asked())
     return {name: list(given.values()) for name, given in answers.items()}
 
 
@@ -60,28 +59,28 @@ def test_known_answers(found):
     assert found["blind_text_only"][1] == "red"
 
 
-def test_nearest_box_agrees_with_the_answerer_of_boxes(found):
-    data = dataset(training_questions())
-    slow = NearestBoxAnswerer(training_questions(), data.point_store.box_sizes())
+def test_nearest_box_agrees_with_the_answerer_of_boxes(toys, found):
+    data = toys.dataset(training_questions(toys))
+    slow = NearestBoxAnswerer(training_questions(toys), data.point_store.box_sizes())
     untyped = [q for q in asked() if q["question_type"] != "shape"]
     assert found["nearest_box"][:3] == [slow(q["question_type"], q["object_id"]) for q in untyped]
 
 
-def test_what_the_data_lack_is_absent():
-    pool = pool_of(dataset(training_questions()), ASKED)
+def test_what_the_data_lack_is_absent(toys):
+    pool = pool_of(toys.dataset(training_questions(toys)), toys.ASKED)
     without_type = [{k: v for k, v in q.items() if k != "question_type"} for q in asked()]
     names = set(answer_baselines(pool, without_type))
     assert names == {"most_frequent_answer", "blind_text_only"}
-    assert answer_baselines(pool_of(dataset([]), ASKED), asked()) == {}
+    assert answer_baselines(pool_of(toys.dataset([]), toys.ASKED), asked()) == {}
     unknown = [question("asked_ball", "weight", "how heavy is it?", "2")]
     given = answer_baselines(pool, unknown)
     assert given["nearest_chamfer"] == given["answer_forest"] == {unknown[0]["question_id"]: ""}
 
 
-def test_words_of_yes_no_questions():
+def test_words_of_yes_no_questions(toys):
     assert named_words("does it have a clip?") == ("clip",)
     assert named_words("are there teeth on this object?") == ()
-    assert is_yes_no(training_questions()) == {"shape"}
+    assert is_yes_no(training_questions(toys)) == {"shape"}
 
 
 def test_votes_never_come_from_the_object_itself():

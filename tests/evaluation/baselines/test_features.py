@@ -14,18 +14,17 @@ from lavis.datasets.stores.packed_points import PackedPointWriter
 from lavis.datasets.stores.point_stores import FilePointStore, PackedPointStore
 from lavis.evaluation.baselines import cache, features, pool
 from lavis.evaluation.baselines.features import object_features, occupancy
-from tests.evaluation.baselines.toys import ASKED, CLOUDS, ToyStore, dataset
 
 
 @pytest.fixture
-def packed(tmp_path):
+def packed(toys, tmp_path):
     """Return a packed folder with a manifest."""
-    with PackedPointWriter(tmp_path, len(CLOUDS), 400) as writer:
-        for row, cloud in enumerate(CLOUDS.values()):
+    with PackedPointWriter(tmp_path, len(toys.CLOUDS), 400) as writer:
+        for row, cloud in enumerate(toys.CLOUDS.values()):
             radius = float(np.linalg.norm(cloud[:, :3], axis=1).max())
             rgb = (cloud[:, 3:] * 255).astype(np.uint8)
             writer.write(row, cloud[:, :3] / radius, rgb, radius)
-    (tmp_path / "object_ids.json").write_text(json.dumps(list(CLOUDS)))
+    (tmp_path / "object_ids.json").write_text(json.dumps(list(toys.CLOUDS)))
     (tmp_path / "manifest.json").write_text('{"version": 1}')
     cache.forget()
     yield tmp_path
@@ -36,8 +35,8 @@ def cached(folder):
     return sorted((folder / features.CACHE_FOLDER).glob("*"))
 
 
-def test_features_are_those_of_the_cloud():
-    found = object_features(ToyStore(CLOUDS), ["plate24", "ball"])
+def test_features_are_those_of_the_cloud(toys):
+    found = object_features(toys.ToyStore(toys.CLOUDS), ["plate24", "ball"])
     np.testing.assert_allclose(found.boxes, [[2, 0.4, 4], [4, 4, 4]], atol=1e-6)
     np.testing.assert_allclose(found.colors, [[1, 0, 0]] * 2)
     assert found.histograms.sum(axis=1) == pytest.approx([1, 1])
@@ -62,25 +61,25 @@ def test_the_cache_is_read_and_follows_the_content(packed):
     assert file in cached(packed)
 
 
-def test_a_damaged_cache_is_computed_again(packed, caplog):
-    first = object_features(PackedPointStore(packed), ASKED)
+def test_a_damaged_cache_is_computed_again(toys, packed, caplog):
+    first = object_features(PackedPointStore(packed), toys.ASKED)
     (file,) = cached(packed)
     for content in (b"not an archive", file.read_bytes()[:2000], b""):
         file.write_bytes(content)
         cache.forget()
         with caplog.at_level(logging.WARNING):
-            again = object_features(PackedPointStore(packed), ASKED)
+            again = object_features(PackedPointStore(packed), toys.ASKED)
         np.testing.assert_array_equal(first.table(), again.table())
         assert "is damaged" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_only_means_no_cache(packed, monkeypatch):
+def test_a_folder_that_cannot_be_written_only_means_no_cache(toys, packed, monkeypatch):
     (packed / features.CACHE_FOLDER).write_text("a file where the folder should be")
-    assert object_features(PackedPointStore(packed), ASKED) is not None
+    assert object_features(PackedPointStore(packed), toys.ASKED) is not None
     assert not list(packed.glob("*.tmp"))
 
 
-def test_data_that_are_deleted_meanwhile_are_not_made_anew(packed, monkeypatch):
+def test_data_that_are_deleted_meanwhile_are_not_made_anew(toys, packed, monkeypatch):
     extract = features.extract_features
 
     def extract_and_delete(store, ids):
@@ -89,11 +88,11 @@ def test_data_that_are_deleted_meanwhile_are_not_made_anew(packed, monkeypatch):
         return found
 
     monkeypatch.setattr(features, "extract_features", extract_and_delete)
-    assert len(object_features(PackedPointStore(packed), ASKED)) == len(ASKED)
+    assert len(object_features(PackedPointStore(packed), toys.ASKED)) == len(toys.ASKED)
     assert not packed.exists()
 
 
-def test_no_cache_is_written_without_a_manifest(packed, monkeypatch):
+def test_no_cache_is_written_without_a_manifest(toys, packed, monkeypatch):
     extract = features.extract_features
 
     def extract_and_unlink(store, ids):
@@ -101,30 +100,30 @@ def test_no_cache_is_written_without_a_manifest(packed, monkeypatch):
         return extract(store, ids)
 
     monkeypatch.setattr(features, "extract_features", extract_and_unlink)
-    assert object_features(PackedPointStore(packed), ASKED) is not None
+    assert object_features(PackedPointStore(packed), toys.ASKED) is not None
     assert cached(packed) == []
 
 
-def test_neighbours_are_cached_too(packed, monkeypatch):
-    data = dataset(store=PackedPointStore(packed))
-    first = pool.pool_of(data, ASKED).orders
+def test_neighbours_are_cached_too(toys, packed, monkeypatch):
+    data = toys.dataset(store=PackedPointStore(packed))
+    first = pool.pool_of(data, toys.ASKED).orders
     assert len(cached(packed)) == 2
     cache.forget()
     monkeypatch.setattr(pool, "all_orders", None)  # a hit computes nothing
-    second = pool.pool_of(data, ASKED).orders
+    second = pool.pool_of(data, toys.ASKED).orders
     assert {n: o.tolist() for n, o in first.items()} == {n: o.tolist() for n, o in second.items()}
 
 
-def test_files_give_histograms_without_boxes_and_lose_unreadable_objects(tmp_path):
+def test_files_give_histograms_without_boxes_and_lose_unreadable_objects(toys, tmp_path):
     for name in ("brick24", "ball", "asked_ball"):
-        np.save(tmp_path / f"{name}.npy", CLOUDS[name])
-    found = pool.pool_of(dataset(store=FilePointStore(tmp_path)), ["asked_ball"])
+        np.save(tmp_path / f"{name}.npy", toys.CLOUDS[name])
+    found = pool.pool_of(toys.dataset(store=FilePointStore(tmp_path)), ["asked_ball"])
     assert found.size == {"used": 2, "whole": 4}
     assert found.features.boxes is None
     assert set(found.orders) == {"nearest_histogram", "nearest_chamfer"}
     assert found.train_ids[found.best_order[0, 0]] == "ball"
     with pytest.raises(EvaluationError, match="plate24"):
-        pool.pool_of(dataset(store=FilePointStore(tmp_path)), ["plate24"])
+        pool.pool_of(toys.dataset(store=FilePointStore(tmp_path)), ["plate24"])
 
 
 def test_stores_with_too_many_files_are_not_read(tmp_path, monkeypatch):
@@ -132,10 +131,10 @@ def test_stores_with_too_many_files_are_not_read(tmp_path, monkeypatch):
     assert object_features(FilePointStore(tmp_path), ["a", "b"]) is None
 
 
-def test_boxes_are_enough_for_the_nearest_box():
+def test_boxes_are_enough_for_the_nearest_box(toys):
     class Boxes:
         def box_sizes(self):
-            return ToyStore(CLOUDS).box_sizes()
+            return toys.ToyStore(toys.CLOUDS).box_sizes()
 
-    found = pool.pool_of(dataset(store=Boxes()), ASKED)
+    found = pool.pool_of(toys.dataset(store=Boxes()), toys.ASKED)
     assert set(found.orders) == {"nearest_box"}

@@ -10,35 +10,41 @@ from lavis.evaluation.baselines.expected_recalls import expected_recalls, recall
 from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.retrieval import retrieval_scores
-from tests.evaluation.baselines.toys import ASKED, dataset
 
 PLAIN = ["brick 2 x 6", "ball"]
 COLORED = ["an orange brick 2 x 6", "a red ball"]
 
 
-def test_texts_without_colours_have_no_colour_baseline():
-    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, PLAIN)
+def test_texts_without_colours_have_no_colour_baseline(toys):
+    found = retrieval_baselines(pool_of(toys.dataset(), toys.ASKED), toys.ASKED, PLAIN)
     assert set(found) == {"tfidf_lookup", "lookup_and_forest"}
     assert found["lookup_and_forest"].argmax(axis=1).tolist() == [0, 1]
     assert found["lookup_and_forest"].argmax(axis=0).tolist() == [0, 1]
 
 
-def test_coloured_texts_are_found_by_their_colour():
-    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, COLORED, "colored_caption")
+def test_coloured_texts_are_found_by_their_colour(toys):
+    found = retrieval_baselines(
+        pool_of(toys.dataset(), toys.ASKED), toys.ASKED, COLORED, "colored_caption"
+    )
     np.testing.assert_array_equal(found["colour_only"], np.eye(2))
     assert {"colour_and_category", "tfidf_lookup", "lookup_and_forest"} < set(found)
     repeated = retrieval_baselines(
-        pool_of(dataset(), ASKED), [*ASKED, ASKED[0]], COLORED, "colored_caption"
+        pool_of(toys.dataset(), toys.ASKED),
+        [*toys.ASKED, toys.ASKED[0]],
+        COLORED,
+        "colored_caption",
     )
     np.testing.assert_array_equal(repeated["colour_only"][2], [1, 0])
 
 
-def test_without_training_objects_there_is_none():
-    assert retrieval_baselines(pool_of(dataset([]), ASKED), ASKED, PLAIN) == {}
+def test_without_training_objects_there_is_none(toys):
+    assert retrieval_baselines(pool_of(toys.dataset([]), toys.ASKED), toys.ASKED, PLAIN) == {}
 
 
-def test_size_in_the_text_picks_the_object():
-    found = retrieval_baselines(pool_of(dataset(), ASKED), ASKED, ["brick 2 x 4", "brick 2 x 6"])
+def test_size_in_the_text_picks_the_object(toys):
+    found = retrieval_baselines(
+        pool_of(toys.dataset(), toys.ASKED), toys.ASKED, ["brick 2 x 4", "brick 2 x 6"]
+    )
     assert found["lookup_and_forest"][0].argmax() == 1
 
 
