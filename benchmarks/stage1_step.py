@@ -27,7 +27,7 @@ from benchmarks.machine import describe_machine, result_header
 from benchmarks.usual_point_bert import usual_point_tokens
 from benchmarks.usual_qformer import usual_losses
 from lavis.common.launch import keep_freed_memory
-from lavis.models import losses
+from lavis.models.contrastive import contrast_targets, pair_keys, symmetric_cross_entropy
 from lavis.models.point_blip_models.point_blip import PointBlip
 
 RESULT = Path(__file__).parent / "results" / "stage1_step.json"
@@ -47,8 +47,8 @@ class Step(PointBlip):
         states, cache = self.qformer.query_pass(cloud)
         texts = self.embed_text_tokens(ids, mask)
         similarity = self.contrast_similarity(self.embed_queries(states), texts)
-        keys = losses.pair_keys(len(ids), device=ids.device)
-        ptc = losses.point_text_contrast(*similarity, losses.contrast_targets(keys, keys))
+        keys = pair_keys(len(ids), device=ids.device)
+        ptc = symmetric_cross_entropy(*similarity, contrast_targets(keys, keys))
         ptm = self.matching_loss(point_tokens, cloud, ids, mask, similarity, (keys, keys))
         return {"ptc": ptc, "ptm": ptm, "ptg": self.caption_loss(ids, mask, cache)}
 

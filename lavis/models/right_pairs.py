@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, stack
 
-from lavis.models import losses
+from lavis.models.contrastive import gather
 from lavis.models.text_keys import text_keys
 
 RULES = ("drawn", "annotated")
@@ -55,12 +55,12 @@ class PairKeys:
         """
         if rule == "drawn":
             own = text_keys(texts).to(device)
-            everyone = losses.gather(own)
+            everyone = gather(own)
             return cls(own, own, everyone, everyone)
         columns = [samples.get(field, texts) for field in ("text_input", *TEXT_FIELDS)]
         known = stack([text_keys(plain_words(column)) for column in columns], 1).to(device)  # [B,K]
         own = text_keys(plain_words(texts)).to(device)
-        return cls(own, known, losses.gather(own), losses.gather(known))
+        return cls(own, known, gather(own), gather(known))
 
     def rows(self, rows: Any) -> PairKeys:
         """Keep some of this rank's rows; all ranks' keys stay."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lavis.models import losses
+from lavis.models import contrastive, losses
 from lavis.models.text_keys import text_keys
 
 
@@ -19,7 +19,7 @@ def embeds() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_similarity_is_the_best_query(embeds):
     points, texts = embeds
-    similarity = losses.query_text_similarity(points, texts)
+    similarity = contrastive.max_over_queries(points, texts)
     for i in range(4):
         for j in range(4):
             best = max(float(points[i, q] @ texts[j]) for q in range(3))
@@ -28,29 +28,32 @@ def test_similarity_is_the_best_query(embeds):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_similarity_stays_float32_under_autocast(embeds, dtype):
-    expected = losses.query_text_similarity(*embeds)
+    expected = contrastive.max_over_queries(*embeds)
     with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(losses.query_text_similarity(*embeds), expected)
+        assert torch.equal(contrastive.max_over_queries(*embeds), expected)
 
 
 def test_detached_gather_trains_one_tower_per_direction(embeds):
     """LAVIS detaches what it gathers: point->text then trains the points alone."""
     points, texts = (tensor.clone().requires_grad_() for tensor in embeds)
-    to_text, _ = losses.contrast_logits(points, texts, points.detach(), texts.detach(), 0.1)
+    to_text, _ = contrastive.pair_logits(
+        *(points, texts, points.detach(), texts.detach(), contrastive.Temperature(0.1)),
+        contrastive.max_over_queries,
+    )
     to_text.diagonal().sum().backward()
     assert points.grad is not None
     assert texts.grad is None
 
 
 def test_pair_keys_differ_over_ranks():
-    assert losses.pair_keys(3, rank=1).tolist() == [3, 4, 5]
+    assert contrastive.pair_keys(3, rank=1).tolist() == [3, 4, 5]
 
 
 def test_contrast_equals_label_smoothed_cross_entropy(embeds):
-    similarity = losses.query_text_similarity(*embeds) / 0.07
+    similarity = contrastive.max_over_queries(*embeds) / 0.07
     keys = torch.arange(4)
-    targets = losses.contrast_targets(keys, keys, smoothing=0.1)
-    ours = losses.point_text_contrast(similarity, similarity.T, targets)
+    targets = contrastive.contrast_targets(keys, keys, smoothing=0.1)
+    ours = contrastive.symmetric_cross_entropy(similarity, similarity.T, targets)
     expected = sum(
         F.cross_entropy(s, torch.arange(4), label_smoothing=0.1) for s in (similarity, similarity.T)
     )
@@ -59,16 +62,16 @@ def test_contrast_equals_label_smoothed_cross_entropy(embeds):
 
 def test_equal_captions_share_the_target():
     keys = text_keys(["a brick", "A brick ", "a plate"])
-    targets = losses.contrast_targets(keys, keys, smoothing=0.0)
+    targets = contrastive.contrast_targets(keys, keys, smoothing=0.0)
     assert targets.tolist() == [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_a_repeated_text_is_one_candidate():
     scores = torch.tensor([[2.0, 2.0, -1.0], [2.0, 2.0, -1.0], [0.5, 0.5, 3.0]])
     keys = text_keys(["a brick", "a brick", "a plate"])
-    targets = losses.contrast_targets(keys, keys, smoothing=0.0)
-    counts = losses.log_text_counts(keys)
-    ours = losses.point_text_contrast(scores, scores, targets, counts)
+    targets = contrastive.contrast_targets(keys, keys, smoothing=0.0)
+    counts = contrastive.log_text_counts(keys)
+    ours = contrastive.symmetric_cross_entropy(scores, scores, targets, counts)
     # what stays is the contrast of two texts; sharing a positive between copies adds log 2
     once = F.cross_entropy(scores[:, 1:], torch.tensor([0, 0, 1]), reduction="none")
     shared = torch.tensor([2.0, 2.0, 1.0]).log()

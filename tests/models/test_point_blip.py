@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
-from lavis.models import losses
+from lavis.models import contrastive
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_encoders import freeze
@@ -125,71 +125,6 @@ def test_model_with_a_size_token_refuses_samples_without_sizes(model_with_size, 
         model_with_size(samples)
 
 
-def test_chunks_read_a_frozen_encoder_once(model, samples):
-    freeze(model.point_encoder)
-    model.eval()
-    model.draw_negatives = hardest_negatives
-    read = []
-    model.point_encoder.register_forward_hook(lambda *_: read.append(len(read)))
-
-    def run(chunk_size):
-        model.options.chunk_size = chunk_size
-        model.zero_grad()
-        model(samples)["loss"].backward()
-        return model.vision_proj.weight.grad.clone()
-
-    expected = run(None)
-    read.clear()
-    torch.testing.assert_close(run(2), expected)
-    assert len(read) == 2  # two chunks of two
-
-
-def test_chunks_carry_the_sizes_of_their_objects(model_with_size, samples):
-    model = model_with_size.eval()
-    model.draw_negatives = hardest_negatives
-
-    def gradients(chunk_size):
-        model.options.chunk_size = chunk_size
-        model.zero_grad()
-        model(samples | {"box_size": BOXES})["loss"].backward()
-        return [p.grad.clone() for p in model.size_token.parameters()]
-
-    for found, expected in zip(gradients(3), gradients(None)):
-        torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("positives", "matching_text"), [("drawn", "drawn"), ("annotated", "described")]
-)
-@pytest.mark.parametrize("chunk_size", [1, 3, 4])
-def test_chunks_have_the_losses_and_gradients_of_the_whole_batch(
-    model, samples, chunk_size, positives, matching_text
-):
-    model.eval()  # without dropout, whose draws depend on the chunks
-    model.options.positives, model.options.matching_text = positives, matching_text
-    samples |= {"caption": list(samples["text_input"]), "category": ["brick", "plate"] * 2}
-    samples["text_input"][1] = "plate"
-    model.draw_negatives = hardest_negatives
-    model.temp.data.fill_(0.5)  # 0.07 makes 14 times as much of each rounding
-    captions = samples["text_input"]
-    samples["text_input"] = [*captions[:3], captions[0]]  # equal texts are no negatives
-
-    def run(size):
-        model.options.chunk_size = size
-        model.zero_grad(set_to_none=True)
-        output = model(samples)
-        output["loss"].backward()
-        return output, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-
-    (whole, expected), (chunked, found) = run(None), run(chunk_size)
-    for name, value in whole.items():
-        torch.testing.assert_close(chunked[name], value, atol=1e-6, rtol=1e-6)
-    assert found.keys() == expected.keys()
-    difference = torch.cat([(found[n] - g).flatten() for n, g in expected.items()])
-    whole_gradient = torch.cat([g.flatten() for g in expected.values()])
-    assert difference.norm() <= 1e-6 * whole_gradient.norm()
-
-
 def test_matching_reads_the_described_texts_and_the_other_losses_the_drawn_ones(model, samples):
     model.eval()
     model.draw_negatives = hardest_negatives
@@ -213,7 +148,7 @@ def hardest_negatives(similarity, keys):
     """The most similar item that is not right: what can be compared, other than a draw."""
     found = []
     for scores, pair in zip(similarity, (keys.object_to_text, keys.text_to_object)):
-        forbidden = losses.share_key(*pair)
+        forbidden = contrastive.share_key(*pair)
         found.append((scores.detach().masked_fill(forbidden, -1e4).argmax(1), ~forbidden.all(1)))
     return found[1], found[0]
 
@@ -430,8 +365,5 @@ def test_objects_of_different_size_equal_each_alone(tiny_bert, tiny_encoder_cfg,
             torch.testing.assert_close(together[row : row + 1], expected, atol=1e-5, rtol=1e-4)
     assert torch.isfinite(model(padded)["loss"])
     if dense:
-        model.options.chunk_size = 2
-        with pytest.raises(ConfigError, match="different numbers of tokens"):
-            model(padded)
         with pytest.raises(ConfigError, match="different numbers of tokens"):
             model.embed_for_matching(padded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from lavis.models import losses
+from lavis.models import contrastive, losses
 from lavis.models.right_pairs import PairKeys, described, plain_words
 
 SAMPLES = {
@@ -21,10 +21,10 @@ def keys(rule: str, texts=None) -> PairKeys:
 
 
 def test_a_class_name_is_right_for_every_object_of_the_class():
-    annotated = losses.share_key(*keys("annotated").object_to_text)  # objects by texts
+    annotated = contrastive.share_key(*keys("annotated").object_to_text)  # objects by texts
     assert annotated.int().tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1]]
-    assert torch.equal(losses.share_key(*keys("annotated").text_to_object), annotated.T)
-    assert torch.equal(losses.share_key(*keys("drawn").object_to_text), torch.eye(4).bool())
+    assert torch.equal(contrastive.share_key(*keys("annotated").text_to_object), annotated.T)
+    assert torch.equal(contrastive.share_key(*keys("drawn").object_to_text), torch.eye(4).bool())
 
 
 def test_a_right_pair_is_never_a_hard_negative():
@@ -43,8 +43,8 @@ def test_targets_share_the_mass_between_texts_and_not_between_copies():
     brick, caption = 7, 8
     own = torch.tensor([[brick, caption], [brick, brick], [brick, brick], [brick, brick]])
     all_texts = torch.tensor([brick, caption, brick, brick])
-    counts = losses.log_text_counts(all_texts)
-    targets = losses.contrast_targets(own, all_texts, 0.0, counts)
+    counts = contrastive.log_text_counts(all_texts)
+    targets = contrastive.contrast_targets(own, all_texts, 0.0, counts)
     third = 1 / 3
     expected = torch.tensor([[0.5 * third, 0.5, 0.5 * third, 0.5 * third]])
     torch.testing.assert_close(targets[:1], expected)
@@ -54,17 +54,20 @@ def test_several_keys_equal_one_key_where_they_repeat_it():
     one = torch.tensor([3, 4, 3, 5])
     several = one[:, None].repeat(1, 3)
     similarity = torch.randn(4, 4)
-    plain = losses.contrast_targets(one, one)
+    plain = contrastive.contrast_targets(one, one)
     for pair in ((several, one), (one, several)):
-        torch.testing.assert_close(losses.contrast_targets(*pair), plain)
-    counts = losses.log_text_counts(one)
-    torch.testing.assert_close(losses.contrast_targets(one, one, 0.1, counts), plain)
-    both = losses.point_text_contrast(similarity, similarity.T, plain, counts, plain)
+        torch.testing.assert_close(contrastive.contrast_targets(*pair), plain)
+    counts = contrastive.log_text_counts(one)
+    torch.testing.assert_close(contrastive.contrast_targets(one, one, 0.1, counts), plain)
+    both = contrastive.symmetric_cross_entropy(similarity, similarity.T, plain, counts, plain)
     torch.testing.assert_close(
-        both, losses.point_text_contrast(similarity, similarity.T, plain, counts)
+        both, contrastive.symmetric_cross_entropy(similarity, similarity.T, plain, counts)
     )
     expected = F.cross_entropy(similarity.T, torch.eye(4)) - F.cross_entropy(similarity.T, plain)
-    found = losses.point_text_contrast(similarity, similarity.T, plain, counts, torch.eye(4)) - both
+    found = (
+        contrastive.symmetric_cross_entropy(similarity, similarity.T, plain, counts, torch.eye(4))
+        - both
+    )
     torch.testing.assert_close(2 * found, expected)
 
 

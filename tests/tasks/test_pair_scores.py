@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from lavis.evaluation.retrieval import BlockScorer, retrieval_scores
-from lavis.models.losses import query_text_similarity
+from lavis.models.contrastive import max_over_queries
 from lavis.tasks.pair_scores import DIRECTIONS, PairScores, rerank
 from lavis.tasks.point_retrieval import rank_pairs, same_caption_groups
 
@@ -33,7 +33,7 @@ def pairs_of(whole: int, k_test: int = K) -> PairScores:
 
 def dense(pairs: PairScores) -> torch.Tensor:
     """Return the whole matrix, object by text."""
-    return query_text_similarity(pairs.object_embeds, pairs.text_embeds) / pairs.temperature
+    return max_over_queries(pairs.object_embeds, pairs.text_embeds) / pairs.temperature
 
 
 @pytest.mark.parametrize("whole", [4, SIZE, 100])

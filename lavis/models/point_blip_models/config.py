@@ -61,7 +61,6 @@ class PointBlipConfig(BackboneConfig):
             (published), or `annotated`, all that it is annotated with.
         matching_text: texts of PTM: `drawn` (published), or `described`: the caption in place of a
             drawn class name, and no text annotated as right is a negative.
-        chunk_size: objects whose activations are held at a time (GradCache); null holds all.
     """
 
     embed_dim: int = option(256, low=1)
@@ -74,7 +73,6 @@ class PointBlipConfig(BackboneConfig):
     contrast_trains_both: bool = True
     positives: str = option("drawn", choices=RULES)
     matching_text: str = option("drawn", choices=("drawn", "described"))
-    chunk_size: int | None = option(None, low=1)
 
 
 @dataclass(frozen=True)

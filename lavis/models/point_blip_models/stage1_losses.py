@@ -15,9 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.datasets.samples import select
 from lavis.models import losses
-from lavis.models.large_batch import chunked_contrast, encode_in_chunks, mean_over_chunks
+from lavis.models.contrastive import (
+    Temperature,
+    contrast_targets,
+    gather,
+    gather_with_grad,
+    info_nce,
+    log_text_counts,
+    max_over_queries,
+    pair_logits,
+)
+from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_blip_models.point_blip_base import PADDED_TOKENS, PointBlipBase
 from lavis.models.qformer import Cloud, select_cloud, slice_cloud
 from lavis.models.qformer_layers import KeyValue
@@ -49,9 +58,6 @@ class Stage1Options:
         matching_text: what PTM reads: the `drawn` text (published), or `described`: the caption in
             place of a drawn class name, and no text is a negative of an object that is annotated
             with it. Evaluation matches captions, and no class name.
-        chunk_size: for batches beyond memory: objects whose activations are held at a time; the
-            rest is computed again in backward (GradCache), with the gradients of the whole batch.
-            None holds all. BatchNorm in a trained encoder sees chunks.
     """
 
     embed_dim: int = 256
@@ -64,7 +70,6 @@ class Stage1Options:
     contrast_trains_both: bool = True
     positives: str = "drawn"
     matching_text: str = "drawn"
-    chunk_size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown choices."""
@@ -86,6 +91,23 @@ class BatchTexts:
     drawn_keys: PairKeys
     matched: Text
     matched_keys: PairKeys
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What PTM and PTG read of an encoded batch.
+
+    Attributes:
+        texts: tokens and keys.
+        point_tokens: [B,G,D].
+        cloud: the Q-Former's keys/values of them.
+        query_cache: keys/values of the queries.
+    """
+
+    texts: BatchTexts
+    point_tokens: Tensor
+    cloud: Cloud
+    query_cache: list[KeyValue]
 
 
 class Stage1Losses(PointBlipBase):
@@ -117,13 +139,18 @@ class Stage1Losses(PointBlipBase):
         Returns:
             `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
         """
-        batch = self.read_texts(samples)
-        compute = self.chunked_losses if self.options.chunk_size else self.whole_losses
-        output = compute(samples, batch)
-        terms = [self.loss_weights[name] * value for name, value in output.items()]
-        named = {f"loss_{name}": value for name, value in output.items()}
-        total = torch.stack(terms).sum()
-        return {"temperature": self.temp.detach().clone(), **named, "loss": total}
+        return {"temperature": self.temp.detach().clone()} | whole_batch(self, samples)
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether PTC is trained."""
+        return bool(self.loss_weights["ptc"])
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of losses."""
+        weights = self.loss_weights
+        terms = [weights[n.removeprefix("loss_")] * value for n, value in losses.items()]
+        return torch.stack(terms).sum()
 
     def read_texts(self, samples: Mapping[str, Any]) -> BatchTexts:
         """Tokenize a batch's texts, and find which of them are right for which object."""
@@ -135,102 +162,54 @@ class Stage1Losses(PointBlipBase):
         matched_keys = PairKeys.of(samples, matched, "annotated", self.device)
         return BatchTexts(tokens, keys, self.tokenize(matched), matched_keys)
 
-    def whole_losses(self, samples: Mapping[str, Any], batch: BatchTexts) -> dict[str, Tensor]:
-        """Compute the losses of positive weight; clouds are read once for all three.
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode clouds and drawn texts: unit `point` [B,Q,E] and `text` [B,E].
 
-        Args:
-            samples: as in `forward`.
-            batch: the texts of `read_texts`.
+        Clouds are encoded once for all three losses.
         """
-        text, keys = batch.drawn, batch.drawn_keys
+        batch = self.read_texts(samples)
         point_tokens = self.point_tokens(samples)  # [B,G,D]
         cloud = self.project_cloud(point_tokens, self.token_mask(samples))
         query_states, query_cache = self.qformer.query_pass(cloud)  # [B,Q,C]
-        point_embeds = self.embed_queries(query_states)  # [B,Q,E]
-        similarity = self.contrast_similarity(point_embeds, self.embed_text_tokens(*text))
-        output = {}
-        if self.loss_weights["ptc"]:
-            smoothing, counts = self.options.label_smoothing, losses.log_text_counts(keys.all_texts)
-            text_targets = losses.contrast_targets(*keys.object_to_text, smoothing, counts)
-            point_targets = losses.contrast_targets(*keys.text_to_object, smoothing)
-            output["ptc"] = losses.point_text_contrast(
-                *similarity, text_targets, counts, point_targets
-            )
+        embeds = {
+            "point": self.embed_queries(query_states),
+            "text": self.embed_text_tokens(*batch.drawn),
+        }
+        return Encoded(embeds, EncodedBatch(batch, point_tokens, cloud, query_cache))
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """PTC over embeddings of `encode`, if it has a weight; `samples` needs the texts alone."""
+        if not self.contrasts:
+            return {}
+        texts, options = list(samples["text_input"]), self.options
+        keys = PairKeys.of(samples, texts, options.positives, self.device)
+        counts = log_text_counts(keys.all_texts)
+        all_points, all_texts = self.gather_embeds(embeds["point"], embeds["text"])
+        loss = info_nce(
+            embeds["point"],
+            embeds["text"],
+            scale=Temperature(self.temperature()),
+            targets=contrast_targets(*keys.object_to_text, options.label_smoothing, counts),
+            back_targets=contrast_targets(*keys.text_to_object, options.label_smoothing),
+            all_a=all_points,
+            all_b=all_texts,
+            similarity=max_over_queries,
+            log_counts=counts,
+            rows=rows,
+        )
+        return {"loss_ptc": loss}
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """PTM and PTG within a batch, those of positive weight."""
+        known, output = encoded.rest, {}
         if self.loss_weights["ptm"]:
-            matched = (*batch.matched, similarity, batch.matched_keys)
-            output["ptm"] = self.matching_loss(point_tokens, cloud, *matched)
+            similarity = self.contrast_similarity(encoded.embeds["point"], encoded.embeds["text"])
+            matched = (*known.texts.matched, similarity, known.texts.matched_keys)
+            output["loss_ptm"] = self.matching_loss(known.point_tokens, known.cloud, *matched)
         if self.loss_weights["ptg"]:
-            output["ptg"] = self.caption_loss(*text, query_cache)
-        return output
-
-    def chunked_losses(self, samples: Mapping[str, Any], batch: BatchTexts) -> dict[str, Tensor]:
-        """Compute the same as `whole_losses`, holding the activations of one chunk at a time."""
-        text, keys = batch.drawn, batch.drawn_keys
-        size = self.options.chunk_size or len(keys.texts)
-        chunks = torch.arange(len(keys.texts), device=self.device).split(size)
-        self.refuse_padded_tokens(samples)
-        fields = ("point_cloud", "lengths", "box_size")
-        objects = {key: samples[key] for key in fields if key in samples}
-        encoded = None
-        if self.encoder_is_frozen:  # nothing is sent back to it: its tokens are kept, not redone
-            parts = [select(objects, rows) for rows in chunks]
-            encoded = torch.cat([self.encode_points(part) for part in parts])
-
-        def encode(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            chunk = select(objects, rows)
-            own = self.encode_points(chunk) if encoded is None else encoded[rows]
-            tokens = self.add_size(own, chunk)
-            states, _ = self.qformer.query_pass(self.project_cloud(tokens))
-            texts = self.embed_text_tokens(text[0][rows], text[1][rows])
-            return tokens, self.embed_queries(states), texts
-
-        tokens, point_embeds, text_embeds = encode_in_chunks(encode, chunks)
-        all_point_embeds, all_text_embeds = self.gather_embeds(point_embeds, text_embeds)
-        output = {}
-        if self.loss_weights["ptc"]:
-            output["ptc"] = chunked_contrast(
-                point_embeds,
-                text_embeds,
-                all_point_embeds,
-                all_text_embeds,
-                self.temperature(),
-                (keys.texts, keys.all_texts),
-                smoothing=self.options.label_smoothing,
-                chunk_size=size,
-                object_keys=(keys.objects, keys.all_objects),
-            )
-        if self.loss_weights["ptm"]:
-            matched, matched_keys = batch.matched, batch.matched_keys
-            all_tokens, all_text = losses.gather_with_grad(tokens), self.gather_text(*matched)
-
-            def match(rows: Tensor) -> tuple[Tensor, Tensor]:
-                with torch.no_grad():
-                    similarity = losses.contrast_logits(
-                        point_embeds[rows].detach(),
-                        text_embeds[rows].detach(),
-                        all_point_embeds,
-                        all_text_embeds,
-                        self.temperature(),
-                    )
-                clouds, texts = self.draw_negatives(similarity, matched_keys.rows(rows))
-                logits = self.matching_logits(
-                    self.project_cloud(tokens[rows]),
-                    self.project_cloud(all_tokens[clouds[0]]),
-                    pad_text(matched[0][rows], matched[1][rows], all_text[0].shape[1]),
-                    (all_text[0][texts[0]], all_text[1][texts[0]]),
-                )
-                return matching_terms(logits, clouds[1], texts[1])
-
-            own_rows = torch.cat(chunks)[: self.options.matching_batch]
-            output["ptm"] = mean_over_chunks(match, own_rows.split(size))
-        if self.loss_weights["ptg"]:
-
-            def write(rows: Tensor) -> tuple[Tensor, Tensor]:
-                _, cache = self.qformer.query_pass(self.project_cloud(tokens[rows]))
-                return self.caption_terms(text[0][rows], text[1][rows], cache)
-
-            own_rows = torch.cat(chunks)[: self.options.captioning_batch]
-            output["ptg"] = mean_over_chunks(write, own_rows.split(size))
+            output["loss_ptg"] = self.caption_loss(*known.texts.drawn, known.query_cache)
         return output
 
     def embed_queries(self, query_states: Tensor) -> Tensor:
@@ -250,17 +229,17 @@ class Stage1Losses(PointBlipBase):
         """Gather embeddings over ranks: [world*B,Q,E] and [world*B,E]."""
         own = (point_embeds, text_embeds)
         if self.options.contrast_trains_both:
-            return [losses.gather_with_grad(embeds) for embeds in own]
-        return [losses.gather(embeds.detach()) for embeds in own]
+            return [gather_with_grad(embeds) for embeds in own]
+        return [gather(embeds.detach()) for embeds in own]
 
+    @torch.no_grad()
     def contrast_similarity(
         self, point_embeds: Tensor, text_embeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Scale similarities of local with all items: (point->text, text->point) [B,world*B]."""
-        all_points, all_texts = self.gather_embeds(point_embeds, text_embeds)
-        return losses.contrast_logits(
-            point_embeds, text_embeds, all_points, all_texts, self.temperature()
-        )
+        everyone = gather(point_embeds), gather(text_embeds)
+        scale = Temperature(self.temperature())
+        return pair_logits(point_embeds, text_embeds, *everyone, scale, max_over_queries)
 
     def matching_loss(
         self,
@@ -283,7 +262,7 @@ class Stage1Losses(PointBlipBase):
             pad_text(text_ids[rows], text_mask[rows], all_ids.shape[1]),
             (all_ids[text_index], all_mask[text_index]),
         )
-        return matching_terms(logits, has_cloud, has_text)[0]
+        return pair_loss(logits, has_cloud, has_text)
 
     def matching_logits(
         self, own_cloud: Cloud, hard_cloud: Cloud, own_text: Text, hard_text: Text
@@ -305,7 +284,7 @@ class Stage1Losses(PointBlipBase):
 
     def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
         """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""
-        all_tokens = losses.gather_with_grad(point_tokens)
+        all_tokens = gather_with_grad(point_tokens)
         if all_tokens is point_tokens:
             return select_cloud(cloud, index)
         if any(layer is not None and layer.mask is not None for layer in cloud):
@@ -315,29 +294,22 @@ class Stage1Losses(PointBlipBase):
 
     def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> Text:
         """Gather ids and masks over ranks, padded to the longest caption of any rank."""
-        longest = int(losses.gather(torch.tensor([text_ids.shape[1]], device=self.device)).max())
+        longest = int(gather(torch.tensor([text_ids.shape[1]], device=self.device)).max())
         ids, mask = pad_text(text_ids, text_mask, longest)
-        return losses.gather(ids), losses.gather(mask)
+        return gather(ids), gather(mask)
 
     def caption_loss(self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]) -> Tensor:
         """PTG: predict each next token behind [DEC], reading the cloud by the queries' cache."""
         rows = slice(self.options.captioning_batch)
         cache = [(key[rows], value[rows]) for key, value in cache]
-        return self.caption_terms(text_ids[rows], text_mask[rows], cache)[0]
-
-    def caption_terms(
-        self, text_ids: Tensor, text_mask: Tensor, cache: list[KeyValue]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of the next tokens and how many there are."""
-        decoder_ids = text_ids.clone()
+        decoder_ids = text_ids[rows].clone()
         decoder_ids[:, 0] = self.tokenizer.bos_token_id  # [CLS] becomes [DEC]
         # [B,T-1]; a last token predicts nothing and is left out
-        has_label = text_mask[:, 1:].bool()
+        has_label = text_mask[rows, 1:].bool()
         states, _ = self.qformer.causal_pass(decoder_ids[:, :-1], has_label, cache)
         logits = self.qformer.vocabulary_logits(states[has_label])  # [M,V]
         labels = decoder_ids[:, 1:][has_label]
-        loss = losses.caption_loss(logits, labels, self.options.label_smoothing)
-        return loss, has_label.sum()
+        return losses.caption_loss(logits, labels, self.options.label_smoothing)
 
 
 def pad_text(text_ids: Tensor, text_mask: Tensor, length: int) -> Text:
@@ -346,8 +318,8 @@ def pad_text(text_ids: Tensor, text_mask: Tensor, length: int) -> Text:
     return F.pad(text_ids, extra), F.pad(text_mask, extra)
 
 
-def matching_terms(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean loss of `matching_logits` and the number of pairs that exist.
+def pair_loss(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> Tensor:
+    """Return the mean loss of `matching_logits` over the pairs that exist.
 
     Args:
         logits: [3B,2].
@@ -356,7 +328,7 @@ def matching_terms(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> tuple
     is_own = torch.ones_like(has_text)
     is_pair = torch.cat([is_own, has_text, has_cloud])
     labels = torch.cat([is_own, ~is_own, ~is_own]).long()
-    return losses.point_text_matching(logits[is_pair], labels[is_pair]), is_pair.sum()
+    return losses.point_text_matching(logits[is_pair], labels[is_pair])
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

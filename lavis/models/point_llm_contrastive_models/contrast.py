@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.models import losses
+from lavis.models.contrastive import (
+    Temperature,
+    autocast_cosine,
+    contrast_targets,
+    gather,
+    gather_with_grad,
+    info_nce,
+)
 from lavis.models.text_keys import text_keys
 
 
@@ -34,7 +41,11 @@ def bank_contrast(
 
 
 def batch_contrast(
-    points: Tensor, texts: Tensor, captions: list[str], temperature: float = 0.07
+    points: Tensor,
+    texts: Tensor,
+    captions: list[str],
+    temperature: float = 0.07,
+    rows: int | None = None,
 ) -> Tensor:
     """Contrast each pair with the other pairs of the batch on all ranks, both ways.
 
@@ -42,12 +53,19 @@ def batch_contrast(
         points, texts: unit embeddings [B,D] of matching pairs.
         captions: the B texts; equal ones are positives of each other.
         temperature: divides the cosines.
+        rows: computed at a time; None: all.
     """
     keys = text_keys(captions).to(points.device)
-    targets = losses.contrast_targets(keys, losses.gather(keys), smoothing=0.0)  # [B,world*B]
-    point_logits = points @ losses.gather_with_grad(texts).T / temperature
-    text_logits = texts @ losses.gather_with_grad(points).T / temperature
-    return losses.point_text_contrast(point_logits, text_logits, targets)
+    return info_nce(
+        points,
+        texts,
+        scale=Temperature(temperature),
+        targets=contrast_targets(keys, gather(keys), smoothing=0.0),  # [B,world*B]
+        all_a=gather_with_grad(points),
+        all_b=gather_with_grad(texts),
+        similarity=autocast_cosine,
+        rows=rows,
+    )
 
 
 class MemoryBank(nn.Module):
@@ -86,7 +104,7 @@ class MemoryBank(nn.Module):
     def add(self, points: Tensor, texts: Tensor) -> None:
         """Replace the oldest entries by pairs [B,D]; of more than M pairs the last M stay."""
         size = len(self.points)
-        points, texts = losses.gather(points.detach()), losses.gather(texts.detach())
+        points, texts = gather(points.detach()), gather(texts.detach())
         index = (self.position + torch.arange(len(points), device=points.device)) % size
         self.points[index[-size:]] = points[-size:].to(self.points.dtype)
         self.texts[index[-size:]] = texts[-size:].to(self.texts.dtype)

@@ -35,6 +35,7 @@ from lavis.models.abilities import (
 )
 from lavis.models.base_model import BaseModel
 from lavis.models.cloud_writer import CloudWriter
+from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_encoders import (
     build_point_encoder,
     encode_batch,
@@ -204,21 +205,55 @@ class PointLLMContrastive(CloudWriter, BaseModel):
             `loss` (the sum), `loss_generative`, `loss_contrastive` or `loss_center`, and with
             `center_weight` `loss_center` beside the first two.
         """
+        if self.contrasts:
+            return whole_batch(self, samples)
         asks = self.loss_type == "generative" and "question" in samples
         texts = require_texts(samples["answer" if asks else "text_input"])
         projected = self.project(samples)  # [B,1+G,D]
         if self.loss_type == "generative":
             prompts = list(samples["question"]) if asks else self.draw_instructions(samples)
-            loss = self.generative_loss(projected, prompts, texts)
-        elif self.loss_type == "contrastive":
-            loss = self.contrastive_loss(projected, texts)
+            losses = {"loss_generative": self.generative_loss(projected, prompts, texts)}
         else:
-            loss = self.center_loss(projected, texts)
-        output = {f"loss_{self.loss_type}": loss}
+            losses = {"loss_center": self.center_loss(projected, texts)}
         if self.center_weight:
-            output["loss_center"] = self.center_loss(projected, texts)
-            loss = loss + self.center_weight * output["loss_center"]
-        return output | {"loss": loss}
+            losses["loss_center"] = self.center_loss(projected, texts)
+        return losses | {"loss": self.total(losses)}
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether the loss contrasts the items of a batch."""
+        return self.loss_type == "contrastive"
+
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode a batch: unit means of projected tokens and of word embeddings [B,D]."""
+        projected = self.project(samples)  # [B,1+G,D]
+        points = F.normalize(projected.mean(1).float(), dim=-1)
+        words = F.normalize(self.mean_words(require_texts(samples["text_input"])), dim=-1)
+        return Encoded({"points": points, "words": words}, projected)
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """InfoNCE of `encode`'s embeddings: with the bank, or within the batch."""
+        points, words = embeds["points"], embeds["words"]
+        if self.memory_bank is not None:
+            loss = self.memory_bank.contrast(points, words, self.temperature)
+        else:
+            texts = list(samples["text_input"])
+            loss = batch_contrast(points, words, texts, self.temperature, rows)
+        return {"loss_contrastive": loss}
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The centre term, where it has a weight."""
+        if not self.center_weight:
+            return {}
+        return {"loss_center": self.center_loss(encoded.rest, list(samples["text_input"]))}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of losses, the centre term beside another one with its weight."""
+        beside = self.loss_type != "center"
+        weights = {"loss_center": self.center_weight if beside else 1.0}
+        return torch.stack([weights.get(n, 1.0) * value for n, value in losses.items()]).sum()
 
     def generative_loss(
         self, projected: Tensor, instructions: Sequence[str], texts: Sequence[str]
@@ -226,14 +261,6 @@ class PointLLMContrastive(CloudWriter, BaseModel):
         """Next-token cross-entropy of the texts behind [p_start, points, p_end, instruction]."""
         prefix = self.add_boundaries(projected)
         return self.language_model.loss(prefix, instructions, [f" {text}" for text in texts])
-
-    def contrastive_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
-        """InfoNCE of mean projected tokens and mean word embeddings, both unit."""
-        points = F.normalize(projected.mean(1).float(), dim=-1)  # [B,D]
-        words = F.normalize(self.mean_words(texts), dim=-1)
-        if self.memory_bank is not None:
-            return self.memory_bank.contrast(points, words, self.temperature)
-        return batch_contrast(points, words, texts, self.temperature)
 
     def center_loss(self, projected: Tensor, texts: list[str]) -> Tensor:
         """Squared distance of the batch' centroids, over the mean squared length of its texts.

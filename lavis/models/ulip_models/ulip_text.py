@@ -16,7 +16,6 @@ towers, here the text tower alone, because no image-text weights arrive from a p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,15 +26,14 @@ from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
-from lavis.models import losses
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine
+from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_encoders import build_point_encoder, encode_batch
 from lavis.models.text_keys import text_keys
 from lavis.models.ulip_models.config import UlipTextConfig
-
-MAX_LOGIT_SCALE = math.log(100.0)
 
 
 class SentenceTower(nn.Module):
@@ -104,8 +102,13 @@ class UlipText(BaseModel):
         self.point_proj = nn.ModuleDict(
             {name: nn.Linear(point_width, text_width) for name in self.text_sources}
         )
-        self.logit_scale = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(math.log(1 / 0.07))) for name in self.text_sources}
+        # Named after its parameters: "logit_scale.<source>" in checkpoints.
+        self.logit_scale = ContrastiveTerms(
+            [
+                Term(f"point_{name}", f"text_{name}", weight, name=name)
+                for name, weight in self.text_sources.items()
+            ],
+            autocast_cosine,
         )
 
     @classmethod
@@ -126,15 +129,29 @@ class UlipText(BaseModel):
         Returns:
             `loss` (weighted sum) and `loss_<source>`.
         """
-        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
-        output = {
-            f"loss_{name}": self.contrast(feature, samples, name) for name in self.text_sources
-        }
-        total = [weight * output[f"loss_{name}"] for name, weight in self.text_sources.items()]
-        return output | {"loss": torch.stack(total).sum()}
+        return whole_batch(self, samples)
 
-    def contrast(self, feature: Tensor, samples: dict[str, Any], source: str) -> Tensor:
-        """Symmetric InfoNCE of features [B,F] and one text source; equal texts are positives."""
+    @property
+    def contrasts(self) -> bool:
+        """Whether the loss contrasts the items of a batch: always."""
+        return True
+
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode clouds with the head of each text source, and its texts: unit [B,E]."""
+        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
+        embeds = {}
+        for name in self.text_sources:
+            points = self.point_proj[name](feature).float()
+            embeds[f"point_{name}"] = F.normalize(points, dim=-1)
+            embeds[f"text_{name}"] = self.text_tower(self.texts_of(samples, name))
+        return Encoded(embeds)
+
+    def texts_of(self, samples: Mapping[str, Any], source: str) -> list[str]:
+        """Return the texts of a source.
+
+        Raises:
+            ConfigError: the samples have none.
+        """
         if source not in samples:
             raise ConfigError(
                 explain(
@@ -144,17 +161,25 @@ class UlipText(BaseModel):
                     expected=sorted(k for k, v in samples.items() if isinstance(v, list)),
                 )
             )
-        texts = list(samples[source])
-        keys = text_keys(texts).to(self.device)
-        points = F.normalize(self.point_proj[source](feature).float(), dim=-1)
-        words = self.text_tower(texts)
-        scale = self.logit_scale[source].clamp(max=MAX_LOGIT_SCALE).exp()
-        point_to_text = scale * points @ losses.gather_with_grad(words).T
-        text_to_point = scale * words @ losses.gather_with_grad(points).T
-        all_keys = losses.gather(keys)
-        targets = losses.contrast_targets(keys, all_keys, smoothing=0.0)
-        counts = losses.log_text_counts(all_keys)
-        return losses.point_text_contrast(point_to_text, text_to_point, targets, counts)
+        return list(samples[source])
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """Symmetric InfoNCE of each text source; equal texts are positives."""
+        sources = self.text_sources
+        keys = {n: text_keys(self.texts_of(samples, n)).to(self.device) for n in sources}
+        losses = self.logit_scale(embeds, keys, rows=rows)
+        return {f"loss_{name}": losses[f"loss_{name}"] for name in sources}
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return nothing: every loss is a contrast."""
+        return {}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the losses of all sources."""
+        weighted = [w * losses[f"loss_{name}"] for name, w in self.text_sources.items()]
+        return torch.stack(weighted).sum()
 
     @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:

@@ -152,5 +152,5 @@ class Payload:
 
 def test_objects_in_a_checkpoint_are_not_executed(make_encoder, tmp_path):
     torch.save({"state_dict": {}, "payload": Payload()}, tmp_path / "unsafe.pt")
-    with pytest.raises(CheckpointError, match="test_checkpoint_io.Payload"):
+    with pytest.raises(CheckpointError, match=r"test_checkpoint_io\.Payload"):
         load_encoder_checkpoint(make_encoder(), tmp_path / "unsafe.pt")

@@ -1,0 +1,197 @@
+"""Contrast between the micro-batches of a step, in the memory of one of them (GradCache).
+
+    1. Encode each micro-batch without gradient, and keep its embeddings.
+    2. Compute the contrastive losses over all embeddings, and the gradient of each embedding.
+    3. Read and encode each micro-batch again; its embeddings receive their gradients.
+
+The second pass repeats the random numbers of the first, so dropout is the same. Losses that need
+more than embeddings (matching, captioning) are computed within each micro-batch of the second pass.
+Reference: Scaling Deep Contrastive Learning Batch Size (arXiv 2101.06983).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lavis.common import rng_state
+from lavis.common.errors import ConfigError, explain
+
+Losses = dict[str, Tensor]
+
+
+@dataclass
+class Encoded:
+    """A batch after the encoders.
+
+    Attributes:
+        embeds: what is contrasted, [B,...] by name.
+        rest: what the other losses of the batch read.
+    """
+
+    embeds: dict[str, Tensor]
+    rest: Any = None
+
+
+@runtime_checkable
+class ContrastiveModel(Protocol):
+    """A model whose micro-batches can be contrasted with each other.
+
+    Attributes:
+        contrasts: whether it does, as configured.
+    """
+
+    contrasts: bool
+
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode a batch."""
+        ...
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> Losses:
+        """Contrast embeddings; `samples` holds the lists of the batch (texts, ids) alone."""
+        ...
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> Losses:
+        """Return the losses within a batch, {} where there are none."""
+        ...
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of losses."""
+        ...
+
+
+def require_contrastive(model: Any, key: str = "run.accumulate") -> ContrastiveModel:
+    """Return the model, checked.
+
+    Raises:
+        ConfigError: it has no contrast between the items of a batch.
+    """
+    if isinstance(model, ContrastiveModel) and model.contrasts:
+        return model
+    raise ConfigError(
+        explain(
+            "the model does not contrast the items of a batch",
+            where=key,
+            got=type(model).__name__,
+            expected="a model with encode() and contrast(), and a contrastive loss",
+            fix=f"{key}=gradients",
+        )
+    )
+
+
+def whole_batch(model: ContrastiveModel, samples: Mapping[str, Any]) -> Losses:
+    """Return all losses of a batch that fits into memory, and `loss`, their weighted sum."""
+    encoded = model.encode(samples)
+    losses = model.contrast(encoded.embeds, samples) | model.other_losses(encoded, samples)
+    return losses | {"loss": model.total(losses)}
+
+
+@dataclass
+class GradCache:
+    """The contrast of one optimiser step.
+
+    Args:
+        model: unwrapped.
+        autocast: returns the context of forward passes.
+        scale: multiplies a loss before its backward pass (fp16); identity elsewhere.
+    """
+
+    model: ContrastiveModel
+    autocast: Callable[[], Any]
+    scale: Callable[[Tensor], Tensor] = lambda loss: loss
+    embeds: list[dict[str, Tensor]] = field(default_factory=list)
+    _lists: list[dict[str, list[Any]]] = field(default_factory=list)
+    _random: list[Any] = field(default_factory=list)
+    _gradients: list[dict[str, Tensor]] = field(default_factory=list)
+
+    @torch.no_grad()
+    def add(self, samples: Mapping[str, Any]) -> None:
+        """Encode a micro-batch and keep its embeddings and lists, and nothing else of it."""
+        self._random.append(rng_state.capture())
+        with self.autocast():
+            self.embeds.append(self.model.encode(samples).embeds)
+        self._lists.append({k: v for k, v in samples.items() if isinstance(v, list)})
+
+    def contrast(self) -> Losses:
+        """Compute the losses over all micro-batches and the gradient of every embedding."""
+        sizes = [len(next(iter(embeds.values()))) for embeds in self.embeds]
+        names = list(self.embeds[0])
+        leaves = {n: torch.cat([e[n] for e in self.embeds]).requires_grad_() for n in names}
+        lists = {
+            key: [item for part in self._lists for item in part[key]] for key in self._lists[0]
+        }
+        with self.autocast():
+            losses = self.model.contrast(leaves, lists, rows=max(sizes))
+            loss = self.model.total(losses)
+        self.scale(loss).backward()
+        parts = {
+            name: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).split(sizes)
+            for name, leaf in leaves.items()
+        }
+        self._gradients = [{n: parts[n][k] for n in names} for k in range(len(sizes))]
+        return {name: value.detach() for name, value in losses.items()} | {"loss": loss.detach()}
+
+    def replay(self, index: int, samples: Mapping[str, Any]) -> Losses:
+        """Encode micro-batch `index` again and send its gradients back.
+
+        Returns:
+            The losses within the micro-batch, and their weighted sum `loss`; {} without any.
+        """
+        rng_state.restore(self._random[index])
+        with self.autocast(), statistics_kept(self.model):
+            encoded = self.model.encode(samples)
+            losses = self.model.other_losses(encoded, samples)
+        gradients = self._gradients[index]
+        parts = [
+            (embeds.float() * gradients[name].float()).sum()
+            for name, embeds in encoded.embeds.items()
+            if embeds.requires_grad
+        ]
+        if losses:
+            total = self.model.total(losses)
+            parts.append(self.scale(total / len(self.embeds)))
+            losses = losses | {"loss": total}
+        if parts:
+            torch.stack(parts).sum().backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+
+@contextlib.contextmanager
+def statistics_kept(model: Any) -> Iterator[None]:
+    """Leave running statistics as they are inside: the second pass sees every batch again."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+def average_gradients(parameters: list[nn.Parameter], world_size: int) -> None:
+    """Average gradients over ranks, as DDP does; every rank must call.
+
+    A parameter that no rank has a gradient of stays without one.
+    """
+    import torch.distributed as dist
+
+    if world_size == 1:
+        return
+    device = parameters[0].device
+    used = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
+    dist.all_reduce(used)
+    for parameter, count in zip(parameters, used.tolist(), strict=True):
+        if count:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= world_size
