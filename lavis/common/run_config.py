@@ -124,6 +124,7 @@ class RunConfig(Config):
         config_class = getattr(model_cls, "config_class", None)
         if config_class is not None:  # the yaml states differences from its defaults
             keys = config_class.complete(keys)
+            config_class.refuse_replaced(section, f"{self.cfg_path}: model")
         checked = check_keys(
             section,
             keys,

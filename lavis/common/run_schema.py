@@ -80,6 +80,10 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("max_epoch", "int", None, "passes over the training data", low=0),
     Field("max_steps", "int", None, "cap on optimiser steps", low=1),
     Field("accum_grad_iters", "int", 1, "batches per optimiser step", low=1),
+    Field(
+        *("accumulate", "str", "gradients", "batches of a step: averaged, or contrasted"),
+        choices=("gradients", "contrast"),
+    ),
     Field("grad_clip", "float", None, "largest gradient norm; null: no clipping", low=1e-12),
     Field("amp", "bool", False, "mixed precision; on a CPU only where bf16 is native"),
     Field("amp_dtype", "str", "auto", "precision of amp", choices=("auto", "bf16", "fp16")),
@@ -296,6 +300,10 @@ _KIND_NAMES = {
 
 def _check_together(run: Mapping[str, Any], where: str) -> None:
     """Check the conditions that tie several keys."""
+    if run["accumulate"] == "contrast" and run["strategy"] == "fsdp":
+        what = "sharded models are not contrasted over the batches of a step"
+        where_key = f"{where}: run.accumulate"
+        raise ConfigError(explain(what, where=where_key, fix="run.strategy=ddp"))
     if run["task"] is None and not (run["evaluate"] and run["evaluations"]):
         expected = "a registered task (optional for an evaluation with run.evaluations)"
         message = explain(

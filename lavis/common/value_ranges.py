@@ -19,7 +19,7 @@ _RULES: tuple[tuple[str, float, float], ...] = (
         math.inf,
     ),
     (
-        r"group_size|num_query_token|cross_attention_freq|max_txt_len|num_objects|chunk_size",
+        r"group_size|num_query_token|cross_attention_freq|max_txt_len|num_objects",
         1,
         math.inf,
     ),

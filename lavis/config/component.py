@@ -100,13 +100,29 @@ class ModelConfig(ComponentConfig):
     pretrained: str | None = None
     finetuned: str | None = None
 
+    # {former key: what to write now}; a recipe with a former key is refused.
+    REPLACED: typing.ClassVar[Mapping[str, str]] = {}
     # What stock LAVIS reads from the section and a model does not.
     IGNORED: typing.ClassVar = ("arch", "model_type", "load_pretrained", "load_finetuned")
 
     @classmethod
     def read(cls, section: Mapping[str, Any], where: str = "model") -> Self:
         """Check the `model` section and build the configuration; see `ComponentConfig.read`."""
+        cls.refuse_replaced(section, where)
         return super().read({k: v for k, v in section.items() if k not in cls.IGNORED}, where)
+
+    @classmethod
+    def refuse_replaced(cls, section: Mapping[str, Any], where: str) -> None:
+        """Refuse former keys.
+
+        Raises:
+            ConfigError: names the key that replaces it.
+        """
+        for key in section:
+            if key in cls.REPLACED:
+                what = f"the key {key!r} was replaced"
+                fix = f"write {cls.REPLACED[key]}"
+                raise ConfigError(explain(what, where=f"{where}.{key}", fix=fix))
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from lavis.common.errors import Preempted
 from lavis.common.preemption import StopRequest
 from lavis.common.registry import registry
 from lavis.common.watchdog import Watchdog
+from lavis.models.contrastive.grad_cache import require_contrastive
 from lavis.runners.checkpoints import Checkpoints
 from lavis.runners.evaluations import Evaluation, Evaluations
 from lavis.runners.guard import Guard
@@ -193,6 +194,9 @@ class PointRunner:
             on_phase=lambda phase: self.watchdog.beat(self.state.global_step, phase),
         )
         loader, counts = parts.train_loader.epoch(state.epoch, state.step_in_epoch)
+        if run_cfg.accumulate == "contrast":
+            require_contrastive(parts.unwrapped_model)
+            stepper.again = iter(parts.train_loader.epoch(state.epoch, state.step_in_epoch)[0])
         return stepper, iter(loader), counts[: parts.total_steps - state.global_step]
 
     def _before_step(self) -> tuple[dict[str, Any], str]:

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from lavis.common.dist_utils import get_world_size
 from lavis.datasets.data_utils import move_to_device
 from lavis.datasets.samples import batch_size, instance_ids
+from lavis.models.contrastive.grad_cache import GradCache, average_gradients
 from lavis.runners.guard import Guard
-from lavis.runners.sharding import gradient_sync, is_shard
-
-LOGGED = ("temperature", "temp")
+from lavis.runners.sharding import gradient_sync, is_shard, unwrap
 
 
 @dataclass
@@ -63,6 +63,11 @@ class StepResult:
     signum: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, values: Mapping[str, Any], count: int) -> None:
+        """Add the values of one of `count` batches to the means."""
+        for name, value in values.items():
+            self.values[name] = self.values.get(name, 0.0) + value / count
+
 
 class Stepper:
     """Runs optimiser steps of `task.train_step` on `model`.
@@ -76,6 +81,8 @@ class Stepper:
         grad_clip: largest gradient norm; None: no clipping.
         guard: agrees with the other ranks before the update; None: stop at what is not finite.
         on_phase: told "data" before waiting for a batch and "step" before computing.
+        again: yields the same batches once more; then the batches of a step are contrasted with
+            each other (`grad_cache.py`). None: their gradients are averaged.
     """
 
     def __init__(
@@ -88,10 +95,11 @@ class Stepper:
         grad_clip: float | None = None,
         guard: Guard | None = None,
         on_phase: Callable[[str], None] = lambda phase: None,
+        again: Iterator[Any] | None = None,
     ) -> None:
         self.model, self.task, self.optimizer = model, task, optimizer
         self.precision, self.device, self.grad_clip = precision, device, grad_clip
-        self.guard, self.on_phase = guard or Guard(), on_phase
+        self.guard, self.on_phase, self.again = guard or Guard(), on_phase, again
 
     def step(
         self, batches: Iterator[Any], count: int, context: Mapping[str, Any], where: str
@@ -110,24 +118,65 @@ class Stepper:
                 every affected rank.
         """
         self.guard.before_step(self.model)
-        result, losses, instances = StepResult(), [], []
+        result = StepResult()
+        if self.again is None:
+            losses, instances = self._average(batches, count, context, result)
+        else:
+            losses, instances = self._contrast(batches, count, context, result)
+        self._update(result, torch.stack(losses), instances, where)
+        return result
+
+    def _average(
+        self, batches: Iterator[Any], count: int, context: Mapping[str, Any], result: StepResult
+    ) -> tuple[list[torch.Tensor], list[str]]:
+        """Average the gradients of batches; returns their losses and the samples' ids."""
+        losses, instances = [], []
         for index in range(count):
-            started = time.perf_counter()
-            self.on_phase("data")
-            samples = next(batches)
-            self.on_phase("step")
-            result.wait += time.perf_counter() - started
+            samples = self._fetch(batches, context, result)
             instances += instance_ids(samples)
-            samples = move_to_device(samples, self.device)
-            if isinstance(samples, dict):
-                samples.update(context)
             values = self._backward(samples, count, last=index == count - 1)
             losses.append(values["loss"])
             result.objects += batch_size(samples)
-            for name, value in values.items():
-                result.values[name] = result.values.get(name, 0.0) + value / count
-        self._update(result, torch.stack(losses), instances, where)
-        return result
+            result.add(values, count)
+        return losses, instances
+
+    def _contrast(
+        self, batches: Iterator[Any], count: int, context: Mapping[str, Any], result: StepResult
+    ) -> tuple[list[torch.Tensor], list[str]]:
+        """Contrast batches with each other; returns the losses and the samples' ids."""
+        scaler = self.precision.scaler
+        scale = scaler.scale if scaler is not None else lambda loss: loss
+        cache = GradCache(unwrap(self.model), self.precision.autocast, scale)
+        instances: list[str] = []
+        for _ in range(count):
+            samples = self._fetch(batches, context, result)
+            instances += instance_ids(samples)
+            result.objects += batch_size(samples)
+            cache.add(samples)
+        del samples  # the second pass reads it again
+        values = cache.contrast()
+        losses = [values["loss"]]
+        result.add(values, 1)
+        for index in range(count):
+            values = cache.replay(index, self._fetch(self.again, context, result))
+            losses += [values["loss"]] if values else []
+            result.add(values, count)
+        average_gradients([p for p in self.model.parameters() if p.requires_grad], get_world_size())
+        return losses, instances
+
+    def _fetch(
+        self, batches: Iterator[Any] | None, context: Mapping[str, Any], result: StepResult
+    ) -> Any:
+        """Return the next batch on the device, with the entries of `context`."""
+        started = time.perf_counter()
+        self.on_phase("data")
+        samples = next(batches)  # type: ignore[arg-type]
+        self.on_phase("step")
+        result.wait += time.perf_counter() - started
+        samples = move_to_device(samples, self.device)
+        if isinstance(samples, dict):
+            samples.update(context)
+        return samples
 
     def _backward(self, samples: Any, count: int, last: bool) -> dict[str, Any]:
         """Run one batch forward and backward; ranks exchange gradients at the last one only."""
@@ -138,11 +187,7 @@ class Stepper:
             loss = output["loss"] / count
             scaler = self.precision.scaler
             (scaler.scale(loss) if scaler is not None else loss).backward()
-        return {
-            name: value.detach().float() if isinstance(value, torch.Tensor) else float(value)
-            for name, value in output.items()
-            if value is not None and (name.startswith("loss") or name in LOGGED)
-        }
+        return scalars(output)
 
     def _update(
         self, result: StepResult, losses: torch.Tensor, instances: list[str], where: str
@@ -182,6 +227,17 @@ class Stepper:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def scalars(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every scalar that a model reports, tensors detached in float32."""
+    found: dict[str, Any] = {}
+    for name, value in output.items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            found[name] = value.detach().float().reshape(())
+        elif isinstance(value, (int, float)):
+            found[name] = float(value)
+    return found
 
 
 def total_norm(parameters: list[nn.Parameter]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from lavis.common.run_schema import RUN_SCHEMA, UNSET, validate_run
 from lavis.datasets.builders import BaseDatasetBuilder
 from lavis.models import BaseModel
 from lavis.processors import BaseProcessor
-from lavis.runners import runner_point  # noqa: F401
+from lavis.runners import runner  # noqa: F401
 from lavis.tasks import BaseTask
 
 MODEL_DEFAULTS = {

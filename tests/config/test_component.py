@@ -11,6 +11,7 @@ from lavis.common.registry import registry
 
 import lavis  # noqa: F401  (registers the models)
 from lavis.common.errors import ConfigError
+from lavis.common.run_config import RunConfig
 from lavis.config import ComponentConfig, ModelConfig, option
 from lavis.models.llm import LoraOptions
 
@@ -112,3 +113,10 @@ def test_every_key_is_documented():
         text = "".join(base.__doc__ or "" for base in config_class.__mro__)
         undocumented = [key for key in config_class.defaults() if f"    {key}: " not in text]
         assert undocumented == [], arch
+
+
+def test_a_former_key_is_refused_with_its_replacement(repo_root):
+    recipe = repo_root / "lavis/projects/bricks/train/demo_stage1.yaml"
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_file(recipe, ["model.chunk_size=8"])
+    assert "run.accumulate" in str(caught.value)

@@ -31,7 +31,7 @@ class Encoded:
     """A batch after the encoders.
 
     Attributes:
-        embeds: what is contrasted, [B,...] by name.
+        embeds: what is contrasted, [B,...] by name; masks of absent modalities, too.
         rest: what the other losses of the batch read.
     """
 
@@ -124,7 +124,9 @@ class GradCache:
         """Compute the losses over all micro-batches and the gradient of every embedding."""
         sizes = [len(next(iter(embeds.values()))) for embeds in self.embeds]
         names = list(self.embeds[0])
-        leaves = {n: torch.cat([e[n] for e in self.embeds]).requires_grad_() for n in names}
+        leaves = {name: torch.cat([embeds[name] for embeds in self.embeds]) for name in names}
+        for leaf in leaves.values():
+            leaf.requires_grad_(leaf.is_floating_point())  # masks have no gradient
         lists = {
             key: [item for part in self._lists for item in part[key]] for key in self._lists[0]
         }

@@ -141,6 +141,9 @@ def info_nce(
         own, everyone = torch.ones(len(a), device=a.device), None
     else:
         own, everyone = valid[0].float(), valid[1]
+        # What is not there may be NaN, and zero times NaN would reach the gradients.
+        a, b = _where(valid[0], a), _where(valid[0], b)
+        all_a, all_b = _where(everyone, all_a), _where(everyone, all_b)
         targets, back_targets = (_only(t, everyone) for t in (targets, back_targets))
 
     def block(a: Tensor, b: Tensor, forth: Tensor, back: Tensor, weight: Tensor) -> Tensor:
@@ -160,6 +163,11 @@ def info_nce(
     return total / (2 * count.clamp(min=torch.finfo(torch.float32).tiny))
 
 
+def _where(valid: Tensor, embeds: Tensor) -> Tensor:
+    """Set the rows of embeds [B,...] to zero that are not valid [B]."""
+    return torch.where(valid.view(-1, *[1] * (embeds.ndim - 1)), embeds, torch.zeros_like(embeds))
+
+
 def _only(targets: Tensor, everyone: Tensor) -> Tensor:
     """Move the mass of targets [B,N] to valid columns; rows without any keep zeros."""
     kept = targets * everyone
@@ -167,8 +175,8 @@ def _only(targets: Tensor, everyone: Tensor) -> Tensor:
 
 
 def _zero(value: Scale) -> Tensor | float:
-    """Return a zero that is connected to a tensor, whatever it holds."""
+    """Return a zero that is connected to a tensor."""
     value = value.value if isinstance(value, Temperature) else value
     if not isinstance(value, Tensor):
         return 0.0
-    return torch.nan_to_num(value.float()).sum() * 0.0
+    return value.float().sum() * 0.0

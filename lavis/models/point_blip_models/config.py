@@ -74,6 +74,10 @@ class PointBlipConfig(BackboneConfig):
     positives: str = option("drawn", choices=RULES)
     matching_text: str = option("drawn", choices=("drawn", "described"))
 
+    REPLACED = {  # noqa: RUF012 (a ClassVar of the base)
+        "chunk_size": "run.accumulate: contrast, and run.accum_grad_iters: batches per step"
+    }
+
 
 @dataclass(frozen=True)
 class PointBlipLLMConfig(BackboneConfig):

@@ -1,0 +1,168 @@
+"""Micro-batches that are contrasted have the gradients of the whole batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from lavis.common.errors import ConfigError
+from lavis.datasets.samples import select
+from lavis.models.contrastive.grad_cache import GradCache, require_contrastive, statistics_kept
+from lavis.models.point_blip_models.point_blip import PointBlip, Stage1Options
+from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
+from lavis.models.ulip_models.ulip_text import UlipText
+
+WORKER = Path(__file__).with_name("contrast_worker.py")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(params=["ulip_text", "point_blip", "point_llm_contrastive"])
+def model(request, tiny_bert, tiny_llama, tiny_encoder_cfg):
+    """A tiny model of each contrastive arch, with its contrast alone."""
+    torch.manual_seed(0)
+    encoder = OmegaConf.create(tiny_encoder_cfg)
+    if request.param == "ulip_text":
+        return UlipText(encoder, text_tower=tiny_bert, text_sources={"caption": 1.0})
+    if request.param == "point_blip":
+        only_ptc = Stage1Options(embed_dim=16, loss_weights={"ptm": 0.0, "ptg": 0.0})
+        sizes = {"qformer_bert": tiny_bert, "num_query_token": 4}
+        return PointBlip(only_ptc, point_encoder_cfg=encoder, **sizes)
+    loss = {"loss_type": "contrastive", "negatives": "batch"}
+    return PointLLMContrastive(encoder, llm=tiny_llama, hidden_dim=16, **loss)
+
+
+@pytest.fixture
+def samples(point_cloud, captions) -> dict:
+    texts = [*captions[:3], captions[0]]  # equal texts are positives
+    ids = list("abcd")
+    return {
+        "point_cloud": point_cloud,
+        "text_input": texts,
+        "caption": texts,
+        "instance_id": ids,
+    }
+
+
+def soften(model) -> None:
+    """Use a small scale: 1 / 0.07 multiplies the rounding of embeddings by 14."""
+    with torch.no_grad():
+        if isinstance(model, PointBlip):
+            model.temp.fill_(0.5)
+        elif isinstance(model, UlipText):
+            model.logit_scale.caption.fill_(0.7)
+
+
+def gradients(model) -> torch.Tensor:
+    found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    model.zero_grad(set_to_none=True)
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_gradients_are_those_of_the_whole_batch(model, samples, size):
+    model.eval()  # dropout draws depend on the batches
+    soften(model)
+    whole = model(samples)
+    whole["loss"].backward()
+    expected = gradients(model)
+    cache = GradCache(model, contextlib.nullcontext)
+    batches = [select(samples, rows) for rows in torch.arange(4).split(size)]
+    for batch in batches:
+        cache.add(batch)
+    losses = cache.contrast()
+    for index, batch in enumerate(batches):
+        assert cache.replay(index, batch) == {}
+    torch.testing.assert_close(losses["loss"], whole["loss"].detach(), rtol=1e-5, atol=1e-6)
+    found = gradients(model)
+    # Encoders round differently in batches of other sizes; the gradient of a tiny, random model
+    # is small beside the terms that it is the sum of.
+    assert (found - expected).norm() <= 5e-5 * expected.norm()
+
+
+def test_dropout_of_the_second_pass_is_that_of_the_first(model, samples):
+    """With one micro-batch both passes must agree with the plain step to the bit of its draws."""
+    model.train()
+    torch.manual_seed(5)
+    model(samples)["loss"].backward()
+    expected = gradients(model)
+    torch.manual_seed(5)
+    cache = GradCache(model, contextlib.nullcontext)
+    cache.add(samples)
+    cache.contrast()
+    cache.replay(0, samples)
+    assert (gradients(model) - expected).norm() <= 3e-6 * expected.norm()
+
+
+def test_a_micro_batch_keeps_its_own_matching_and_captioning(tiny_bert, tiny_encoder_cfg, samples):
+    torch.manual_seed(0)
+    model = PointBlip(
+        Stage1Options(embed_dim=16),
+        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+        qformer_bert=tiny_bert,
+        num_query_token=4,
+    )
+    cache = GradCache(model, contextlib.nullcontext)
+    halves = [select(samples, rows) for rows in torch.arange(4).split(2)]
+    for half in halves:
+        cache.add(half)
+    assert set(cache.contrast()) == {"loss_ptc", "loss"}
+    for index, half in enumerate(halves):
+        assert set(cache.replay(index, half)) == {"loss_ptm", "loss_ptg", "loss"}
+    assert model.itm_head.weight.grad.abs().sum() > 0
+    assert model.temp.grad is not None
+
+
+def test_running_statistics_see_each_batch_once():
+    layer = nn.BatchNorm1d(3)
+    layer(torch.randn(8, 3))
+    once = layer.running_mean.clone()
+    with statistics_kept(layer):
+        layer(torch.randn(8, 3))
+    assert torch.equal(layer.running_mean, once)
+    assert layer.track_running_stats
+
+
+def test_a_model_without_contrast_is_refused(tiny_llama, tiny_encoder_cfg):
+    generative = PointLLMContrastive(OmegaConf.create(tiny_encoder_cfg), llm=tiny_llama)
+    for model in (generative, nn.Linear(2, 2)):
+        with pytest.raises(ConfigError, match=r"run\.accumulate"):
+            require_contrastive(model)
+
+
+def launch(folder: Path, processes: int) -> list[dict]:
+    """Run the worker and return one report per rank."""
+    command = [sys.executable, str(WORKER), str(folder)]
+    if processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command[1:1] = launcher
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> list[dict]:
+    """Reports of one process, and of two."""
+    single = launch(tmp_path_factory.mktemp("one"), 1)
+    return single + launch(tmp_path_factory.mktemp("two"), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "plain_contrast", "masked", "masked_contrast"])
+def test_runs_of_one_and_two_processes_reach_the_same_weights(reports, name):
+    expected = torch.tensor(reports[0][name.removesuffix("_contrast")])
+    for report in reports:
+        torch.testing.assert_close(torch.tensor(report[name]), expected, rtol=0, atol=2e-5)
+        assert report["largest"] == 4
