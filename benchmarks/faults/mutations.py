@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,9 @@ def _misspelt(draw: random.Random, leaves: dict[str, Any]) -> tuple[str, list[st
     while name[place] == name[place + 1]:
         place = draw.randrange(1, len(name) - 2)
     wrong = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
-    return f"{head}.{wrong}={leaves[key] if leaves[key] is not None else 1}", [wrong, name]
+    value = 1 if leaves[key] is None else leaves[key]
+    text = json.dumps(value) if isinstance(value, str) else value  # a prompt may hold a colon
+    return f"{head}.{wrong}={text}", [wrong, name]
 
 
 def _wrong_type(draw: random.Random, leaves: dict[str, Any]) -> tuple[str, list[str]]:

@@ -63,7 +63,9 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_exactly(tiny_folder
     rest = tiny_runner(tiny_folder, "cut", **options)
     rest.train()
     assert len(rest.parts.task.trained_ids) == 12 - 5
-    assert torch.equal(rest._model.head.weight, whole._model.head.weight)
+    assert torch.equal(
+        rest.parts.unwrapped_model.head.weight, whole.parts.unwrapped_model.head.weight
+    )
 
 
 @pytest.fixture
