@@ -74,7 +74,7 @@ def test_built_in_encoder_knows_that_a_seat_is_nearer_to_a_chair_than_a_plate():
 
 def test_pooling_is_read_or_given(tiny_bert, tmp_path):
     mean, cls = SentenceEncoder(tiny_bert), SentenceEncoder(f"{tiny_bert}@cls")
-    assert (mean.pooling, cls.pooling) == ("mean", "cls")
+    assert (mean.teacher.pooling, cls.teacher.pooling) == ("mean", "cls")
     assert cls.label.endswith("@cls")
     assert np.abs(mean(["a red brick"]) - cls(["a red brick"])).max() > 1e-3
     assert SentenceEncoder(f"{tiny_bert}@pooler")(["a"]).shape == (1, 32)

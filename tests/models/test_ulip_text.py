@@ -58,7 +58,7 @@ def test_training_moves_the_encoder_and_not_the_tower(model, samples):
 
 def test_text_embeddings_do_not_depend_on_the_batch(model):
     alone = model.text_tower(["a brick"])
-    model.text_tower._known.clear()
+    model.text_tower._cache.clear()
     together = model.text_tower(["a very long text about a plate", "a brick"])
     torch.testing.assert_close(alone[0], together[1], atol=1e-6, rtol=1e-5)
 

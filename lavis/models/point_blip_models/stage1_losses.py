@@ -209,7 +209,9 @@ class Stage1Losses(PointBlipBase):
             matched = (*known.texts.matched, similarity, known.texts.matched_keys)
             output["loss_ptm"] = self.matching_loss(known.point_tokens, known.cloud, *matched)
         if self.loss_weights["ptg"]:
-            output["loss_ptg"] = self.caption_loss(*known.texts.drawn, known.query_cache)
+            output["loss_ptg"] = self.caption_loss(
+                known.texts.drawn[0], known.texts.drawn[1], known.query_cache
+            )
         return output
 
     def embed_queries(self, query_states: Tensor) -> Tensor:

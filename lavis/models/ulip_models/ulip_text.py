@@ -28,45 +28,12 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_encoders import build_point_encoder, encode_batch
+from lavis.models.teachers import SentenceTeacher
 from lavis.models.text_keys import text_keys
 from lavis.models.ulip_models.config import UlipTextConfig
-
-
-class SentenceTower(nn.Module):
-    """A frozen BERT whose mean token state is the text's embedding (MiniLM's own pooling)."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        from transformers import AutoModel, AutoTokenizer
-
-        folder = resolve_pretrained(name)
-        with reading_pretrained("model.text_tower", name):
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.bert = AutoModel.from_pretrained(folder).requires_grad_(False)
-        self.width = self.bert.config.hidden_size
-        # Texts repeat every epoch and the tower never changes: each is read once.
-        self._known: dict[str, Tensor] = {}
-
-    def train(self, mode: bool = True) -> SentenceTower:
-        """Stay in evaluation mode: a frozen tower never drops out."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: unit [B,width]."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            tokens = self.tokenizer(new, padding=True, truncation=True, return_tensors="pt")
-            tokens = tokens.to(self.bert.device)
-            states = self.bert(**tokens).last_hidden_state  # [n,T,width]
-            mask = tokens.attention_mask[..., None]
-            means = F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
-            self._known |= dict(zip(new, means.cpu()))
-        return torch.stack([self._known[text] for text in texts]).to(self.bert.device)
 
 
 @registry.register_model("ulip_text")
@@ -96,8 +63,8 @@ class UlipText(BaseModel):
         super().__init__()
         self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(point_encoder_cfg)
-        self.text_tower = SentenceTower(text_tower)
-        point_width, text_width = self.point_encoder.global_dim, self.text_tower.width
+        self.text_tower = SentenceTeacher(text_tower)
+        point_width, text_width = self.point_encoder.global_dim, self.text_tower.embed_dim
         self.text_sources = dict(text_sources or {"caption": 1.0})
         self.point_proj = nn.ModuleDict(
             {name: nn.Linear(point_width, text_width) for name in self.text_sources}

@@ -1,0 +1,88 @@
+"""Sentence embeddings as a text teacher: MiniLM built in, SBERT and SimCSE by path.
+
+    SentenceTeacher("minilm")
+    SentenceTeacher("/models/all-mpnet-base-v2")                  # SBERT
+    SentenceTeacher("/models/sup-simcse-roberta-large@pooler")    # SimCSE
+
+How token states become one vector is read from a sentence-transformers folder
+(1_Pooling/config.json) or given behind "@": `mean`, `cls`, or `pooler` (the model's own pooling
+layer, as PointLLM's script uses SimCSE). Without either it is the mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+from lavis.models.teachers.teacher import Teacher
+
+POOLINGS = ("mean", "cls", "pooler")
+MAX_TOKENS = 256
+CACHE_SIZE = 65_536  # texts; 100 MB at MiniLM's width
+
+
+class SentenceTeacher(Teacher):
+    """A frozen BERT-like model whose pooled token states embed a text.
+
+    Args:
+        name: `minilm`, a folder or a hub name, with "@pooling" behind it where it cannot be read.
+        cache_size: texts whose embeddings are kept.
+        key: the yaml key that named it, for messages.
+
+    Raises:
+        ConfigError: unknown pooling.
+        CheckpointError: the model cannot be loaded.
+    """
+
+    modality = "text"
+
+    def __init__(
+        self, name: str, cache_size: int = CACHE_SIZE, key: str = "model.text_tower"
+    ) -> None:
+        super().__init__(cache_size)
+        from transformers import AutoModel, AutoTokenizer
+
+        path, _, pooling = name.partition("@")
+        folder = resolve_pretrained(path)
+        self.pooling = pooling or _configured_pooling(Path(folder))
+        if self.pooling not in POOLINGS:
+            hint = nearest(self.pooling, POOLINGS)
+            what = f"unknown pooling of a sentence encoder.{hint}"
+            raise ConfigError(explain(what, where=name, got=self.pooling, expected=list(POOLINGS)))
+        with reading_pretrained(key, name):
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            self.bert: Any = AutoModel.from_pretrained(folder).requires_grad_(False)
+        self.embed_dim, self.space = self.bert.config.hidden_size, name
+        self.eval()
+
+    def encode(self, inputs: Sequence[str]) -> Tensor:
+        """Embed texts in one batch: unit float32 [B,E]."""
+        longest = min(MAX_TOKENS, self.tokenizer.model_max_length)
+        tokens = self.tokenizer(
+            list(inputs), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        ).to(self.bert.device)
+        output = self.bert(**tokens)
+        if self.pooling == "pooler":
+            embeds = output.pooler_output
+        elif self.pooling == "cls":
+            embeds = output.last_hidden_state[:, 0]
+        else:
+            mask = tokens.attention_mask[..., None]
+            embeds = (output.last_hidden_state * mask).sum(1) / mask.sum(1)
+        return F.normalize(embeds, dim=-1)
+
+
+def _configured_pooling(folder: Path) -> str:
+    """Return the pooling of a sentence-transformers folder; the mean elsewhere."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return "cls" if config.get("pooling_mode_cls_token") else "mean"
