@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
 
     from lavis.common.dist_utils import init_distributed_mode, leave
     from lavis.common.errors import PointLanguageError, Preempted
-    from lavis.common.run_config import RunConfig
+    from lavis.config.run_config import RunConfig
 
     try:
         cfg = RunConfig(args)
@@ -74,8 +74,8 @@ def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
     """Build what a checked configuration describes, and run it."""
     from lavis.common.registry import registry
 
-    from lavis.common.file_check import check_files
     from lavis.common.launch import prepare_process, resolve_job
+    from lavis.config.file_check import check_files
     from lavis.runners.evaluations import check_named_abilities
     from lavis.tasks import setup_task
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe_machine, result_header
 from lavis.common.precision import resolve_dtype
-from lavis.models.llm import LanguageModel
+from lavis.models.language.llm import LanguageModel
 
 RESULT = Path(__file__).parent / "results" / "generation.json"
 PROMPT = "a 3D point cloud of"

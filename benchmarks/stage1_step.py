@@ -78,7 +78,7 @@ def random_bert(folder: Path, layers: int) -> str:
 
     from transformers import BertConfig, BertModel
 
-    from lavis.models.builtin_weights import resolve_pretrained
+    from lavis.models.weights.builtin import resolve_pretrained
 
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
         shutil.copy(Path(resolve_pretrained("minilm")) / name, folder)

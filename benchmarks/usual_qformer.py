@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.models.qformer import QFormer
-from lavis.models.qformer_layers import Attention, KeyValue, QFormerLayer
+from lavis.models.qformer.layers import Attention, KeyValue, QFormerLayer
+from lavis.models.qformer.qformer import QFormer
 
 MASKED = -10000.0
 

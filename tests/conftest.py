@@ -42,7 +42,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT of 3 layers x 32 with MiniLM's tokenizer, seeded."""
     from transformers import BertConfig, BertModel
 
-    from lavis.models.builtin_weights import resolve_pretrained
+    from lavis.models.weights.builtin import resolve_pretrained
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     minilm = Path(resolve_pretrained("minilm"))

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from benchmarks.faults.processes import Figure
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.config_sources import load_yaml
 from lavis.common.errors import PointLanguageError
+from lavis.config.sources import load_yaml
 from lavis.datasets.stores.point_stores import FilePointStore
 from lavis.datasets.stores.tar_shards import TarShardStore, write_shards
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.faults.processes import Figure
 from lavis.common.errors import PointLanguageError
-from lavis.common.file_check import check_files
-from lavis.common.run_config import RunConfig
-from lavis.common.run_schema import RUN_SCHEMA
+from lavis.config.file_check import check_files
+from lavis.config.run_config import RunConfig
+from lavis.config.run_schema import RUN_SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "lavis/projects/bricks").glob("*/*.yaml"))

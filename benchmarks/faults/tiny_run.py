@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lavis.common.dist_utils import all_gather_object_list, get_world_size
-from lavis.common.run_schema import validate_run
+from lavis.config.run_schema import validate_run
 from lavis.runners.runner import PointRunner
 
 

@@ -27,7 +27,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.common.run_schema import coerce
+from lavis.config.run_schema import coerce
 
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
 _UNIONS = (types.UnionType, typing.Union)

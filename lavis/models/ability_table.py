@@ -27,7 +27,9 @@ def registered_models() -> dict[str, Any]:
     """Return our registered models, {"name, other name": class}."""
     names: dict[Any, list[str]] = {}
     for name in sorted(registry.list_models()):
-        names.setdefault(registry.get_model_class(name), []).append(name)
+        kind = registry.get_model_class(name)
+        if kind.__module__.startswith("lavis.models."):
+            names.setdefault(kind, []).append(name)
     return {", ".join(own): kind for kind, own in names.items()}
 
 

@@ -4,7 +4,7 @@
     class MyOptions(TaskOptions):
         k_test: int = task_option(128, "candidates that are re-ranked; 0: none", low=0)
 
-The keys are those of the `run:` section (`lavis.common.run_schema` checks them) and of a named
+The keys are those of the `run:` section (`lavis.config.run_schema` checks them) and of a named
 evaluation. `MyOptions.read(run_cfg)` takes the task's keys from the section and ignores the rest.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from lavis.common.run_schema import UNSET, Field, checked_value
+from lavis.config.run_schema import UNSET, Field, checked_value
 from lavis.evaluation.controls import CONTROLS
 
 _KINDS = {int: "int", float: "float", bool: "bool", str: "str", tuple: "strings"}

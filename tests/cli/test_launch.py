@@ -77,7 +77,7 @@ def test_a_restarted_run_takes_its_own_folder_again(tmp_path, monkeypatch):
 
 
 def test_a_reason_for_test_final_is_text_whatever_it_holds():
-    from lavis.common.config_sources import parse_options
+    from lavis.config.sources import parse_options
 
     reason = 'table 2: [final], "quoted", a=b'
     args = parse_args(["--cfg-path", "x.yaml", "--test-final", reason], evaluate_only=True)

@@ -11,9 +11,9 @@ from lavis.common.registry import registry
 
 import lavis  # noqa: F401  (registers the models)
 from lavis.common.errors import ConfigError
-from lavis.common.run_config import RunConfig
 from lavis.config import ComponentConfig, ModelConfig, option
-from lavis.models.llm import LoraOptions
+from lavis.config.run_config import RunConfig
+from lavis.models.language.llm import LoraOptions
 
 
 @dataclass(frozen=True)

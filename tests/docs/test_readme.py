@@ -49,7 +49,7 @@ def test_links_point_at_files(document, repo_root):
 
 
 def test_every_recipe_that_a_command_names_loads(readme, repo_root):
-    from lavis.common.run_config import RunConfig
+    from lavis.config.run_config import RunConfig
 
     commands = ""
     for target in ("demo", "full", "study"):

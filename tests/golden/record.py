@@ -120,7 +120,7 @@ class Recorder:
         from lavis.common.registry import registry
 
         import lavis  # noqa: F401  (registers everything; reads LAVIS_CACHE_ROOT)
-        from lavis.common.run_config import RunConfig
+        from lavis.config.run_config import RunConfig
         from train import run
 
         text = (ROOT / recipe).read_text(encoding="utf-8")

@@ -18,9 +18,9 @@ from lavis.processors.base_processor import BaseProcessor
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
-from lavis.common.config_sources import load_defaults
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
 from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
+from lavis.config.sources import load_defaults
 
 SPLITS = ("train", "val", "test")  # LAVIS' names; a component yaml may list others
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.models.qformer import KeyValue, QFormer
+from lavis.models.qformer.qformer import KeyValue, QFormer
 
 PAIRS_PER_BATCH = 64
 Score = Callable[[list[int], list[str]], tuple[Tensor, Tensor]]

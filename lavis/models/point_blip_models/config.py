@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lavis.config import option
-from lavis.models.llm import LoraOptions
+from lavis.models.language.llm import LoraOptions
+from lavis.models.point_blip_models.right_pairs import RULES
 from lavis.models.point_encoders.model_config import PointModelConfig
-from lavis.models.right_pairs import RULES
 
 
 @dataclass(frozen=True)

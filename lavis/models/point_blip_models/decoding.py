@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lavis.models.beam_search import BeamOptions, beam_search
-from lavis.models.qformer import QFormer
-from lavis.models.qformer_layers import KeyValue
+from lavis.models.language.beam_search import BeamOptions, beam_search
+from lavis.models.qformer.layers import KeyValue
+from lavis.models.qformer.qformer import QFormer
 
 
 def decode_captions(

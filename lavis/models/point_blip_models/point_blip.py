@@ -28,7 +28,7 @@ from lavis.models.abilities import (
     Reranker,
     check_modality,
 )
-from lavis.models.beam_search import BeamOptions
+from lavis.models.language.beam_search import BeamOptions
 from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
     score_candidates,

@@ -17,19 +17,19 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
-from lavis.models.object_size import SizeToken, box_sizes
+from lavis.models.contrastive.text_keys import require_texts
+from lavis.models.point_blip_models.object_size import SizeToken, box_sizes
 from lavis.models.point_blip_models.weight_files import weights_file
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.position_encoding import encode_xyz
-from lavis.models.qformer import Cloud, QFormer, scaled_std
-from lavis.models.qformer_init import (
+from lavis.models.qformer.init import (
     init_from_bert,
     load_text_tokenizer,
     qformer_config_from_bert,
 )
-from lavis.models.released_weights import read_released
-from lavis.models.text_keys import require_texts
+from lavis.models.qformer.qformer import Cloud, QFormer, scaled_std
+from lavis.models.weights.released import read_released
 
 PADDED_TOKENS = "clouds with different numbers of tokens cannot be used here"
 

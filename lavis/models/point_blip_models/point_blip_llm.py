@@ -28,12 +28,12 @@ from lavis.models.abilities import (
     Embedder,
     check_modality,
 )
-from lavis.models.cloud_writer import CloudWriter
-from lavis.models.llm import LanguageModel, LoraOptions
-from lavis.models.object_size import box_sizes, size_text
+from lavis.models.language.cloud_writer import CloudWriter
+from lavis.models.language.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
+from lavis.models.point_blip_models.object_size import box_sizes, size_text
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 
 SIZE_PLACE = "{size}"  # in prompts

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.models import losses
 from lavis.models.contrastive import (
     Temperature,
     contrast_targets,
@@ -27,10 +26,11 @@ from lavis.models.contrastive import (
     pair_logits,
 )
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.point_blip_models import matching_losses as losses
 from lavis.models.point_blip_models.point_blip_base import PADDED_TOKENS, PointBlipBase
-from lavis.models.qformer import Cloud, select_cloud, slice_cloud
-from lavis.models.qformer_layers import KeyValue
-from lavis.models.right_pairs import RULES, PairKeys, described
+from lavis.models.point_blip_models.right_pairs import RULES, PairKeys, described
+from lavis.models.qformer.layers import KeyValue
+from lavis.models.qformer.qformer import Cloud, select_cloud, slice_cloud
 
 Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
 Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]

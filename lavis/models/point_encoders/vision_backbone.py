@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.errors import ConfigError, explain
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.point_encoders.transformer import DropPath, rising_rates, run_block
+from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
 _WHERE = "point_encoder.backbone"
 _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm", "ln_post")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lavis.common.errors import CheckpointError, ConfigError, explain
 from lavis.common.utils import get_abs_path
-from lavis.models.llm import LanguageModel
+from lavis.models.language.llm import LanguageModel
 
 TOKEN_FILE = ".hf_token"
 BOUNDARY_TOKENS = ("<p_start>", "<p_end>")

@@ -20,7 +20,7 @@ from lavis.models.contrastive import (
     gather_with_grad,
     info_nce,
 )
-from lavis.models.text_keys import text_keys
+from lavis.models.contrastive.text_keys import text_keys
 
 
 def bank_contrast(

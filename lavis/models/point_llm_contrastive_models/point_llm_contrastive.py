@@ -34,8 +34,9 @@ from lavis.models.abilities import (
     check_modality,
 )
 from lavis.models.base_model import BaseModel
-from lavis.models.cloud_writer import CloudWriter
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.contrastive.text_keys import require_texts
+from lavis.models.language.cloud_writer import CloudWriter
 from lavis.models.point_encoders import (
     build_point_encoder,
     encode_batch,
@@ -59,7 +60,6 @@ from lavis.models.point_llm_contrastive_models.options import (
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
 from lavis.models.point_llm_contrastive_models.token_cache import TokenCache, encoder_identity
-from lavis.models.text_keys import require_texts
 
 
 @registry.register_model("point_llm_contrastive")

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
 from lavis.models.teachers.teacher import Teacher
+from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
 POOLINGS = ("mean", "cls", "pooler")
 MAX_TOKENS = 256

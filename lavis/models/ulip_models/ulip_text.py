@@ -30,9 +30,9 @@ from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.contrastive.text_keys import text_keys
 from lavis.models.point_encoders import build_point_encoder, encode_batch
 from lavis.models.teachers import SentenceTeacher
-from lavis.models.text_keys import text_keys
 from lavis.models.ulip_models.config import UlipTextConfig
 
 

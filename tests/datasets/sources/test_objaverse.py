@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lavis  # noqa: F401  (registers roots and builders)
 from lavis.common.errors import ConfigError, DataError
-from lavis.common.run_config import RunConfig
+from lavis.config.run_config import RunConfig
 from lavis.datasets.builders.base_dataset_builder import load_dataset_config
 from lavis.datasets.sources.objaverse_files import (
     HeldOut,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lavis.models.language.llm import LanguageModel
 from lavis.models.language.logits import head_is_all
 from lavis.models.language.shared_prefix import shares_exactly
-from lavis.models.llm import LanguageModel
 
 FAMILIES = (
     *("bloom", "codegen", "cohere", "cohere2", "ernie4_5", "exaone4", "falcon", "gemma", "gemma2"),

@@ -7,9 +7,9 @@ import torch
 from safetensors import SafetensorError
 
 from lavis.common.errors import CheckpointError, DependencyError
-from lavis.models import builtin_weights
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
-from lavis.models.llm import LanguageModel
+from lavis.models.language.llm import LanguageModel
+from lavis.models.weights import builtin as builtin_weights
+from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
 
 def test_minilm_is_a_folder_of_the_installed_package():

@@ -7,10 +7,10 @@ from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 import lavis  # noqa: F401  (registers the roots)
-from lavis.common.config_sources import split_options
 from lavis.common.errors import ConfigError
-from lavis.common.run_config import RunConfig
-from lavis.common.run_schema import RUN_SCHEMA, UNSET, validate_run
+from lavis.config.run_config import RunConfig
+from lavis.config.run_schema import RUN_SCHEMA, UNSET, validate_run
+from lavis.config.sources import split_options
 from lavis.datasets.builders import BaseDatasetBuilder
 from lavis.models import BaseModel
 from lavis.processors import BaseProcessor

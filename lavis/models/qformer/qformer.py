@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lavis.models.qformer_layers import (
+from lavis.models.qformer.layers import (
     CloudKeyValue,
     Embeddings,
     Encoder,

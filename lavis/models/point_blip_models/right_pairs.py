@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, stack
 
 from lavis.models.contrastive import gather
-from lavis.models.text_keys import text_keys
+from lavis.models.contrastive.text_keys import text_keys
 
 RULES = ("drawn", "annotated")
 # Fields of a sample that are right for its object. The number is fixed: ranks gather equal shapes.

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lavis.models import contrastive, losses
-from lavis.models.text_keys import text_keys
+from lavis.models import contrastive
+from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.point_blip_models import matching_losses as losses
 
 
 @pytest.fixture

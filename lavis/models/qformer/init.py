@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
-from lavis.models.qformer import QFormer
-from lavis.models.qformer_layers import QFormerConfig
+from lavis.models.qformer.layers import QFormerConfig
+from lavis.models.qformer.qformer import QFormer
+from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
 BERT_KEY = "model.qformer_bert"
 _BERT_DROPOUT_KEYS = ("hidden_dropout_prob", "attention_probs_dropout_prob")

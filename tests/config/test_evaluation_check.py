@@ -6,7 +6,7 @@ import pytest
 
 import lavis  # noqa: F401  (registers everything)
 from lavis.common.errors import ConfigError
-from lavis.common.run_config import RunConfig
+from lavis.config.run_config import RunConfig
 
 RECIPE = "lavis/projects/bricks/eval/demo_stage1.yaml"
 PREFIX = "run.evaluations.retrieval"

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from lavis.models.beam_search import BeamOptions, beam_search
-from lavis.models.llm import LanguageModel
+from lavis.models.language.beam_search import BeamOptions, beam_search
+from lavis.models.language.llm import LanguageModel
 
 END = 0
 

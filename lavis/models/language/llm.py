@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, require_choice
-from lavis.models.beam_search import BeamOptions, beam_search
-from lavis.models.builtin_weights import reading_pretrained, resolve_pretrained
+from lavis.models.language.beam_search import BeamOptions, beam_search
 from lavis.models.language.logits import head_is_all, keeps_logits, logits_at
 from lavis.models.language.shared_prefix import SharedPrefix, shares_exactly
+from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
 ATTENTIONS = ("sdpa", "eager")
 

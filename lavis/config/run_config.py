@@ -15,12 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.config import Config
-from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lavis.common.config_sources import (
+from lavis.common.config import Config
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.registry import registry
+from lavis.config.evaluation_check import check_evaluations
+from lavis.config.key_check import check_keys, without_replaced
+from lavis.config.run_schema import LAUNCH_KEYS, validate_run
+from lavis.config.sources import (
     SECTIONS,
     as_plain,
     load_defaults,
@@ -28,10 +32,6 @@ from lavis.common.config_sources import (
     merge,
     parse_options,
 )
-from lavis.common.errors import ConfigError, explain, nearest
-from lavis.common.evaluation_check import check_evaluations
-from lavis.common.key_check import check_keys, without_replaced
-from lavis.common.run_schema import LAUNCH_KEYS, validate_run
 
 # Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
 MODEL_KEYS = ("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned")

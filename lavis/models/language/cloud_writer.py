@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.models.llm import LanguageModel
+from lavis.models.language.llm import LanguageModel
 
 # Objects that are written about together; more share no work, and their captions wait for the
 # longest. Within a larger batch prompts of similar length go together.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from lavis.models import contrastive, losses
-from lavis.models.right_pairs import PairKeys, described, plain_words
+from lavis.models import contrastive
+from lavis.models.point_blip_models import matching_losses as losses
+from lavis.models.point_blip_models.right_pairs import PairKeys, described, plain_words
 
 SAMPLES = {
     "text_input": ["a red brick 2 x 4", "brick", "plate", "Brick 1 x 1"],

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lavis.models.qformer import QFormer, select_cloud
-from lavis.models.qformer_init import init_from_bert, qformer_config_from_bert
-from lavis.models.qformer_layers import Layout, QFormerConfig
+from lavis.models.qformer.init import init_from_bert, qformer_config_from_bert
+from lavis.models.qformer.layers import Layout, QFormerConfig
+from lavis.models.qformer.qformer import QFormer, select_cloud
 
 VOCABULARY = 50
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.common.run_schema import coerce
-from lavis.common.value_ranges import check_range
+from lavis.config.run_schema import coerce
+from lavis.config.value_ranges import check_range
 
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str"}
 

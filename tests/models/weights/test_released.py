@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lavis.common.errors import CheckpointError
-from lavis.models.qformer import QFormer
-from lavis.models.qformer_init import load_qformer, save_qformer
-from lavis.models.qformer_layers import QFormerConfig
-from lavis.models.released_weights import read_released, released_state
+from lavis.models.qformer.init import load_qformer, save_qformer
+from lavis.models.qformer.layers import QFormerConfig
+from lavis.models.qformer.qformer import QFormer
+from lavis.models.weights.released import read_released, released_state
 
 SIZES = {
     "hidden_size": 16,

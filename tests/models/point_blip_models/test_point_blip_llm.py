@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
-from lavis.models.llm import LanguageModel, LoraOptions, pack
+from lavis.models.language.llm import LanguageModel, LoraOptions, pack
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 

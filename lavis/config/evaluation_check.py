@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lavis.common.registry import registry
-
 from lavis.common.errors import ConfigError, explain, nearest
-from lavis.common.run_schema import Field, checked_value
+from lavis.common.registry import registry
+from lavis.config.run_schema import Field, checked_value
 
 # Keys of an evaluation beside the options of its task.
 PLACE = (

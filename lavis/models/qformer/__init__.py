@@ -1,0 +1,1 @@
+"""The Q-Former: layers, the model, initialisation from BERT."""

@@ -1,0 +1,1 @@
+"""Weights: built in by package, and published checkpoints."""
