@@ -118,27 +118,18 @@ class Stepper:
                 every affected rank.
         """
         self.guard.before_step(self.model)
-        result = StepResult()
-        if self.again is None:
-            losses, instances = self._average(batches, count, context, result)
-        else:
+        result, losses, instances = StepResult(), [], []
+        if self.again is not None:
             losses, instances = self._contrast(batches, count, context, result)
-        self._update(result, torch.stack(losses), instances, where)
-        return result
-
-    def _average(
-        self, batches: Iterator[Any], count: int, context: Mapping[str, Any], result: StepResult
-    ) -> tuple[list[torch.Tensor], list[str]]:
-        """Average the gradients of batches; returns their losses and the samples' ids."""
-        losses, instances = [], []
-        for index in range(count):
+        for index in range(count if self.again is None else 0):
             samples = self._fetch(batches, context, result)
             instances += instance_ids(samples)
             values = self._backward(samples, count, last=index == count - 1)
             losses.append(values["loss"])
             result.objects += batch_size(samples)
             result.add(values, count)
-        return losses, instances
+        self._update(result, torch.stack(losses), instances, where)
+        return result
 
     def _contrast(
         self, batches: Iterator[Any], count: int, context: Mapping[str, Any], result: StepResult
