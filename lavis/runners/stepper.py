@@ -118,7 +118,9 @@ class Stepper:
                 every affected rank.
         """
         self.guard.before_step(self.model)
-        result, losses, instances = StepResult(), [], []
+        result = StepResult()
+        losses: list[torch.Tensor] = []
+        instances: list[str] = []
         if self.again is not None:
             losses, instances = self._contrast(batches, count, context, result)
         for index in range(count if self.again is None else 0):
