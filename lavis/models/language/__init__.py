@@ -1,1 +1,1 @@
-"""Language models of transformers: what is exact for which of them."""
+"""Language models of transformers: prefix and prompt, losses, generation."""

@@ -240,7 +240,7 @@ class LanguageModel(nn.Module):
     @cached_property
     def beams_share_prefix(self) -> bool:
         """Whether our beam search is exact for this model; if not, transformers' own is used."""
-        exact = shares_exactly(self.model)
+        exact = shares_exactly(self.bare_model)
         if not exact:
             kind = self.model.config.model_type
             logging.info("Beam search of %s uses transformers': keys have an order", kind)

@@ -30,7 +30,11 @@ SCALED = {
     "cohere2": {"logit_scale": 0.3},
     "nanochat": {"final_logit_softcapping": 0.05},
 }
+# LFM2 is all attention when no layer types are given.
+LAYERS = {"lfm2": {"layer_types": ["conv", "full_attention"]}}
 ORDERED = ("bloom", "mpt", "falcon", "gpt_neo", "gemma2", "gemma3_text", "cohere2", "gpt_oss")
+# Recurrent or convolutional states, of which a model keeps one per text.
+STATEFUL = ("mamba", "rwkv", "lfm2", "minimax", "falcon_h1", "recurrent_gemma", "jamba")
 SIZES = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "word_embed_proj_dim"), 32),
     **dict.fromkeys(("intermediate_size", "ffn_dim"), 64),
@@ -62,7 +66,7 @@ def tiny_config(family: str, vocab_size: int):
     known = {k: v for k, v in known.items() if aliases.get(k) not in known}
     for key in READ_ONLY.get(family, ()):
         known.pop(key, None)
-    return AutoConfig.for_model(family, **known | SCALED.get(family, {}))
+    return AutoConfig.for_model(family, **known | SCALED.get(family, {}) | LAYERS.get(family, {}))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -142,3 +146,18 @@ def test_shortcuts_are_taken_only_where_they_are_exact(family):
     if name in ("llama", "opt", "gpt2", "qwen2", "gpt_neox"):
         assert head_is_all(model.model)
         assert shares_exactly(model.model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", STATEFUL)
+def test_models_with_states_do_not_share_a_prefix(name, dtype):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config(name, 257)).eval().to(dtype)
+    assert not shares_exactly(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_built_in_model_shares_its_prefix(dtype):
+    """Five beams are faster by this; a probe that refused it would cost that in silence."""
+    model = LanguageModel("smollm2-135m", dtype=dtype).eval()
+    assert model.beams_share_prefix
