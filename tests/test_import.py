@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -51,3 +52,18 @@ def test_guard_names_the_command(monkeypatch, installed):
     monkeypatch.setattr(_guard, "version", version)
     with pytest.raises(ImportError, match="--no-deps -r requirements-nodeps"):
         _guard.require_salesforce_lavis()
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        ("lavis.models.llm", "lavis.models.language.llm"),
+        ("lavis.models.builtin_weights", "lavis.models.weights.builtin"),
+        ("lavis.datasets.datasets.point_stores", "lavis.datasets.stores.point_stores"),
+        ("lavis.datasets.datasets.tar_shards", "lavis.datasets.stores.tar_shards"),
+    ],
+)
+def test_scripts_that_import_from_a_former_place_go_on_working(former, now):
+    old, new = importlib.import_module(former), importlib.import_module(now)
+    assert old.__all__
+    assert all(getattr(old, name) is getattr(new, name) for name in old.__all__)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.models.attention import attend
+from lavis.models.qformer.attention import attend
 
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B,heads,T,C/heads]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lavis.models.attention import attend
+from lavis.models.qformer.attention import attend
 
 
 def heads(length: int, seed: int) -> Tensor:
