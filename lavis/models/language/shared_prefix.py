@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
 
 _BEAMS, _STEPS, _PREFIX = 3, 3, 4
 # Largest difference over the spread of the logits. On tiny random models (the families of
@@ -108,6 +107,8 @@ def _probe(model: Any) -> tuple[Tensor, Tensor] | None:
 
     None where the model keeps other states than keys and values of all positions.
     """
+    from transformers.cache_utils import DynamicLayer  # import lavis does without transformers
+
     embed, device = model.get_input_embeddings(), model.device
     size = embed.weight.shape[0]
     prefix = torch.arange(_PREFIX, device=device) % size
