@@ -51,7 +51,17 @@ def option(
 
 @dataclass(frozen=True)
 class ComponentConfig:
-    """Base of the configurations; a subclass adds keys as dataclass fields."""
+    """Base of the configurations; a subclass adds keys as dataclass fields.
+
+    Raises:
+        ConfigError: a value out of range or not a choice, however it was built.
+    """
+
+    SECTION: typing.ClassVar = "model"  # of the yaml, for messages
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_limits(item, getattr(self, item.name), f"{self.SECTION}.{item.name}")
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

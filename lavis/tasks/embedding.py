@@ -18,15 +18,14 @@ from lavis.common.dist_utils import (
 )
 from lavis.datasets.data_utils import move_to_device
 from lavis.models.abilities import WordEmbedder, can
-from lavis.models.contrastive import max_over_queries
+from lavis.models.contrastive import cosine, max_over_queries
 
 
 def similarity(embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """Score items [B,E] | [B,Q,E] with texts [K,E]: cosine of the best embedding, float32 [B,K]."""
     if embeds.ndim == 3:
         return max_over_queries(embeds, text_embeds)
-    with torch.autocast(embeds.device.type, enabled=False):
-        return embeds.float() @ text_embeds.float().T
+    return cosine(embeds, text_embeds)
 
 
 def object_embeddings(model: Any, samples: dict[str, Any]) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lavis.common import rng_state
 from lavis.common.errors import ConfigError, explain
+from lavis.models.contrastive.info_nce import full_precision
 
 Losses = dict[str, Tensor]
 
@@ -153,7 +154,7 @@ class GradCache:
             losses = self.model.other_losses(encoded, samples)
         gradients = self._gradients[index]
         parts = [
-            (embeds.float() * gradients[name].float()).sum()
+            (full_precision(embeds) * full_precision(gradients[name])).sum()
             for name, embeds in encoded.embeds.items()
             if embeds.requires_grad
         ]

@@ -28,13 +28,18 @@ class Temperature(NamedTuple):
 Scale = Tensor | float | Temperature
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32, or in float64 where it is that already."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def cosine(x: Tensor, y: Tensor) -> Tensor:
     """Return the cosines of unit x [N,E] and y [M,E] in float32, under autocast, too: [N,M].
 
     Half precision rounds a cosine by 1e-3, and a scale of 14 makes that 0.015 of a logit.
     """
     with torch.autocast(x.device.type, enabled=False):
-        return x.float() @ y.float().T
+        return full_precision(x) @ full_precision(y).T
 
 
 def autocast_cosine(x: Tensor, y: Tensor) -> Tensor:
@@ -54,7 +59,7 @@ def max_over_queries(x: Tensor, y: Tensor) -> Tensor:
     if x.ndim == 2:
         return max_over_queries(y, x).T
     with torch.autocast(x.device.type, enabled=False):
-        return (x.float() @ y.float().T).amax(1)  # [N,Q,M] -> [N,M]
+        return (full_precision(x) @ full_precision(y).T).amax(1)  # [N,Q,M] -> [N,M]
 
 
 def scaled(similarity: Similarity, x: Tensor, y: Tensor, scale: Scale) -> Tensor:
@@ -179,4 +184,4 @@ def _zero(value: Scale) -> Tensor | float:
     value = value.value if isinstance(value, Temperature) else value
     if not isinstance(value, Tensor):
         return 0.0
-    return value.float().sum() * 0.0
+    return full_precision(value).sum() * 0.0

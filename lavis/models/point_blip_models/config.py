@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lavis.config import option
+from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
 from lavis.models.point_blip_models.right_pairs import RULES
 from lavis.models.point_encoders.model_config import PointModelConfig
@@ -42,8 +42,8 @@ class BackboneConfig(PointModelConfig):
 
 
 @dataclass(frozen=True)
-class PointBlipConfig(BackboneConfig):
-    """Keys of stage 1.
+class Stage1Options(ComponentConfig):
+    """What the three losses of stage 1 are computed on.
 
     Attributes:
         embed_dim: width E of the joint embedding space.
@@ -73,6 +73,11 @@ class PointBlipConfig(BackboneConfig):
     contrast_trains_both: bool = True
     positives: str = option("drawn", choices=RULES)
     matching_text: str = option("drawn", choices=("drawn", "described"))
+
+
+@dataclass(frozen=True)
+class PointBlipConfig(Stage1Options, BackboneConfig):
+    """Keys of stage 1."""
 
     REPLACED = {  # noqa: RUF012 (a ClassVar of the base)
         "chunk_size": "run.accumulate: contrast, and run.accum_grad_iters: batches per step"

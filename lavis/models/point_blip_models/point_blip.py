@@ -33,9 +33,9 @@ from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
     score_candidates,
 )
-from lavis.models.point_blip_models.config import PointBlipConfig
+from lavis.models.point_blip_models.config import PointBlipConfig, Stage1Options
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
-from lavis.models.point_blip_models.stage1_losses import Stage1Losses, Stage1Options
+from lavis.models.point_blip_models.stage1_losses import Stage1Losses
 
 
 @dataclass
@@ -62,9 +62,11 @@ class PointBlip(Stage1Losses):
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlip:
-        """Build from the `model` section; every key read is listed in the default yaml."""
-        named = {f.name: cfg[f.name] for f in fields(Stage1Options) if f.name in cfg}
-        model = cls(Stage1Options(**named), **cls.backbone_options(cfg))
+        """Build from the `model` section (`PointBlipConfig`)."""
+        config = cls.config_class.read(cfg)
+        own = {item.name for item in fields(Stage1Options)}
+        backbone = {name: v for name, v in config.arguments().items() if name not in own}
+        model = cls(config, **backbone)
         model.load_weights(cfg)
         return model
 

@@ -108,24 +108,6 @@ class PointBlipBase(BaseModel):
         self.qformer = QFormer(config)
         init_from_bert(self.qformer, qformer_bert)
 
-    @staticmethod
-    def backbone_options(cfg: DictConfig) -> dict[str, Any]:
-        """Read the keys that both stages share from the `model` section."""
-        return {
-            "point_encoder_cfg": cfg.point_encoder,
-            "point_encoder_weights": cfg.get("point_encoder_weights"),
-            "freeze_point_encoder": cfg.get("freeze_point_encoder", False),
-            "qformer_bert": cfg.get("qformer_bert", "minilm"),
-            "num_query_token": cfg.get("num_query_token", 32),
-            "cross_attention_freq": cfg.get("cross_attention_freq", 2),
-            "qformer_dropout": cfg.get("qformer_dropout"),
-            "qformer_width": cfg.get("qformer_width"),
-            "use_class_token": cfg.get("use_class_token", False),
-            "use_size_token": cfg.get("use_size_token", False),
-            "xyz_encoding": cfg.get("xyz_encoding", False),
-            "checkpoint_qformer": cfg.get("checkpoint_qformer", False),
-        }
-
     def encode_cloud(self, samples: Mapping[str, Any]) -> Tensor:
         """Turn clouds into the tokens that the queries read, lifted: [B,G,qformer_width]."""
         tokens = self.point_tokens(samples)

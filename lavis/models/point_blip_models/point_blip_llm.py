@@ -134,22 +134,8 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlipLLM:
-        """Build from the `model` section; every key read is listed in the default yaml."""
-        lora = cfg.get("lora")
-        model = cls(
-            llm=cfg.get("llm", "smollm2-135m"),
-            lora=LoraOptions(**lora) if lora else None,
-            llm_dtype=cfg.get("llm_dtype", "float32"),
-            llm_end_text=cfg.get("llm_end_text"),
-            llm_attention=cfg.get("llm_attention"),
-            prompt=cfg.get("prompt", "a 3D point cloud of"),
-            qa_prompt=cfg.get("qa_prompt", "Question: {} Answer:"),
-            qformer_text_input=cfg.get("qformer_text_input", False),
-            draft_length=cfg.get("draft_length", 0),
-            loss_weights=cfg.get("loss_weights"),
-            freeze_pc_projection=cfg.get("freeze_pc_projection", False),
-            **cls.backbone_options(cfg),
-        )
+        """Build from the `model` section (`PointBlipLLMConfig`)."""
+        model = cls(**cls.config_class.read(cfg).arguments())
         model.load_weights(cfg)
         return model
 

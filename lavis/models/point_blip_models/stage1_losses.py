@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, explain
 from lavis.models.contrastive import (
     Temperature,
     contrast_targets,
+    full_precision,
     gather,
     gather_with_grad,
     info_nce,
@@ -27,8 +28,9 @@ from lavis.models.contrastive import (
 )
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_blip_models import matching_losses as losses
+from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip_base import PADDED_TOKENS, PointBlipBase
-from lavis.models.point_blip_models.right_pairs import RULES, PairKeys, described
+from lavis.models.point_blip_models.right_pairs import PairKeys, described
 from lavis.models.qformer.layers import KeyValue
 from lavis.models.qformer.qformer import Cloud, select_cloud, slice_cloud
 
@@ -36,59 +38,16 @@ Text = tuple[Tensor, Tensor]  # ids and mask, each [B,T]
 Negatives = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-@dataclass
-class Stage1Options:
-    """What the three losses are computed on.
-
-    Attributes:
-        embed_dim: width E of the joint embedding space.
-        max_txt_len: longest caption in tokens; longer ones are cut.
-        loss_weights: weight of `ptc`, `ptm`, `ptg`; a loss of weight 0 is not computed.
-        label_smoothing: for PTC targets and PTG.
-        matching_batch: PTM on so many pairs of a batch, with hard negatives from all of it; None is
-            every pair, as published. PTM is half of a step, so a small CPU budget buys more steps.
-        captioning_batch: PTG on so many objects of a batch; None is every object, as published.
-        text_pooling: `cls` (published) or `mean` for the text embedding; `mean` keeps the sentence
-            space of a BERT that was trained so (MiniLM) from the first step.
-        contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
-            side, as LAVIS does.
-        positives: the texts that are right for an object in PTC: `drawn`, the one of its row
-            (published), or `annotated`, any that it is annotated with, so that a class name is
-            right for every object of the class (right_pairs.py).
-        matching_text: what PTM reads: the `drawn` text (published), or `described`: the caption in
-            place of a drawn class name, and no text is a negative of an object that is annotated
-            with it. Evaluation matches captions, and no class name.
-    """
-
-    embed_dim: int = 256
-    max_txt_len: int = 32
-    loss_weights: dict[str, float] | None = None
-    label_smoothing: float = 0.1
-    matching_batch: int | None = None
-    captioning_batch: int | None = None
-    text_pooling: str = "cls"
-    contrast_trains_both: bool = True
-    positives: str = "drawn"
-    matching_text: str = "drawn"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown choices."""
-        check_choice("model.text_pooling", self.text_pooling, ("cls", "mean"))
-        check_choice("model.positives", self.positives, RULES)
-        check_choice("model.matching_text", self.matching_text, ("drawn", "described"))
-
-
 @dataclass(frozen=True)
 class BatchTexts:
     """The texts of a batch as tokens, and which objects they are right for.
 
     Attributes:
-        drawn, drawn_keys: what PTC and PTG read.
+        drawn: what PTC and PTG read.
         matched, matched_keys: what PTM reads.
     """
 
     drawn: Text
-    drawn_keys: PairKeys
     matched: Text
     matched_keys: PairKeys
 
@@ -123,7 +82,7 @@ class Stage1Losses(PointBlipBase):
         options = options or Stage1Options()
         self.options = options
         self.max_txt_len = options.max_txt_len
-        self.loss_weights = {"ptc": 1.0, "ptm": 1.0, "ptg": 1.0} | dict(options.loss_weights or {})
+        self.loss_weights = {**Stage1Options().loss_weights, **options.loss_weights}
         width = self.qformer.config.hidden_size
         self.vision_proj = nn.Linear(width, options.embed_dim)
         self.text_proj = nn.Linear(width, options.embed_dim)
@@ -154,13 +113,14 @@ class Stage1Losses(PointBlipBase):
 
     def read_texts(self, samples: Mapping[str, Any]) -> BatchTexts:
         """Tokenize a batch's texts, and find which of them are right for which object."""
-        texts, rule = list(samples["text_input"]), self.options.positives
-        tokens, keys = self.tokenize(texts), PairKeys.of(samples, texts, rule, self.device)
+        texts = list(samples["text_input"])
+        tokens = self.tokenize(texts)
         if self.options.matching_text == "drawn":
-            return BatchTexts(tokens, keys, tokens, keys)
+            keys = PairKeys.of(samples, texts, self.options.positives, self.device)
+            return BatchTexts(tokens, tokens, keys)
         matched = described(samples)
         matched_keys = PairKeys.of(samples, matched, "annotated", self.device)
-        return BatchTexts(tokens, keys, self.tokenize(matched), matched_keys)
+        return BatchTexts(tokens, self.tokenize(matched), matched_keys)
 
     def encode(self, samples: Mapping[str, Any]) -> Encoded:
         """Encode clouds and drawn texts: unit `point` [B,Q,E] and `text` [B,E].
@@ -216,12 +176,12 @@ class Stage1Losses(PointBlipBase):
 
     def embed_queries(self, query_states: Tensor) -> Tensor:
         """Project query states [B,Q,C] to unit embeddings [B,Q,E]."""
-        return F.normalize(self.vision_proj(query_states).float(), dim=-1)
+        return F.normalize(full_precision(self.vision_proj(query_states)), dim=-1)
 
     def embed_text_tokens(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
         """Embed tokenized texts [B,T]: unit [B,E]."""
         states = self.qformer.text_pass(text_ids, text_mask, self.options.text_pooling)
-        return F.normalize(self.text_proj(states).float(), dim=-1)
+        return F.normalize(full_precision(self.text_proj(states)), dim=-1)
 
     def temperature(self) -> Tensor:
         """Return what cosines are divided by, kept where training cannot run away."""
@@ -331,16 +291,3 @@ def pair_loss(logits: Tensor, has_cloud: Tensor, has_text: Tensor) -> Tensor:
     is_pair = torch.cat([is_own, has_text, has_cloud])
     labels = torch.cat([is_own, ~is_own, ~is_own]).long()
     return losses.point_text_matching(logits[is_pair], labels[is_pair])
-
-
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ConfigError when a yaml key has none of its values."""
-    if value not in choices:
-        raise ConfigError(
-            explain(
-                f"not a choice.{nearest(value, choices)}",
-                where=key,
-                got=value,
-                expected=" or ".join(choices),
-            )
-        )

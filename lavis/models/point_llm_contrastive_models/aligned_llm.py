@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lavis.common.errors import CheckpointError, ConfigError, explain
 from lavis.common.utils import get_abs_path
+from lavis.models.contrastive import full_precision
 from lavis.models.language.llm import LanguageModel
 
 TOKEN_FILE = ".hf_token"
@@ -47,9 +48,9 @@ class AlignedLanguageModel(LanguageModel):
         return super().tokenize(texts, add_end and self.end_in_target)
 
     def text_tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Embed texts word by word: float32 [B,T,D] and mask [B,T]."""
+        """Embed texts word by word: float32 (float64 of a double model) [B,T,D] and mask [B,T]."""
         ids, mask = self.tokenize(texts)
-        return self.embed(ids).float(), mask
+        return full_precision(self.embed(ids)), mask
 
     def add_boundary_tokens(self) -> list[int]:
         """Add `<p_start>` and `<p_end>` to vocabulary and embeddings, as copies of the end token.

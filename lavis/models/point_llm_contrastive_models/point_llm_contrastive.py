@@ -34,6 +34,7 @@ from lavis.models.abilities import (
     check_modality,
 )
 from lavis.models.base_model import BaseModel
+from lavis.models.contrastive import full_precision
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.contrastive.text_keys import require_texts
 from lavis.models.language.cloud_writer import CloudWriter
@@ -165,26 +166,8 @@ class PointLLMContrastive(CloudWriter, BaseModel):
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointLLMContrastive:
-        """Build from the `model` section; every key read is listed in the default yaml."""
-        model = cls(
-            point_encoder_cfg=cfg.point_encoder,
-            point_encoder_weights=cfg.get("point_encoder_weights"),
-            llm=cfg.get("llm", "smollm2-135m"),
-            llm_dtype=cfg.get("llm_dtype", "float32"),
-            llm_attention=cfg.get("llm_attention"),
-            loss_type=cfg.get("loss_type", "generative"),
-            hidden_dim=cfg.get("hidden_dim", 512),
-            projector_seed=cfg.get("projector_seed", 42),
-            match_text_norm=cfg.get("match_text_norm", False),
-            negatives=cfg.get("negatives", "bank"),
-            memory_bank_size=cfg.get("memory_bank_size", 256),
-            temperature=cfg.get("temperature", 0.07),
-            center_weight=cfg.get("center_weight", 0.0),
-            end_in_target=cfg.get("end_in_target", False),
-            train_embeddings=cfg.get("train_embeddings", "all"),
-            instructions=cfg.get("instructions"),
-            token_cache=cfg.get("token_cache"),
-        )
+        """Build from the `model` section (`PointLLMContrastiveConfig`)."""
+        model = cls(**cls.config_class.read(cfg).arguments())
         for key in ("pretrained", "finetuned"):
             if cfg.get(key):
                 load_projector(model, get_abs_path(cfg[key]), key=f"model.{key}")
@@ -227,7 +210,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
     def encode(self, samples: Mapping[str, Any]) -> Encoded:
         """Encode a batch: unit means of projected tokens and of word embeddings [B,D]."""
         projected = self.project(samples)  # [B,1+G,D]
-        points = F.normalize(projected.mean(1).float(), dim=-1)
+        points = F.normalize(full_precision(projected.mean(1)), dim=-1)
         words = F.normalize(self.mean_words(require_texts(samples["text_input"])), dim=-1)
         return Encoded({"points": points, "words": words}, projected)
 
@@ -284,7 +267,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
             return self.token_cache.tokens(samples).to(self.device)
         encoded = encode_batch(self.point_encoder, samples, self.device, fixed_tokens=True)
         first = [] if encoded.cls_token is None else [encoded.cls_token[:, None]]
-        return torch.cat([*first, encoded.tokens], 1).float()
+        return full_precision(torch.cat([*first, encoded.tokens], 1))
 
     def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode and project clouds, with the boundary tokens around: [B,3+G,D]."""
@@ -343,7 +326,7 @@ class PointLLMContrastive(CloudWriter, BaseModel):
     def mean_words(self, texts: Sequence[str]) -> Tensor:
         """Average the word embeddings of texts: float32 [B,D]."""
         words, mask = self.language_model.text_tokens(texts)
-        weights = mask[..., None].float()
+        weights = mask[..., None].to(words.dtype)
         return (words * weights).sum(1) / weights.sum(1)
 
     @torch.no_grad()

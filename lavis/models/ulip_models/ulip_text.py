@@ -24,14 +24,21 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import ConfigError, explain
+from lavis.common.model_state import load_trainable_state
 from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
-from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine
+from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine, full_precision
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.contrastive.text_keys import text_keys
-from lavis.models.point_encoders import build_point_encoder, encode_batch
+from lavis.models.point_encoders import (
+    build_point_encoder,
+    encode_batch,
+    load_encoder_checkpoint,
+)
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
 
@@ -45,6 +52,7 @@ class UlipText(BaseModel):
         text_tower: `minilm`, a folder, or a hub name.
         text_sources: weight of the contrast with each field of the samples that holds texts; the
             first is the one that `embed` uses.
+        point_encoder_weights: encoder checkpoint to start from; None starts fresh.
     """
 
     abilities = (JointEmbedder,)
@@ -59,10 +67,13 @@ class UlipText(BaseModel):
         point_encoder_cfg: DictConfig,
         text_tower: str = "minilm",
         text_sources: Mapping[str, float] | None = None,
+        point_encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(point_encoder_cfg)
+        if point_encoder_weights:
+            load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
         self.text_tower = SentenceTeacher(text_tower)
         point_width, text_width = self.point_encoder.global_dim, self.text_tower.embed_dim
         self.text_sources = dict(text_sources or {"caption": 1.0})
@@ -80,12 +91,15 @@ class UlipText(BaseModel):
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> UlipText:
-        """Build from the `model` section; every key read is listed in the default yaml."""
-        return cls(
-            point_encoder_cfg=cfg.point_encoder,
-            text_tower=cfg.get("text_tower", "minilm"),
-            text_sources=cfg.get("text_sources"),
-        )
+        """Build from the `model` section (`UlipTextConfig`)."""
+        model = cls(**cls.config_class.read(cfg).arguments())
+        for key in ("pretrained", "finetuned"):
+            if cfg.get(key):
+                path = get_abs_path(cfg[key])
+                payload = load_checkpoint_file(path, f"model.{key}")
+                load_trainable_state(model, payload.get("model", payload), f"model.{key}: {path}")
+                model.loaded_checkpoint = str(path)
+        return model
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
         """Contrast clouds with each text source.
@@ -108,7 +122,7 @@ class UlipText(BaseModel):
         feature = encode_batch(self.point_encoder, samples, self.device).global_feature
         embeds = {}
         for name in self.text_sources:
-            points = self.point_proj[name](feature).float()
+            points = full_precision(self.point_proj[name](feature))
             embeds[f"point_{name}"] = F.normalize(points, dim=-1)
             embeds[f"text_{name}"] = self.text_tower(self.texts_of(samples, name))
         return Encoded(embeds)

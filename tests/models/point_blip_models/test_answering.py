@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 from lavis.models.language.llm import LanguageModel
 from lavis.models.point_blip_models.answering import score_candidates
+from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
-from lavis.models.point_blip_models.stage1_losses import Stage1Options
 
 QUESTIONS = ["what color is it?", "is it round?"]
 CANDIDATES = [["red", "dark blue", "green"], ["yes", "no"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -9,8 +11,8 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models import contrastive
+from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
-from lavis.models.point_blip_models.stage1_losses import Stage1Options
 from lavis.models.point_encoders import freeze
 from lavis.models.position_encoding import encode_xyz
 from lavis.tasks.embedding import similarity
@@ -81,16 +83,16 @@ def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samp
 
 def test_captioning_batch_scores_the_first_captions_only(model, samples):
     model.eval()
-    model.options.captioning_batch = 2
+    model.options = replace(model.options, captioning_batch=2)
     part = model(samples)["loss_ptg"]
-    model.options.captioning_batch = None
+    model.options = replace(model.options, captioning_batch=None)
     first = {key: value[:2] for key, value in samples.items()}
     torch.testing.assert_close(part, model(first)["loss_ptg"])
     assert not torch.allclose(part, model(samples)["loss_ptg"])
 
 
 def test_matching_batch_takes_fewer_pairs(model, samples):
-    model.options.matching_batch = 2
+    model.options = replace(model.options, matching_batch=2)
     assert torch.isfinite(model(samples)["loss_ptm"])
 
 
@@ -131,7 +133,7 @@ def test_matching_reads_the_described_texts_and_the_other_losses_the_drawn_ones(
     own = list(samples["text_input"])
     samples |= {"caption": own, "category": list("wxyz"), "text_input": [*own[:3], "z"]}
     drawn = model(samples)
-    model.options.matching_text = "described"
+    model.options = replace(model.options, matching_text="described")
     described = model(samples)
     for name in ("loss_ptc", "loss_ptg"):
         torch.testing.assert_close(described[name], drawn[name])
@@ -307,6 +309,7 @@ def test_an_encoder_that_would_stay_random_is_refused(model, tiny_bert, tiny_enc
             "point_encoder": tiny_encoder_cfg,
             "qformer_bert": tiny_bert,
             "num_query_token": 4,
+            "qformer_width": None,
             "embed_dim": 16,
             "finetuned": str(tmp_path / "stage1.pth"),
         }

@@ -18,8 +18,8 @@ from benchmarks.qformer_reference import (
     fill_by_name,
     gradient_summary,
 )
+from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
-from lavis.models.point_blip_models.stage1_losses import Stage1Options
 
 # float32 on both sides, other kernels (SDPA, packed rows): bounds on states, losses, and on
 # gradients relative to their norm.

@@ -95,3 +95,29 @@ def test_classes_are_scored_by_cosine(model, samples):
     scores = similarity(model.eval().embed(samples, "point"), embeds)
     assert scores.shape == (4, 3)
     assert scores.abs().max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("key", ["pretrained", "finetuned", "point_encoder_weights"])
+def test_every_checkpoint_key_is_loaded(model, tiny_bert, tiny_encoder_cfg, tmp_path, key):
+    path = tmp_path / "checkpoint.pth"
+    of_encoder = key == "point_encoder_weights"
+    state = model.point_encoder.state_dict() if of_encoder else trainable_state(model)
+    torch.save({"model": state}, path)
+    torch.manual_seed(1)
+    section = {
+        "point_encoder": tiny_encoder_cfg,
+        "text_tower": tiny_bert,
+        "text_sources": {"description": 1.0, "caption": 0.1},
+    }
+    other = UlipText.from_config(OmegaConf.create(section | {key: str(path)}))
+    found, expected = other.state_dict(), model.state_dict()
+    names = [n for n in expected if not of_encoder or n.startswith("point_encoder.")]
+    assert all(torch.equal(found[name], expected[name]) for name in names)
+
+
+def test_a_checkpoint_of_other_sizes_is_refused(tiny_bert, tiny_encoder_cfg, tmp_path):
+    torch.save({"model": {"point_proj.caption.weight": torch.ones(2, 2)}}, tmp_path / "x.pth")
+    section = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    cfg = OmegaConf.create(section | {"finetuned": str(tmp_path / "x.pth")})
+    with pytest.raises(CheckpointError, match=r"model\.finetuned"):
+        UlipText.from_config(cfg)
