@@ -114,10 +114,11 @@ class Expected:
 
 def claims_of(published: Sequence[Published]) -> dict[tuple[int, str], tuple[str, float | None]]:
     """Return {(record, claim): (verdict, p after Holm)} over all claims of the tables."""
+    plain = [entry for entry in published if entry.record["alteration"] is None]
     claims = [
         Expected(entry, metric)
-        for entry in published
-        if entry.record["alteration"] is None
+        for entry in plain
+        if not any(is_part_of(entry.record, other.record) for other in plain)
         for metric in entry.record["claims"]
     ]
     tested = [claim for claim in claims if claim.paired is not None]
@@ -130,6 +131,18 @@ def claims_of(published: Sequence[Published]) -> dict[tuple[int, str], tuple[str
         judged = verdict(claim.paired["ci95"], p_value)
         found[id(claim.record), claim.metric] = (judged, p_value)
     return found
+
+
+def is_part_of(record: Record, other: Record) -> bool:
+    """Return whether `other` scored the same evaluation of the same checkpoint on more items."""
+    same = ("task", "split", "checkpoint_hash", "data")
+    texts = ("text", "protocol", "text_field")
+    return (
+        record["checkpoint_hash"] is not None
+        and all(record[key] == other[key] for key in same)
+        and all(record["extra"].get(key) == other["extra"].get(key) for key in texts)
+        and record["n_scored"] < other["n_scored"]
+    )
 
 
 @dataclass(frozen=True)

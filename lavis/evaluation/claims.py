@@ -1,11 +1,13 @@
 """Headline claims of a table: each run beside the strongest baseline of its split, with a verdict.
 
 The strongest baseline is the one with the largest score. All paired tests of one table are one
-family for Holm's correction (multiple_tests.py); runs under a control make no claims.
+family for Holm's correction (multiple_tests.py). Runs under a control make no claims, and one
+evaluation makes each claim once: not again on the part of its split that controls are scored on.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +67,12 @@ def table_claims(runs: Sequence[RunRecord]) -> list[Claim]:
     """Judge every claim of a table's runs.
 
     Args:
-        runs: of one table; those under a control are passed over.
+        runs: of one table; those that make no claims are passed over (`claiming_runs`).
 
     Returns:
         A claim for each (run, headline metric), in the order of the runs.
     """
-    pairs = [
-        (run, metric) for run in runs if run.alteration is None for metric in run.record["claims"]
-    ]
+    pairs = [(run, metric) for run in claiming_runs(runs) for metric in run.record["claims"]]
     strongest = [strongest_baseline(run.record, metric) for run, metric in pairs]
     paired = [
         run.record["comparisons"].get(metric, {}).get(name)
@@ -83,6 +83,21 @@ def table_claims(runs: Sequence[RunRecord]) -> list[Claim]:
         _judged(run, metric, baseline, found, next(adjusted) if found else None)
         for (run, metric), baseline, found in zip(pairs, strongest, paired)
     ]
+
+
+def claiming_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs that make claims: of one evaluation of a checkpoint, that of most items."""
+    plain = [run for run in runs if run.alteration is None]
+    most: Counter[tuple[Any, ...]] = Counter()
+    for run in plain:
+        most[_evaluation(run)] = max(most[_evaluation(run)], run.record["n_scored"])
+    return [run for run in plain if run.record["n_scored"] == most[_evaluation(run)]]
+
+
+def _evaluation(run: RunRecord) -> tuple[Any, ...]:
+    """Return what two records of one evaluation share; a run without a checkpoint is alone."""
+    checkpoint = run.record["checkpoint_hash"] or run.where
+    return run.record["task"], run.split, run.protocol, checkpoint
 
 
 def strongest_baseline(record: Mapping[str, Any], metric: str) -> tuple[str | None, float | None]:

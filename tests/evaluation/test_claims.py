@@ -51,6 +51,16 @@ def test_controls_claim_nothing_and_an_untested_baseline_is_named(table_records)
     assert (alone.verdict, alone.baseline_text) == ("not tested", "none")
 
 
+def test_the_part_that_controls_are_scored_on_claims_nothing_again(table_records):
+    whole = table_records.captioning() | {"checkpoint_hash": "one"}
+    part = whole | {"n_scored": whole["n_scored"] - 1}
+    assert [claim.run.name for claim in judged(part, whole)] == ["run1"]
+    part["checkpoint_hash"] = "another"
+    assert len(judged(part, whole)) == 2
+    colored = whole | {"n_scored": 1, "extra": {"text": "with colour"}}
+    assert len(judged(whole, colored)) == 2
+
+
 def test_sentences_name_every_claim_that_does_not_win(table_records):
     level = table_records.captioning(1.4, difference=table_records.paired(0.066, -0.1, 0.2, 0.4))
     above = table_records.captioning(2.0, difference=table_records.paired(0.666, 0.5, 0.8, 0.0001))
