@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lavis.evaluation.formatting import format_difference, format_interval, format_value, words
-from lavis.evaluation.multiple_tests import ABOVE, LEVEL, NOT_TESTED, holm, verdict
+from lavis.evaluation.multiple_tests import NOT_TESTED, holm, verdict
 from lavis.evaluation.run_records import RunRecord
 
 
@@ -121,20 +121,3 @@ def _judged(
     if paired is not None and adjusted_p is not None:
         judged = verdict(paired["ci95"], adjusted_p)
     return Claim(run, metric, *baseline, paired, adjusted_p, judged)
-
-
-def losing_sentences(claims: Sequence[Claim]) -> list[str]:
-    """Return a sentence for each claim where the model does not beat the strongest baseline."""
-    return [_sentence(claim) for claim in claims if claim.verdict != ABOVE]
-
-
-def _sentence(claim: Claim) -> str:
-    score = format_value(claim.metric, claim.value)
-    start = f"{claim.run.name}, {claim.run.task}, {words(claim.metric)}: {score}"
-    if claim.verdict == NOT_TESTED:
-        return f"{start}; no paired test against the strongest baseline ({claim.baseline_text})."
-    relation = "is level with" if claim.verdict == LEVEL else "is below"
-    return (
-        f"{start} {relation} the strongest baseline ({claim.baseline_text}); difference "
-        f"{claim.difference_text}, p = {claim.adjusted_p:.3g} after Holm."
-    )

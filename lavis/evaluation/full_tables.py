@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: one a task, every metric, baseline and control."""
+"""The tables of docs/results.md: claims, then for each task every metric, baseline and control."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from lavis.evaluation.claims import Claim, table_claims
 from lavis.evaluation.formatting import ABSENT, format_value, markdown_table, words
 from lavis.evaluation.multiple_tests import LEVEL, NOT_TESTED
 from lavis.evaluation.run_records import RunRecord
-from lavis.evaluation.summary_table import losing_text, score_cell, seeds_cell, verdict_note
+from lavis.evaluation.summary_table import score_cell, seeds_cell, summary
 
 _FIRST = ("Run", "Texts, protocol", "Split", "n", "Metric", "Score [95% CI]", "Seeds: mean ± sd")
 _LAST = "Against the strongest baseline"
-_CLAIMS = "Claims and the strongest baseline"
 _LAST_TASK = "alignment study"  # a study, not a benchmark
 Verdicts = Mapping[tuple[int, str], Claim]
 
 
 def full_tables(runs: Sequence[RunRecord]) -> str:
-    """Compose a section for each task, a note on scale and verdicts, and the claims not won."""
+    """Compose the claims with a note on scale and verdicts, and a section for each task."""
     claims = table_claims(runs)
     verdicts = {(id(claim.run.record), claim.metric): claim for claim in claims}
     tasks = sorted(dict.fromkeys(run.task for run in runs), key=lambda task: task == _LAST_TASK)
@@ -26,8 +25,7 @@ def full_tables(runs: Sequence[RunRecord]) -> str:
     for task in tasks:
         own = in_order([run for run in runs if run.task == task])
         sections += [f"## {task[0].upper()}{task[1:]}", task_table(own, verdicts)]
-    lost = [f"## {_CLAIMS}", losing_text(claims)] if claims else []
-    return "\n\n".join([*sections, verdict_note(claims), *lost])
+    return "\n\n".join(["## Claims", summary(runs), *sections])
 
 
 def in_order(runs: Sequence[RunRecord]) -> list[RunRecord]:

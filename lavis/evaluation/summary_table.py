@@ -1,10 +1,10 @@
-"""The README's results: one row for each headline claim, and a sentence that counts verdicts."""
+"""The table of claims: one row for each headline metric, and a sentence that counts verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lavis.evaluation.claims import Claim, losing_sentences, table_claims
+from lavis.evaluation.claims import Claim, table_claims
 from lavis.evaluation.formatting import (
     ABSENT,
     SCALE_NOTE,
@@ -62,15 +62,6 @@ def count_text(claims: Sequence[Claim]) -> str:
 def listed(parts: Sequence[str]) -> str:
     """Return "a, b and c"."""
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def losing_text(claims: Sequence[Claim]) -> str:
-    """List the claims where the model does not beat the strongest baseline."""
-    sentences = losing_sentences(claims)
-    if not sentences:
-        return "The model beats the strongest baseline in every claim of the table."
-    head = "Where the model does not beat the strongest baseline:"
-    return "\n".join([head, "", *(f"- {sentence}" for sentence in sentences)])
 
 
 def score_cell(run: RunRecord, metric: str) -> str:

@@ -3,10 +3,10 @@
     python -m lavis.evaluation.tables            # rewrite README.md and docs/results.md
     python -m lavis.evaluation.tables --check    # exit 1 when one of them is out of date
 
-README.md gets the headline claims (summary_table.py), docs/results.md every metric, baseline and
-control (full_tables.py), each between `<!-- results:begin -->` and `<!-- results:end -->`. Both
-come from docs/results/*.json and docs/results/seeds (run_records.py). A table of several data
-versions is refused.
+README.md gets a row per system (systems_table.py), docs/results.md all claims (summary_table.py)
+and every metric, baseline and control (full_tables.py), each between `<!-- results:begin -->` and
+`<!-- results:end -->`. Both come from docs/results/*.json and docs/results/seeds (run_records.py).
+A table of several data versions is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.run_records import load_records
-from lavis.evaluation.summary_table import summary
+from lavis.evaluation.systems_table import systems_table
 
 NO_RESULTS = "No published results yet."
 
@@ -49,8 +49,8 @@ def update_tables(
     """Regenerate the tables of both files.
 
     Args:
-        readme: file that gets the headline claims.
-        details: file that gets all metrics.
+        readme: file that gets the table of systems.
+        details: file that gets all claims and metrics.
         results_dir: folder of metrics records.
         check: only compare, write nothing.
 
@@ -62,7 +62,7 @@ def update_tables(
     """
     runs = load_records(results_dir)
     tables = {
-        Path(readme): summary(runs) if runs else NO_RESULTS,
+        Path(readme): systems_table(runs) if runs else NO_RESULTS,
         Path(details): full_tables(runs) if runs else NO_RESULTS,
     }
     texts = {path: path.read_text(encoding="utf-8") for path in tables}

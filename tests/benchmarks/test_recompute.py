@@ -216,7 +216,7 @@ def test_printed_tables_agree(results):
         "Seeds: mean ± sd",
         "verdict",
         "box shell",
-        "sentence",
+        "Answers without colour",
         "strongest baseline",
         "count of",
     ):
@@ -237,7 +237,7 @@ def test_changed_digit_in_a_table_is_noticed(results, tmp_path, file):
     root = tmp_path / "copy"
     shutil.copytree(results, root)
     text = (root / file).read_text()
-    row = next(line for line in text.splitlines() if "exact match" in line and "**" in line)
+    row = next(line for line in text.splitlines() if "**" in line)
     score = row.split("**")[1]
     changed = f"{float(score) + 0.1:.1f}"
     (root / file).write_text(text.replace(row, row.replace(f"**{score}**", f"**{changed}**")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lavis.evaluation.claims import losing_sentences, strongest_baseline, table_claims
+from lavis.evaluation.claims import strongest_baseline, table_claims
 from lavis.evaluation.multiple_tests import holm
 from lavis.evaluation.run_records import named
 
@@ -59,22 +59,6 @@ def test_the_part_that_controls_are_scored_on_claims_nothing_again(table_records
     assert len(judged(part, whole)) == 2
     colored = whole | {"n_scored": 1, "extra": {"text": "with colour"}}
     assert len(judged(whole, colored)) == 2
-
-
-def test_sentences_name_every_claim_that_does_not_win(table_records):
-    level = table_records.captioning(1.4, difference=table_records.paired(0.066, -0.1, 0.2, 0.4))
-    above = table_records.captioning(2.0, difference=table_records.paired(0.666, 0.5, 0.8, 0.0001))
-    below, level_text, untested = losing_sentences(
-        judged(table_records.captioning(), level, above, table_records.captioning(comparisons={}))
-    )
-    assert below == (
-        "run0, captioning, cider: 95.3 is below the strongest baseline (nearest box: 133.4); "
-        "difference -38.1 [-76.7, -1.2], p = 0.008 after Holm."
-    )
-    assert (
-        "is level with the strongest baseline (nearest box: 133.4); difference +6.6" in level_text
-    )
-    assert "no paired test" in untested
 
 
 def test_a_comparison_on_fewer_items_shows_their_number(table_records):

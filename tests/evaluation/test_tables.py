@@ -9,6 +9,7 @@ from lavis.evaluation.formatting import format_difference, format_value
 from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.run_records import load_records
 from lavis.evaluation.summary_table import NO_CLAIMS, summary
+from lavis.evaluation.systems_table import systems_table
 from lavis.evaluation.tables import main, update_tables
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -62,7 +63,7 @@ def command(project, *more):
     return main([p if p.startswith("--") else str(project / p) for p in paths] + list(more))
 
 
-def test_the_readme_has_a_row_for_each_claim_with_its_strongest_baseline(project):
+def test_each_claim_has_a_row_with_its_strongest_baseline(project):
     table, note, counts = summary(load_records(project / "results")).split("\n\n")
     assert table.splitlines()[2:] == [
         "| bricks_captioning (uncommitted changes) | captioning (dev test) | description | cider "
@@ -82,15 +83,14 @@ def test_a_table_in_which_all_win_says_so(table_records, retrieval, tmp_path):
         good=table_records.captioning(2.0, difference=table_records.paired(0.7, 0.5, 0.9, 0.0001)),
     )
     assert "above in 1, level in 0 and below in 0." in summary(load_records(tmp_path))
-    assert full_tables(load_records(tmp_path)).endswith("in every claim of the table.")
     table_records.write(tmp_path, good=retrieval)
     assert summary(load_records(tmp_path)) == NO_CLAIMS
 
 
 def test_full_tables_have_every_metric_baseline_and_control(project):
     parts = full_tables(load_records(project / "results")).split("\n\n")
-    title, captions, other, retrieval, note, claims, head, sentences = parts
-    assert (title, other) == ("## Captioning", "## Retrieval")
+    claims, _, note, _, title, captions, other, retrieval = parts
+    assert (claims, title, other) == ("## Claims", "## Captioning", "## Retrieval")
     header, _, *rows = captions.splitlines()
     assert header.endswith("| chance caption | nearest box | Against the strongest baseline |")
     assert [row.split(" | ")[0].strip("| ") for row in rows] == [
@@ -106,9 +106,20 @@ def test_full_tables_have_every_metric_baseline_and_control(project):
         "| bricks_retrieval | – | dev test | 7 | text to object/median rank | 12 | – | – | – |"
     )
     assert "times 100" in note
-    assert claims == "## Claims and the strongest baseline"
-    assert head == "Where the model does not beat the strongest baseline:"
-    assert sentences.startswith("- bricks_captioning, captioning, cider: 95.3 is below")
+
+
+def test_the_readme_has_a_row_for_each_system(project, table_records):
+    good = table_records.captioning(2.0, difference=table_records.paired(0.7, 0.5, 0.9, 0.0001))
+    table_records.write(project / "results", demo_captioning=good)
+    table, note, counts = systems_table(load_records(project / "results")).split("\n\n")
+    header, _, *rows = table.splitlines()
+    assert header.startswith("| System | Captioning, CIDEr | Answers without colour")
+    assert rows == [
+        "| bricks | **95.3**, 133.4, below | – | – | – | – | – |",
+        "| PointBLIP, `make demo` | **200.0**, 133.4, above | – | – | – | – | – |",
+    ]
+    assert "strongest baseline" in note
+    assert counts.endswith("the model is above in 1, level in 0 and below in 1.")
 
 
 def test_both_files_are_written_and_then_current(project):
