@@ -19,7 +19,7 @@ from lavis.datasets.datasets.point_text_datasets import (
 )
 from lavis.datasets.stores.point_stores import PackedPointStore
 from lavis.models.abilities import Reranker
-from lavis.processors.blip_processors import BlipCaptionProcessor, BlipQuestionProcessor
+from lavis.processors.blip_processors import TidyCaptionProcessor, TidyQuestionProcessor
 from lavis.tasks.pair_scores import OBJECT_TO_TEXT, TEXT_TO_OBJECT, PairScores
 from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import PointClassificationTask
@@ -29,10 +29,10 @@ from lavis.tasks.point_retrieval import PointRetrievalTask
 SUBSET = Path(__file__).parent / "recompute_subset"
 RUN = OmegaConf.create({"seed": 42, "batch_size_eval": 8})
 DATASETS = {
-    "caption": (PointTextDataset, BlipCaptionProcessor()),
-    "retrieval": (PointRetrievalDataset, BlipCaptionProcessor()),
-    "class": (PointClassificationDataset, BlipCaptionProcessor()),
-    "qa": (PointQADataset, BlipQuestionProcessor()),
+    "caption": (PointTextDataset, TidyCaptionProcessor()),
+    "retrieval": (PointRetrievalDataset, TidyCaptionProcessor()),
+    "class": (PointClassificationDataset, TidyCaptionProcessor()),
+    "qa": (PointQADataset, TidyQuestionProcessor()),
 }
 
 
