@@ -92,7 +92,8 @@ def scanqa_answer(text: str) -> str:
 
 def leo_answer(text: str) -> str:
     """Normalise as LEO's `clean_answer`."""
-    plain = re.sub(" {2,}", " ", text.lower().strip(" "))
+    # `$` matches before a last line break, too, so spaces in front of it go.
+    plain = re.sub(" {2,}", " ", re.sub(" +$", "", text.lower()).lstrip(" "))
     plain = re.sub(r"\.[ ]{2,}", ". ", plain)
     plain = re.sub(r"[^a-zA-Z0-9,'\s\-:]+", "", plain)
     for wrong, right in _LEO_TYPING_ERRORS.items():

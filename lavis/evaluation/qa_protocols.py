@@ -4,8 +4,10 @@
 
 ScanQA [arXiv 2112.10482]: exact match of the first and of any of ten ranked answers, then BLEU,
 ROUGE-L, CIDEr (METEOR, SPICE with Java) of the first answer against all reference answers.
-LEO [arXiv 2311.12871]: exact match and refined exact match. Both compare normalised texts, each in
-its own style (answer_styles.py), so the style stands in every metric's name.
+LEO [arXiv 2311.12871]: exact match and refined exact match by the rule of its released script
+(`leo_match`); the same by any reference in any order is `leo/exact_match_any` and
+`leo/refined_exact_match_any`, which LEO does not publish. All compare normalised texts, each in its
+own style (answer_styles.py), so the style stands in every metric's name.
 """
 
 from __future__ import annotations
@@ -111,16 +113,47 @@ def _scanqa(ranked: list[list[str]], right: list[list[str]]) -> dict[str, list[f
 
 
 def _leo(ranked: list[list[str]], right: list[list[str]]) -> dict[str, list[float]]:
-    first = [r[0] if r else "" for r in ranked]
-    exact = [float(bool(p) and p in a) for p, a in zip(first, right)]
-    refined = [float(_contains(p, a)) for p, a in zip(first, right)]
-    return {"exact_match": exact, "refined_exact_match": refined}
+    pairs = [(r[0] if r else "", a) for r, a in zip(ranked, right)]
+    official = [leo_match(p, a) for p, a in pairs]
+    return {
+        "exact_match": [float(exact) for exact, _ in official],
+        "refined_exact_match": [float(refined) for _, refined in official],
+        "exact_match_any": [float(bool(p) and p in a) for p, a in pairs],
+        "refined_exact_match_any": [float(_contains(p, a)) for p, a in pairs],
+    }
+
+
+def leo_match(prediction: str, answers: Sequence[str]) -> tuple[bool, bool]:
+    """Match a prediction with reference answers as LEO's released evaluation does.
+
+    The references are tried in their order. The first that is equal, or contains the prediction or
+    is contained in it without white space, decides: an equal reference behind a contained one is
+    not found. An empty text is contained in every text.
+
+    Args:
+        prediction: normalised by the style `leo`.
+        answers: references, normalised likewise.
+
+    Returns:
+        Exact match, refined exact match.
+
+    References:
+        `answer_match` in evaluator/scanqa_eval.py of github.com/embodied-generalist.
+    """
+    given = "".join(prediction.split())
+    for answer in answers:
+        if prediction == answer:
+            return True, True
+        wanted = "".join(answer.split())
+        if given in wanted or wanted in given:
+            return False, True
+    return False, False
 
 
 def _contains(prediction: str, answers: Sequence[str]) -> bool:
     given = "".join(prediction.split())
     wanted = ["".join(answer.split()) for answer in answers]
-    return bool(prediction) and any(given in answer or answer in given for answer in wanted)
+    return bool(given) and any(given in answer or answer in given for answer in wanted if answer)
 
 
 def _add_caption_metrics(
@@ -145,7 +178,9 @@ def _listed(value: str | Sequence[str]) -> list[str]:
 
 
 def _check_answers(ids: list[Any], right: list[list[str]], style: str) -> None:
-    empty = [i for i, answers in zip(ids, right) if not answers or not all(answers)]
+    # LEO scores an empty reference, too: it is contained in every prediction.
+    accepts_empty = style == "leo"
+    empty = [i for i, a in zip(ids, right) if not a or not (accepts_empty or all(a))]
     if empty:
         raise EvaluationError(
             explain(

@@ -1,11 +1,14 @@
 """ScanQA and LEO scores, multiple choice, and the blind answerer."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.baselines.blind import BlindAnswerer
 from lavis.evaluation.captioning import caption_scores
 from lavis.evaluation.qa_protocols import (
+    leo_match,
     multiple_choice_metrics,
     published_scores,
     scanqa_question_type,
@@ -40,12 +43,66 @@ def test_leo_refined_match_accepts_a_contained_answer():
     assert metrics["leo/refined_exact_match"]["value"] == pytest.approx(2 / 3)
 
 
+def test_leo_stops_at_the_first_reference_that_is_equal_or_contained():
+    first_contained = published_scores({"q": "red"}, {"q": ["dark red", "red"]}, ["leo"]).metrics
+    assert first_contained["leo/exact_match"]["value"] == 0.0
+    assert first_contained["leo/refined_exact_match"]["value"] == 1.0
+    assert first_contained["leo/exact_match_any"]["value"] == 1.0
+    first_equal = published_scores({"q": "red"}, {"q": ["red", "dark red"]}, ["leo"]).metrics
+    assert first_equal["leo/exact_match"]["value"] == 1.0
+    # A reference in between that neither is nor holds the prediction decides nothing.
+    passed_over = published_scores({"q": "red"}, {"q": ["blue", "red"]}, ["leo"]).metrics
+    assert passed_over["leo/exact_match"]["value"] == 1.0
+
+
+@pytest.mark.parametrize("prediction", ["", "?", " . "])
+def test_an_empty_answer_is_a_refined_match_of_leo_alone(prediction):
+    metrics = published_scores({"q": prediction}, {"q": ["red", "blue"]}, ["leo"]).metrics
+    values = {name: entry["value"] for name, entry in metrics.items()}
+    assert values == {
+        "leo/exact_match": 0.0,
+        "leo/refined_exact_match": 1.0,
+        "leo/exact_match_any": 0.0,
+        "leo/refined_exact_match_any": 0.0,
+    }
+
+
+def test_an_empty_reference_decides_in_leo():
+    metrics = published_scores({"q": "red"}, {"q": ["?", "red"]}, ["leo"]).metrics
+    assert metrics["leo/exact_match"]["value"] == 0.0
+    assert metrics["leo/refined_exact_match"]["value"] == 1.0
+    assert metrics["leo/exact_match_any"]["value"] == 1.0
+    with pytest.raises(EvaluationError, match="'q'"):
+        published_scores({"q": "red"}, {"q": []}, ["leo"])
+
+
+def slow_leo_match(prediction: str, answers: list[str]) -> tuple[bool, bool]:
+    """The rule over letters: a verdict per reference, and the first verdict counts."""
+    squeezed = [c for c in prediction if not c.isspace()]
+    verdicts = []
+    for answer in answers:
+        letters = [c for c in answer if not c.isspace()]
+        short, long = sorted((squeezed, letters), key=len)
+        starts = range(len(long) - len(short) + 1)
+        inside = any(long[start : start + len(short)] == short for start in starts)
+        verdicts.append((True, True) if prediction == answer else (False, True) if inside else None)
+    return next((verdict for verdict in verdicts if verdict), (False, False))
+
+
+SHORT_TEXTS = st.text(alphabet="ab \n", max_size=4)
+
+
+@given(prediction=SHORT_TEXTS, answers=st.lists(SHORT_TEXTS, max_size=4))
+def test_leo_match_equals_a_slow_reference(prediction, answers):
+    assert leo_match(prediction, answers) == slow_leo_match(prediction, answers)
+
+
 def test_perfect_answers_score_the_maximum_and_empty_ones_nothing():
     perfect = published_scores({q: a[0] for q, a in ANSWERS.items()}, ANSWERS, ["scanqa", "leo"])
     for name in ("scanqa/em_at_1", "leo/exact_match", "leo/refined_exact_match"):
         assert perfect.metrics[name]["value"] == 1.0
     empty = published_scores(dict.fromkeys(ANSWERS, ""), ANSWERS, ["scanqa", "leo"])
-    for name in ("scanqa/em_at_1", "leo/exact_match", "leo/refined_exact_match"):
+    for name in ("scanqa/em_at_1", "leo/exact_match", "leo/refined_exact_match_any"):
         assert empty.metrics[name]["value"] == 0.0
 
 
