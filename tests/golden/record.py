@@ -83,6 +83,13 @@ EVALUATED = {
         f"{CONTRASTIVE}/eval/alignment_point_blip.yaml",
         (*QFORMER, "stage1"),
     ),
+    # every task of joint embeddings in one launch, for three models
+    "embedding": (f"{BRICKS}/eval/embedding.yaml", (*QFORMER, "stage1")),
+    "encoder_embedding": (
+        f"{BRICKS}/eval/encoder_embedding.yaml",
+        (f"model.text_tower={MODELS / 'bert'}", "encoder"),
+    ),
+    "contrastive_embedding": (f"{CONTRASTIVE}/eval/embedding.yaml", (*LLM, "projector")),
     "contrastive_captioning": (f"{CONTRASTIVE}/eval/captioning.yaml", (*LLM, "projector", *SHORT)),
 }
 CHECKPOINTS = ("stage1", "stage2", "encoder", "projector")
