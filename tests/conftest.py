@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,31 @@ CAPTIONS = [
     "a white minifig hat",
     "a black technic beam 3 x 5 bent",
 ]
+
+
+@pytest.fixture(scope="session")
+def launch_ranks() -> Callable[[Path, Path, int], list[dict]]:
+    """Run a worker script on so many ranks (gloo); returns the `rank<r>.json` of each."""
+
+    def launch(worker: Path, folder: Path, processes: int) -> list[dict]:
+        command = [sys.executable, str(worker), str(folder)]
+        if processes > 1:
+            ranks = f"--nproc_per_node={processes}"
+            command[1:1] = ["-m", "torch.distributed.run", "--standalone", ranks]
+        root = Path(__file__).resolve().parents[1]
+        done = subprocess.run(
+            command,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
+
+    return launch
 
 
 @pytest.fixture(scope="session")

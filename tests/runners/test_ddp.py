@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,25 +11,11 @@ WORKER = Path(__file__).with_name("ddp_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(folder, processes):
-    """Run the worker and return one report per rank."""
-    command = [sys.executable, str(WORKER), str(folder)]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command[1:1] = launcher
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
-
-
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def reports(tmp_path_factory, launch_ranks):
     """Return (single process' report, [report of rank 0, of rank 1])."""
-    single = launch(tmp_path_factory.mktemp("one"), 1)[0]
-    return single, launch(tmp_path_factory.mktemp("two"), 2)
+    single = launch_ranks(WORKER, tmp_path_factory.mktemp("one"), 1)[0]
+    return single, launch_ranks(WORKER, tmp_path_factory.mktemp("two"), 2)
 
 
 def assert_close(first, second, atol=1e-6):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -72,28 +68,12 @@ def test_every_pair_is_matched_once_whether_tokens_are_kept_or_read_again(limit)
     assert model.matched == len(keys.unique())
 
 
-def launch(folder: Path, processes: int) -> dict:
-    """Run the worker; what every rank found."""
-    folder.mkdir()
-    command = [sys.executable, str(WORKER), str(folder)]
-    if processes > 1:
-        command[1:1] = [
-            *("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-        ]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    reports = [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
-    assert all(report == reports[0] for report in reports)
-    return reports[0]
-
-
 @pytest.mark.slow
-def test_two_ranks_retrieve_what_one_rank_does(tmp_path):
-    alone, together = launch(tmp_path / "one", 1), launch(tmp_path / "two", 2)
-    assert alone == together
+def test_two_ranks_retrieve_what_one_rank_does(tmp_path, launch_ranks):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (alone,) = launch_ranks(WORKER, tmp_path / "one", 1)
+    assert launch_ranks(WORKER, tmp_path / "two", 2) == [alone, alone]
     for name in ("point_retrieval_14.json", "modality_retrieval_14.json"):
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
     assert alone["point_retrieval/14"]["object_to_text/recall_at_1"] > 0.2

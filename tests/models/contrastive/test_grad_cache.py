@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -129,25 +125,11 @@ def test_a_model_without_contrast_is_refused(tiny_llama, tiny_encoder_cfg):
             require_contrastive(model)
 
 
-def launch(folder: Path, processes: int) -> list[dict]:
-    """Run the worker and return one report per rank."""
-    command = [sys.executable, str(WORKER), str(folder)]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command[1:1] = launcher
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(processes)]
-
-
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory) -> list[dict]:
+def reports(tmp_path_factory, launch_ranks) -> list[dict]:
     """Reports of one process, and of two."""
-    single = launch(tmp_path_factory.mktemp("one"), 1)
-    return single + launch(tmp_path_factory.mktemp("two"), 2)
+    single = launch_ranks(WORKER, tmp_path_factory.mktemp("one"), 1)
+    return single + launch_ranks(WORKER, tmp_path_factory.mktemp("two"), 2)
 
 
 @pytest.mark.slow
