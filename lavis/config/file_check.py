@@ -34,7 +34,7 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
         hint = nearest(path.name, beside) or ("" if beside else " Its folder is empty or absent.")
         raise CheckpointError(
             explain(
-                f"weights are not there.{hint}",
+                f"Weight file not found.{hint}",
                 where=f"{where}: {key}",
                 got=path,
                 expected="an existing file, or null",
@@ -46,7 +46,7 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
 def _source(key: str) -> str:
     """Return where the file of a key comes from."""
     # Imported here: only a message needs it, and common does not depend on models.
-    from lavis.models.point_blip_models.weight_files import SOURCES
+    from lavis.models.weights.files import SOURCES
 
     return SOURCES.get(key, "run the stage before this one, download the file, or correct the path")
 

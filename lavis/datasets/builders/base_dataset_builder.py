@@ -121,7 +121,7 @@ class BaseDatasetBuilder:
         if not storage.exists():
             raise DataError(
                 explain(
-                    "the point clouds are not there",
+                    "Point clouds not found.",
                     where=f"build_info.{self.data_type}.storage",
                     got=str(storage),
                     fix="link or copy the data there (data/README.md), or set the key",

@@ -1,4 +1,4 @@
-"""Where the weights that a recipe names are, and where to get them when they are not there."""
+"""The weight files that a recipe names, and where to get them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def weights_file(path: str, key: str) -> Path:
         beside = found.parent.iterdir() if found.parent.is_dir() else ()
         hint = nearest(found.name, [other.name for other in beside])
         raise CheckpointError(
-            explain("weights are not there." + hint, where=key, got=found, fix=SOURCES[key])
+            explain("Weight file not found." + hint, where=key, got=found, fix=SOURCES[key])
         )
     return found
