@@ -57,7 +57,10 @@ class ContrastiveModel(Protocol):
     def contrast(
         self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
     ) -> Losses:
-        """Contrast embeddings; `samples` holds the lists of the batch (texts, ids) alone."""
+        """Contrast embeddings; `samples` holds the lists of the batch (texts, ids) alone.
+
+        Entries that are not named `loss…`, such as a temperature, are logged and not summed.
+        """
         ...
 
     def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> Losses:
@@ -92,7 +95,12 @@ def whole_batch(model: ContrastiveModel, samples: Mapping[str, Any]) -> Losses:
     """Return all losses of a batch that fits into memory, and `loss`, their weighted sum."""
     encoded = model.encode(samples)
     losses = model.contrast(encoded.embeds, samples) | model.other_losses(encoded, samples)
-    return losses | {"loss": model.total(losses)}
+    return losses | {"loss": model.total(only_losses(losses))}
+
+
+def only_losses(values: Mapping[str, Tensor]) -> Losses:
+    """Return the entries that are losses, by name."""
+    return {name: value for name, value in values.items() if name.startswith("loss")}
 
 
 @dataclass
@@ -133,7 +141,7 @@ class GradCache:
         }
         with self.autocast():
             losses = self.model.contrast(leaves, lists, rows=max(sizes))
-            loss = self.model.total(losses)
+            loss = self.model.total(only_losses(losses))
         self.scale(loss).backward()
         parts = {
             name: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).split(sizes)

@@ -98,7 +98,7 @@ class Stage1Losses(PointBlipBase):
         Returns:
             `loss` (weighted sum), `loss_ptc`, `loss_ptm`, `loss_ptg`, `temperature`.
         """
-        return {"temperature": self.temp.detach().clone()} | whole_batch(self, samples)
+        return whole_batch(self, samples)
 
     @property
     def contrasts(self) -> bool:
@@ -159,7 +159,7 @@ class Stage1Losses(PointBlipBase):
             log_counts=counts,
             rows=rows,
         )
-        return {"loss_ptc": loss}
+        return {"loss_ptc": loss, "temperature": self.temp.detach().clone()}
 
     def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
         """PTM and PTG within a batch, those of positive weight."""

@@ -101,7 +101,7 @@ def test_a_micro_batch_keeps_its_own_matching_and_captioning(tiny_bert, tiny_enc
     halves = [select(samples, rows) for rows in torch.arange(4).split(2)]
     for half in halves:
         cache.add(half)
-    assert set(cache.contrast()) == {"loss_ptc", "loss"}
+    assert set(cache.contrast()) == {"loss_ptc", "temperature", "loss"}
     for index, half in enumerate(halves):
         assert set(cache.replay(index, half)) == {"loss_ptm", "loss_ptg", "loss"}
     assert model.itm_head.weight.grad.abs().sum() > 0
