@@ -51,7 +51,7 @@ def nearest_groups(
 
 
 def collect_groups(points: Tensor, indices: tuple[Tensor, Tensor]) -> PointGroups:
-    """Read the groups of `GroupIndices` (or of `GroupCache.lookup`) out of points [B,N,C]."""
+    """Read the groups of `GroupIndices` out of points [B,N,C]."""
     center_index, neighbor_index = indices
     center = gather_points(points[..., :3], center_index)  # [B,G,3]
     return PointGroups(group_points(points, neighbor_index, center), center)

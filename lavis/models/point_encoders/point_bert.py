@@ -165,7 +165,7 @@ class PointBert(PointEncoder):
 
         Args:
             point_cloud: [B,N,3|6].
-            indices: cached result of `group_indices` for these clouds, e.g. of a `GroupCache`.
+            indices: earlier result of `group_indices` for these clouds.
             lengths: Long [B], points of each cloud when they are padded.
 
         Returns:

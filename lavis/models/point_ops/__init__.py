@@ -16,18 +16,15 @@ The guide with padding rules, clouds of varying size and the group cache is docs
 from lavis.models.point_ops.backends import BACKENDS, has_triton, resolve_backend
 from lavis.models.point_ops.chamfer import chamfer_distance
 from lavis.models.point_ops.gather import gather_points, group_points
-from lavis.models.point_ops.group_cache import GroupCache, group_indices
 from lavis.models.point_ops.interpolate import three_interpolate, three_nearest
 from lavis.models.point_ops.ops import ball_query, farthest_point_sample, knn
 
 __all__ = [
     "BACKENDS",
-    "GroupCache",
     "ball_query",
     "chamfer_distance",
     "farthest_point_sample",
     "gather_points",
-    "group_indices",
     "group_points",
     "has_triton",
     "knn",
