@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.common.files import replace_file
 
 
 def to_plain(value: Any) -> Any:
@@ -52,28 +52,6 @@ def write_json_atomic(path: str | Path, obj: Any) -> Path:
     path = Path(path)
     replace_file(path, (_strict_json(obj, str(path), indent=2) + "\n").encode("utf-8"))
     return path
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that `path` is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; result files are meant to be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal; reads it in blocks."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

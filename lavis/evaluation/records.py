@@ -19,7 +19,6 @@ from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.comparisons import Paired
 from lavis.evaluation.provenance import (
     config_hash,
-    file_sha256,
     git_commit,
     to_plain,
     write_json_atomic,
@@ -32,7 +31,6 @@ __all__ = [
     "build_metrics_record",
     "check_same_ids",
     "config_hash",
-    "file_sha256",
     "first_few",
     "git_commit",
     "to_plain",

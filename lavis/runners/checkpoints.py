@@ -55,6 +55,8 @@ class Checkpoints:
             "state": self.parts.state.to_dict(),
             "rng": random_states,
             "frozen": self.parts.frozen,
+            # of the teachers that a model is aligned with: models/teachers
+            "space": getattr(self.parts.unwrapped_model, "space", None),
             "sizes": list(self.parts.train_loader.dataset.sizes),
             "global_batch": self.parts.geometry.global_batch,
             "steps_per_epoch": self.parts.train_loader.steps_per_epoch,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError, explain
-from lavis.evaluation.provenance import replace_file
+from lavis.common.files import replace_file
 
 if TYPE_CHECKING:
     from lavis.tasks.alignment_compare import Member

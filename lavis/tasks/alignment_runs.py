@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.files import file_sha256
 from lavis.common.utils import get_abs_path
 from lavis.evaluation.read_records import read_json
-from lavis.evaluation.records import config_hash, file_sha256, write_json_atomic
+from lavis.evaluation.records import config_hash, write_json_atomic
 
 PROJECT = "lavis/projects/point_llm_contrastive"
 FINISHED = "study_run.json"

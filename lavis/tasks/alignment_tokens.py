@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lavis.common.errors import ConfigError, explain
+from lavis.common.files import file_sha256
 from lavis.common.utils import get_abs_path, get_cache_path
 from lavis.config.run_config import RunConfig
-from lavis.evaluation.records import config_hash, file_sha256
+from lavis.evaluation.records import config_hash
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
 from lavis.models.point_llm_contrastive_models.token_cache import (
     TokenCache,

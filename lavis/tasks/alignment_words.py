@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import PointLanguageError
-from lavis.evaluation.provenance import replace_file
+from lavis.common.files import replace_file
 from lavis.evaluation.tables import render_between
 from lavis.tasks.alignment_results import HEADLINE, PAIRS, REPORTED
 from lavis.tasks.alignment_runs import CONDITIONS, INITIAL

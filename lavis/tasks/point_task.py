@@ -20,16 +20,15 @@ from tqdm import tqdm
 
 from lavis.common.dist_utils import broadcast_object, gather_object_list, is_main_process
 from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.files import file_sha256, replace_file
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.comparisons import Paired, compare_claims
 from lavis.evaluation.controls import add_control_splits
 from lavis.evaluation.corruptions import add_corrupted_splits
-from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.records import (
     build_metrics_record,
     config_hash,
-    file_sha256,
     git_commit,
     validate_ids,
     write_json_atomic,

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError, DataError
+from lavis.common.files import file_sha256
 from lavis.datasets.builders.base_dataset_builder import load_dataset_config
 from lavis.datasets.builders.bricks_builder import (
     BricksBuilder,
@@ -19,7 +20,6 @@ from lavis.datasets.builders.bricks_builder import (
 )
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT
 from lavis.datasets.download_scripts.bricks_split import SPLIT_FILE
-from lavis.datasets.manifest import file_sha256
 
 BUILDERS = (
     BricksCaptionBuilder,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import EvaluationError
+from lavis.common.files import file_sha256
 from lavis.evaluation.read_records import checked_record
 from lavis.evaluation.records import (
     SCHEMA_VERSION,
     build_metrics_record,
     config_hash,
-    file_sha256,
     git_commit,
     validate_ids,
     write_json_atomic,

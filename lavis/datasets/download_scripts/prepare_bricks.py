@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.files import file_sha256
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
 from lavis.datasets.download_scripts.bricks_classes import class_of
 from lavis.datasets.download_scripts.bricks_sampling import Record, by_category, sample_categories
@@ -35,7 +36,7 @@ from lavis.datasets.download_scripts.bricks_split import (
     read_frozen,
 )
 from lavis.datasets.download_scripts.folder_lock import folder_lock
-from lavis.datasets.manifest import MANIFEST_NAME, file_sha256, verify_manifest, write_manifest
+from lavis.datasets.manifest import MANIFEST_NAME, verify_manifest, write_manifest
 from lavis.datasets.stores.packed_points import PackedPointWriter
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError, explain, nearest
+from lavis.common.files import replace_file
 from lavis.evaluation.formatting import (
     ABSENT,
     format_difference,
@@ -31,7 +32,6 @@ from lavis.evaluation.formatting import (
 from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.intervals import PairedDifference, paired_bootstrap
 from lavis.evaluation.multiple_tests import ABOVE, BELOW, holm, verdict
-from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import check_same_ids
 from lavis.evaluation.report.markdown_page import html_page

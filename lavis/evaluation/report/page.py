@@ -17,8 +17,8 @@ from string import Template
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.common.files import replace_file
 from lavis.evaluation.formatting import ABSENT
-from lavis.evaluation.provenance import replace_file
 from lavis.evaluation.report.clouds import CloudCollection, LoadCloud
 from lavis.evaluation.report.headlines import NOTE, Headline, headlines
 from lavis.evaluation.report.run_folder import TaskResult

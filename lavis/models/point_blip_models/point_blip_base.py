@@ -19,7 +19,6 @@ from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explai
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive.text_keys import require_texts
 from lavis.models.point_blip_models.object_size import SizeToken, box_sizes
-from lavis.models.weights.files import weights_file
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.position_encoding import encode_xyz
@@ -29,6 +28,7 @@ from lavis.models.qformer.init import (
     qformer_config_from_bert,
 )
 from lavis.models.qformer.qformer import Cloud, QFormer, scaled_std
+from lavis.models.weights.files import weights_file
 from lavis.models.weights.released import read_released
 
 PADDED_TOKENS = "clouds with different numbers of tokens cannot be used here"

@@ -1,6 +1,6 @@
 """Frozen models that give the targets of alignment: one per modality, in a named space."""
 
 from lavis.models.teachers.sentence import SentenceTeacher
-from lavis.models.teachers.teacher import Teacher, check_spaces
+from lavis.models.teachers.teacher import Teacher, check_spaces, check_trained_space
 
-__all__ = ["SentenceTeacher", "Teacher", "check_spaces"]
+__all__ = ["SentenceTeacher", "Teacher", "check_spaces", "check_trained_space"]

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.files import file_sha256
 from lavis.models.teachers.teacher import Teacher
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
@@ -59,7 +60,7 @@ class SentenceTeacher(Teacher):
         with reading_pretrained(key, name):
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             self.bert: Any = AutoModel.from_pretrained(folder).requires_grad_(False)
-        self.embed_dim, self.space = self.bert.config.hidden_size, name
+        self.embed_dim, self.space = self.bert.config.hidden_size, _space(path, self.pooling)
         self.eval()
 
     def encode(self, inputs: Sequence[str]) -> Tensor:
@@ -77,6 +78,13 @@ class SentenceTeacher(Teacher):
             mask = tokens.attention_mask[..., None]
             embeds = (output.last_hidden_state * mask).sum(1) / mask.sum(1)
         return F.normalize(embeds, dim=-1)
+
+
+def _space(name: str, pooling: str) -> str:
+    """Return the name of a space: of a folder its own name and weights, wherever it lies."""
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    digest = "".join(f":{file_sha256(file)[:12]}" for file in files)
+    return f"{Path(name).name if files else name}{digest}@{pooling}"
 
 
 def _configured_pooling(folder: Path) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError, explain
 
 
 class Teacher(nn.Module):
@@ -78,3 +78,21 @@ def check_spaces(teachers: Iterable[Teacher], where: str) -> str:
         fix = "name image, text and audio weights of the same model"
         raise ConfigError(explain(what, where=where, got=got, fix=fix))
     return next(iter(spaces))
+
+
+def check_trained_space(payload: Mapping[str, Any], space: str, where: str) -> None:
+    """Refuse a checkpoint that was trained against teachers of another space.
+
+    Args:
+        payload: of the checkpoint; one without `space` (a published one, say) passes.
+        space: of the model's teachers.
+        where: the yaml key and the file.
+
+    Raises:
+        CheckpointError: the spaces differ.
+    """
+    trained = payload.get("space")
+    if trained not in (None, space):
+        what = "the checkpoint was trained against another teacher"
+        fix = "name the teacher that the checkpoint was trained with"
+        raise CheckpointError(explain(what, where=where, got=trained, expected=space, fix=fix))

@@ -39,7 +39,7 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.teachers import SentenceTeacher
+from lavis.models.teachers import SentenceTeacher, check_trained_space
 from lavis.models.ulip_models.config import UlipTextConfig
 
 
@@ -96,10 +96,17 @@ class UlipText(BaseModel):
         for key in ("pretrained", "finetuned"):
             if cfg.get(key):
                 path = get_abs_path(cfg[key])
+                where = f"model.{key}: {path}"
                 payload = load_checkpoint_file(path, f"model.{key}")
-                load_trainable_state(model, payload.get("model", payload), f"model.{key}: {path}")
+                check_trained_space(payload, model.space, where)
+                load_trainable_state(model, payload.get("model", payload), where)
                 model.loaded_checkpoint = str(path)
         return model
+
+    @property
+    def space(self) -> str:
+        """The joint space that clouds are aligned with, stored in checkpoints."""
+        return self.text_tower.space
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
         """Contrast clouds with each text source.

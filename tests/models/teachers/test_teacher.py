@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
@@ -74,3 +78,14 @@ def test_sentence_teacher_is_frozen_and_unit(tiny_bert):
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
     assert embeds.shape == (2, teacher.embed_dim)
     assert not embeds.requires_grad
+
+
+def test_a_folder_is_the_same_space_wherever_it_lies(tiny_bert, tmp_path):
+    copied = shutil.copytree(tiny_bert, tmp_path / Path(tiny_bert).name)
+    assert SentenceTeacher(str(copied)).space == SentenceTeacher(tiny_bert).space
+    assert SentenceTeacher(f"{tiny_bert}@cls").space != SentenceTeacher(tiny_bert).space
+    weights = copied / "model.safetensors"
+    state = load_file(weights)
+    state["embeddings.word_embeddings.weight"][0, 0] += 1
+    save_file(state, weights, metadata={"format": "pt"})
+    assert SentenceTeacher(str(copied)).space != SentenceTeacher(tiny_bert).space

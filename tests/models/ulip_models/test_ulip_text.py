@@ -121,3 +121,15 @@ def test_a_checkpoint_of_other_sizes_is_refused(tiny_bert, tiny_encoder_cfg, tmp
     cfg = OmegaConf.create(section | {"finetuned": str(tmp_path / "x.pth")})
     with pytest.raises(CheckpointError, match=r"model\.finetuned"):
         UlipText.from_config(cfg)
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(model, tiny_bert, tiny_encoder_cfg, tmp_path):
+    payload = {"model": trainable_state(model), "space": "openclip/ViT-B-32"}
+    torch.save(payload, tmp_path / "other.pth")
+    cfg = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    cfg |= {"text_sources": {"description": 1.0, "caption": 0.1}}
+    other = OmegaConf.create(cfg | {"finetuned": str(tmp_path / "other.pth")})
+    with pytest.raises(CheckpointError, match=r"another teacher[\s\S]*model\.finetuned"):
+        UlipText.from_config(other)
+    torch.save(payload | {"space": model.space}, tmp_path / "own.pth")
+    UlipText.from_config(OmegaConf.create(cfg | {"finetuned": str(tmp_path / "own.pth")}))
