@@ -6,13 +6,14 @@ the default path fetches from a hub, and a missing file names the key and the pl
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlparse
 
 from lavis.common.registry import registry
+
+from lavis.common.text_files import read_json
 
 
 def now() -> str:
@@ -37,5 +38,4 @@ def get_abs_path(rel_path: str) -> str:
 
 def load_json(filename: str) -> Any:
     """Read one JSON file."""
-    with open(filename, encoding="utf-8") as file:
-        return json.load(file)
+    return read_json(filename)

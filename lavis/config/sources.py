@@ -6,6 +6,7 @@ says two things at once is a ConfigError with the place in it.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.text_files import read_text
 
 MAX_ALIASES = 40
 SECTIONS = ("run", "model", "datasets")
@@ -44,8 +46,9 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
             )
         )
     try:
-        _limit_aliases(path)
-        config = OmegaConf.load(path)
+        text = read_text(path)
+        _limit_aliases(text, path)
+        config = OmegaConf.load(io.StringIO(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark is not None else ""
@@ -75,9 +78,9 @@ def load_defaults(path: str | Path, key: str) -> DictConfig:
     return config
 
 
-def _limit_aliases(path: Path) -> None:
+def _limit_aliases(text: str, path: Path) -> None:
     """Refuse yaml whose aliases of aliases would fill the memory when they are expanded."""
-    events = yaml.parse(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    events = yaml.parse(text, Loader=yaml.SafeLoader)
     aliases = sum(isinstance(event, yaml.AliasEvent) for event in events)
     if aliases > MAX_ALIASES:
         expected = f"at most {MAX_ALIASES} aliases (*name)"

@@ -15,7 +15,6 @@ samples its answers; greedy decoding is this project's default, so that a run ca
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.text_files import read_json
 from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.records import build_metrics_record, first_few, git_commit, write_json_atomic
 from lavis.evaluation.sentence_encoders import SentenceEncoder, pair_similarity
@@ -54,7 +54,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         EvaluationError: not one of the two, without items, or with a repeated id.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(
             explain("a predictions file cannot be read", where=str(path), got=str(error))
@@ -100,7 +100,7 @@ def read_ground_truth(path: str | Path) -> dict[str, str]:
         EvaluationError: an entry without an id or an answer, or a repeated uid.
     """
     captions: dict[str, str] = {}
-    for number, entry in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):
+    for number, entry in enumerate(read_json(path)):
         answers = [c["value"] for c in entry.get("conversations", []) if c.get("from") == "gpt"]
         uid = str(entry.get("object_id", ""))
         if not uid or not answers or uid in captions:
@@ -174,7 +174,7 @@ def record_beside(
         task, metrics, n, extra: content of the record.
     """
     own = predictions.with_name(f"{predictions.stem}_metrics.json")
-    origin = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    origin = read_json(own) if own.is_file() else {}
     record = build_metrics_record(
         task=task,
         split=origin.get("split", predictions.stem),

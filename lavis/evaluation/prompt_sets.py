@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.text_files import read_text
 
 _SHORT = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
 _KINDS = ("3D model", "3D object", "3D scan", "point cloud", "CAD model", "rendering", "shape")
@@ -112,7 +113,7 @@ def class_names(name: str) -> list[str]:
 
 
 def _read_texts(path: Path) -> list[Any]:
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if path.suffix != ".json":
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
+from lavis.common.text_files import read_text
 from lavis.evaluation.records import SCHEMA_VERSION
 
 _RECORD_KEYS = (
@@ -22,7 +23,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{constant} is not a number of JSON")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        return json.loads(read_text(path), parse_constant=refuse)
     except (OSError, ValueError) as error:
         raise EvaluationError(
             explain(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lavis.common.dist_utils import get_rank
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.text_files import read_json
 from lavis.runners.loaders import TrainLoader
 from lavis.runners.samplers import BatchGeometry
 
@@ -66,7 +66,7 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
         what = "steps are sorted by length or by neighbours, not by both"
         raise ConfigError(explain(what, where="run.batch_plan", fix="run.length_buckets=0"))
     try:
-        lists = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        lists = read_json(Path(path).expanduser())
     except (OSError, ValueError) as error:
         message = explain("the neighbour lists cannot be read", where="run.batch_plan", got=error)
         raise ConfigError(message) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.text_files import read_json
 
 Entry = dict[str, Any]
 
@@ -103,8 +103,8 @@ def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:
     entries: list[Entry] = []
     for path in paths:
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = read_json(path)
+        except (OSError, ValueError) as error:
             raise DataError(_bad_annotation(path, str(error))) from error
         if not isinstance(content, list) or not all(isinstance(e, Mapping) for e in content):
             raise DataError(_bad_annotation(path, type(content).__name__))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.text_files import read_json as load_json
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, SEEN
 from lavis.datasets.download_scripts.bricks_groups import VERSION
 from lavis.datasets.download_scripts.bricks_qa import build_qa, qa_statistics
@@ -158,8 +158,8 @@ def read_json(path: Path) -> Any:
         DataError: it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return load_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(
             explain(
                 "a file of the prepared data set cannot be read",

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lavis.common.errors import DataError, explain
+from lavis.common.text_files import read_text
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, class_of, names_held_out
 from lavis.datasets.download_scripts.bricks_groups import (
     Groups,
@@ -116,7 +117,7 @@ def read_frozen(path: Path = SPLIT_FILE) -> dict[str, FrozenPart]:
         DataError: the file cannot be read or has other columns.
     """
     try:
-        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        header, *lines = read_text(path).splitlines()
         rows = [line.split("\t") for line in lines]
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise DataError(_bad_split_file(path, str(error))) from error

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.text_files import read_json, read_text
 from lavis.datasets.stores.point_stores import FilePointStore
 
 
@@ -29,7 +29,7 @@ def read_captions(path: Path, key: str) -> dict[str, Any]:
         DataError: missing, not JSON, or not one mapping with entries.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise DataError(_bad_file("a caption file cannot be read", path, key, error)) from error
     if not isinstance(content, dict) or not content:
@@ -45,7 +45,7 @@ def read_ids(path: Path, key: str) -> list[str]:
         DataError: missing, not text, or without a uid.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise DataError(_bad_file("a list of uids cannot be read", path, key, error)) from error
     given = [line.strip() for line in lines if line.strip()]

@@ -16,7 +16,6 @@ map: opening costs nothing, and processes share the pages.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.text_files import read_json
 from lavis.datasets.manifest import verify_manifest, write_json, write_manifest
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.point_stores import row_of
@@ -211,7 +211,7 @@ class PackedFieldStore:
             self.layouts = {name: FieldLayout(**layout) for name, layout in layouts}
             self.offsets = np.load(self.folder / OFFSETS_NAME, allow_pickle=False)
             self.scales = np.load(self.folder / SCALE_NAME, allow_pickle=False)
-            ids = json.loads((self.folder / IDS_NAME).read_text(encoding="utf-8"))
+            ids = read_json(self.folder / IDS_NAME)
             self.arrays = {name: self._array(name) for name in self.layouts}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(repr(error)) from error

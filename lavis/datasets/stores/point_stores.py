@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.text_files import read_json
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.packed_points import PackedPoints
 from lavis.processors.point_transforms import PointFields
@@ -61,8 +61,8 @@ class PackedPointStore:
         self.points = PackedPoints(folder)
         path = Path(folder) / "object_ids.json"
         try:
-            ids: Sequence[str] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            ids: Sequence[str] = read_json(path)
+        except (OSError, ValueError) as error:
             raise DataError(_unreadable(path, error)) from error
         if len(ids) != len(self.points):
             raise DataError(_unreadable(path, f"{len(ids)} ids for {len(self.points)} clouds"))

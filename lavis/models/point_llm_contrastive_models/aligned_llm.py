@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.text_files import read_text
 from lavis.common.utils import get_abs_path
 from lavis.models.contrastive import full_precision
 from lavis.models.language.llm import LanguageModel
@@ -109,7 +110,7 @@ def use_token_file() -> None:
     """Let transformers see the token of `.hf_token` at the root, unless HF_TOKEN is set."""
     path = Path(get_abs_path(TOKEN_FILE))
     if not os.environ.get("HF_TOKEN") and path.is_file():
-        os.environ["HF_TOKEN"] = path.read_text(encoding="utf-8").strip()
+        os.environ["HF_TOKEN"] = read_text(path).strip()
 
 
 def is_gated(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
+from lavis.common.text_files import read_json
 from lavis.models.qformer.layers import QFormerConfig
 from lavis.models.qformer.qformer import QFormer
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
@@ -57,7 +58,7 @@ def qformer_config_from_bert(
     """
     folder = Path(resolve_pretrained(bert))
     if (folder / "config.json").is_file():
-        sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        sizes = read_json(folder / "config.json")
     else:
         from transformers import AutoConfig
 

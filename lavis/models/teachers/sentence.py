@@ -11,7 +11,6 @@ layer, as PointLLM's script uses SimCSE). Without either it is the mean.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.files import file_sha256
+from lavis.common.text_files import read_json
 from lavis.models.teachers.teacher import Teacher
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 
@@ -92,5 +92,5 @@ def _configured_pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
     return "cls" if config.get("pooling_mode_cls_token") else "mean"

@@ -12,7 +12,6 @@ Both hold names that we do not have (`visual_encoder.*`, `ln_vision.*`, the tied
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError, explain
+from lavis.common.text_files import read_json
 
 _NOT_OURS = re.compile(
     r"^(model\.)?(visual_encoder|ln_vision|vision_model|language_model|opt_model|t5_model|llm_model)\."
@@ -104,7 +104,7 @@ def _read_shards(index: Path, key: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     shards: dict[str, list[str]] = {}
-    for name, shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
+    for name, shard in read_json(index)["weight_map"].items():
         if not _NOT_OURS.search(name):
             shards.setdefault(shard, []).append(name)
     state = {}
