@@ -388,6 +388,22 @@ def test_absent_task_clouds_and_objects_are_noted(run, tmp_path, capsys):
     assert "1 of the objects shown have no point cloud here" in page
 
 
+def test_picture_shows_every_chosen_object(run, tmp_path, capsys):
+    from matplotlib.image import imread
+
+    picture, points = tmp_path / "report.png", packed(tmp_path / "points")
+    options = ["--run", str(run), "--points", str(points), "--picture", str(picture)]
+    assert main(options) == 0
+    pixels = imread(picture)[:, :, :3]
+    for column in np.array_split(pixels[:200], 6, axis=1):  # above the texts
+        assert (column.max(2) - column.min(2)).max() > 0.2  # coloured points
+    picture.unlink()
+    points = packed(tmp_path / "few", IDS[:1])
+    assert main(["--run", str(run), "--points", str(points), "--picture", str(picture)]) == 1
+    assert "no point cloud" in capsys.readouterr().err
+    assert not picture.exists()
+
+
 def test_a_run_without_results_is_an_error(tmp_path, capsys):
     with pytest.raises(EvaluationError, match="no results to report"):
         load_run(tmp_path)

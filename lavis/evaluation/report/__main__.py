@@ -2,6 +2,7 @@
 
 python -m lavis.evaluation.report --run output/demo
 python -m lavis.evaluation.report --run output/demo --points data/bricks --out report.html
+python -m lavis.evaluation.report --run output/demo --picture docs/report.png   # captioned objects
 python -m lavis.evaluation.report --runs output                        # every run: one table
 python -m lavis.evaluation.report --runs output --compare demo/qa/dev_test full/qa/dev_test
 """
@@ -19,6 +20,7 @@ from lavis.evaluation.report.clouds import LoadCloud, open_clouds
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.many_runs import find_runs, overview, write_many
 from lavis.evaluation.report.page import write_report
+from lavis.evaluation.report.picture import write_picture
 from lavis.evaluation.report.run_folder import load_run
 
 _ROOT = Path(__file__).parents[3]
@@ -38,9 +40,16 @@ def clouds_or_note(folder: Path) -> tuple[LoadCloud, list[str]]:
 
 
 def report(
-    run: Path, out: Path, points: Path, *, split: str | None, seed: int, seeds: Path
+    run: Path,
+    out: Path,
+    points: Path,
+    *,
+    split: str | None,
+    seed: int,
+    seeds: Path,
+    picture: Path | None = None,
 ) -> None:
-    """Print the table, write the page, name all files.
+    """Print the table, write the page (and a picture), name all files.
 
     Raises:
         PointLanguageError: no results, or a file that cannot be used.
@@ -49,6 +58,8 @@ def report(
     load_cloud, cloud_notes = clouds_or_note(points)
     notes = notes + cloud_notes
     page = write_report(out, results, load_cloud, name=run.as_posix(), notes=notes, seed=seed)
+    if picture is not None:
+        write_picture(picture, results, load_cloud, seed=seed)
     print(text_table(headlines(results)))
     print("\nFiles")
     for result in results:
@@ -79,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--runs", type=Path, help="folder of any number of runs: one table")
     parser.add_argument("--compare", nargs=2, default=(), metavar="RUN", help="two names of --runs")
     parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
+    parser.add_argument("--picture", type=Path, help="PNG of captioned objects, beside the page")
     parser.add_argument("--points", type=Path, default=default_points(), help="packed point clouds")
     parser.add_argument(
         "--split", help="split whose results are shown (default: dev_test, or test)"
@@ -92,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             out = options.out or options.run / "report.html"
             chosen = {"split": options.split, "seed": options.seed, "seeds": options.seeds}
-            report(options.run, out, options.points, **chosen)
+            report(options.run, out, options.points, picture=options.picture, **chosen)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1
