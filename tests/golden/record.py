@@ -84,7 +84,10 @@ EVALUATED = {
         (*QFORMER, "stage1"),
     ),
     # every task of joint embeddings in one launch, for three models
-    "embedding": (f"{BRICKS}/eval/embedding.yaml", (*QFORMER, "stage1")),
+    "embedding": (
+        f"{BRICKS}/eval/embedding.yaml",
+        (*QFORMER, "stage1", "run.evaluations.classification.controls=[box_shell]"),
+    ),
     "encoder_embedding": (
         f"{BRICKS}/eval/encoder_embedding.yaml",
         (f"model.text_tower={MODELS / 'bert'}", "encoder"),
