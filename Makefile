@@ -1,4 +1,4 @@
-# make setup | demo | full | study | test | lint | readme | recompute | clean
+# make setup | demo | demo-seed | full | study | test | lint | readme | recompute | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo full study test lint readme recompute clean
+.PHONY: setup demo demo-seed full study test lint readme recompute clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +32,16 @@ endef
 
 demo: setup
 	$(call run_all,demo_stage1 demo_stage2_draft demo_stage2,demo_stage1 demo_stage2,output/demo)
+
+# The demo with another seed, into output/demo_<seed>: make demo-seed SEED=43
+SEED ?= 43
+OWN := run.seed=$(SEED) run.output_dir=output/demo_$(SEED)
+demo-seed: setup
+	$(PY) train.py --cfg-path $(BRICKS)/train/demo_stage1.yaml --options $(OWN)
+	$(PY) train.py --cfg-path $(BRICKS)/train/demo_stage2_draft.yaml --options $(OWN) model.pretrained=output/demo_$(SEED)/stage1/checkpoint_last.pth
+	$(PY) train.py --cfg-path $(BRICKS)/train/demo_stage2.yaml --options $(OWN) model.pretrained=output/demo_$(SEED)/stage2_draft/checkpoint_last.pth
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_stage1.yaml --options $(OWN) model.finetuned=output/demo_$(SEED)/stage1/checkpoint_last.pth
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/demo_stage2.yaml --options $(OWN) model.finetuned=output/demo_$(SEED)/stage2/checkpoint_last.pth
 
 full: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_encoder.yaml
