@@ -154,7 +154,7 @@ def test_stage2_starts_from_stage1(stage1: Path, stage2: Path) -> None:
     before = torch.load(stage1 / "checkpoint_last.pth", weights_only=True)["model"]
     after = torch.load(stage2 / "checkpoint_last.pth", weights_only=True)["model"]
     assert "llm_proj.weight" in after
-    assert "pc_projection" not in after, "the release freezes the lift in stage 2"
+    assert "pc_projection" not in after, "the release freezes the projection in stage 2"
     shared = [name for name in after if name in before and "qformer.query_tokens" in name]
     assert shared
     for name in shared:  # four steps of 1e-4 away from stage 1, not at a fresh start

@@ -1,4 +1,4 @@
-"""What both stages share: the point encoder, the lift to the Q-Former's width, the Q-Former.
+"""What both stages share: the point encoder, the projection to the Q-Former's width, the Q-Former.
 
 Reference: PointBLIP (github.com/zhaozh10/PointBLIP): frozen Point-BERT tokens times `pc_projection`
 (384x1408) feed a BLIP-2 Q-Former, so that released BLIP-2 weights fit.
@@ -45,7 +45,7 @@ class PointBlipBase(BaseModel):
         num_query_token: learned queries Q.
         cross_attention_freq: cross-attention in every n-th layer.
         qformer_dropout: share dropped in the Q-Former, None as in that BERT's configuration.
-        qformer_width: width that cloud tokens are lifted to, or None for no lift. 1408 is BLIP-2's.
+        qformer_width: width that cloud tokens are projected to, None: none. 1408 is BLIP-2's.
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
         use_size_token: put a token of the object's size behind the group tokens (object_size.py).
@@ -109,12 +109,12 @@ class PointBlipBase(BaseModel):
         init_from_bert(self.qformer, qformer_bert)
 
     def encode_cloud(self, samples: Mapping[str, Any]) -> Tensor:
-        """Turn clouds into the tokens that the queries read, lifted: [B,G,qformer_width]."""
+        """Turn clouds into the tokens that the queries read, projected: [B,G,qformer_width]."""
         tokens = self.point_tokens(samples)
         return tokens if self.pc_projection is None else tokens @ self.pc_projection
 
     def project_cloud(self, point_tokens: Tensor, token_mask: Tensor | None = None) -> Cloud:
-        """Compute the Q-Former's keys/values of `point_tokens`; the lift is folded into them.
+        """Compute the Q-Former's keys/values of `point_tokens`; the projection is folded into them.
 
         `token_mask` bool [B,G] is true where a token is real; None when all are.
         """
@@ -152,7 +152,7 @@ class PointBlipBase(BaseModel):
             )
 
     def point_tokens(self, samples: Mapping[str, Any]) -> Tensor:
-        """Encode objects, before the lift.
+        """Encode objects, before the projection.
 
         Args:
             samples: `point_cloud` [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; `lengths` Long

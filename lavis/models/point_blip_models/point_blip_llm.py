@@ -1,8 +1,8 @@
 """PointBLIP stage 2: the queries become a soft prefix of a frozen language model.
 
 One class for every language model that transformers loads (SmolLM2, OPT, TinyLlama, T5 …): the
-queries read the cloud, a linear layer lifts them to the model's width, and only the tokens of the
-caption or answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arXiv 2301.12597),
+queries read the cloud, a linear layer projects them to the model's width, and only the tokens of
+the caption or answer are scored. Source: PointBLIP's point_blip_opt.py; BLIP-2 (arXiv 2301.12597),
 section 3.2.
 
 What differs, and why: the model is a yaml key, not a class; questions are answered by instruction
@@ -58,7 +58,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         draft_length: places of the draft behind the linear prefix (see draft.py): of the caption,
             or of the answer where the queries read the question; 0, as published, leaves it out.
         loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
-        freeze_pc_projection: the release freezes the lift in stage 2, GPT4Point does not.
+        freeze_pc_projection: the release freezes the projection in stage 2, GPT4Point does not.
         backbone: arguments of `PointBlipBase`.
     """
 
@@ -157,7 +157,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             output["loss_draft"] = self.draft_loss(states, drafted)
         if self.loss_weights["lm"]:
             prompts, targets = self.prompts_and_targets(samples)
-            output["loss_lm"] = self.language_model.loss(self.lift(states), prompts, targets)
+            output["loss_lm"] = self.language_model.loss(
+                self.write_prefix(states), prompts, targets
+            )
         if not output:
             raise ConfigError(
                 explain(
@@ -188,9 +190,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
 
     def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
         """Read clouds into what the language model sees of them: [B,Q+K,D_llm]."""
-        return self.lift(self.query_states(samples))
+        return self.write_prefix(self.query_states(samples))
 
-    def lift(self, query_states: Tensor) -> Tensor:
+    def write_prefix(self, query_states: Tensor) -> Tensor:
         """Turn query states [B,Q,C] into the prefix [B,Q,D_llm], and the draft's tokens behind."""
         prefix = self.llm_proj(query_states)
         if self.draft is None:

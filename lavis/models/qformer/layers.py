@@ -187,18 +187,20 @@ class QFormerLayer(nn.Module):
         self.output_query = ResidualOutput(config, config.intermediate_size)
 
     def project_cloud(
-        self, cloud_tokens: Tensor, lift: Tensor | None, mask: Tensor | None = None
+        self, cloud_tokens: Tensor, projection: Tensor | None, mask: Tensor | None = None
     ) -> CloudKeyValue:
         """Project cloud tokens [B,G,D] to this layer's cross-attention keys and values.
 
         `mask` bool [B,G] is true where a token is real.
 
-        With a `lift` [D,width] the two linear maps are multiplied first: K = x (P W), not (x P) W.
-        Equal but for rounding, and at BLIP-2's width of 1408 a quarter of the work.
+        With a `projection` [D,width] the two linear maps are multiplied first: K = x (P W) and not
+        (x P) W. Equal but for rounding, and at BLIP-2's width of 1408 a quarter of the work.
         """
         attention = self.crossattention.self
         keys, values = (
-            F.linear(cloud_tokens, p.weight if lift is None else p.weight @ lift.T, p.bias)
+            F.linear(
+                cloud_tokens, p.weight if projection is None else p.weight @ projection.T, p.bias
+            )
             for p in (attention.key, attention.value)
         )
         mask = None if mask is None else mask[:, None, None, :]  # [B,1,1,G]

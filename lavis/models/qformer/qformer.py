@@ -96,18 +96,21 @@ class QFormer(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def project_cloud(
-        self, cloud_tokens: Tensor, lift: Tensor | None = None, token_mask: Tensor | None = None
+        self,
+        cloud_tokens: Tensor,
+        projection: Tensor | None = None,
+        token_mask: Tensor | None = None,
     ) -> Cloud:
         """Compute every layer's cross-attention keys/values of clouds, once for all passes.
 
         Args:
-            cloud_tokens: [B,G,encoder_width]; with a lift [B,G,D].
-            lift: [D,encoder_width], PointBLIP's `pc_projection`, applied to the tokens on the way.
+            cloud_tokens: [B,G,encoder_width]; with a projection [B,G,D].
+            projection: [D,encoder_width], PointBLIP's `pc_projection`, applied to the tokens.
             token_mask: bool [B,G], true where a token is real; None when all are.
         """
         layers: Iterable[Any] = self.bert.encoder.layer
         return [
-            layer.project_cloud(cloud_tokens, lift, token_mask)
+            layer.project_cloud(cloud_tokens, projection, token_mask)
             if layer.has_cross_attention
             else None
             for layer in layers

@@ -209,9 +209,9 @@ def test_the_lift_folded_into_keys_equals_lifted_tokens(tiny_bert, tiny_encoder_
         qformer_bert=tiny_bert,
         qformer_width=40,
     ).eval()
-    lifted = model.qformer.project_cloud(model.encode_cloud(samples))
+    projected = model.qformer.project_cloud(model.encode_cloud(samples))
     folded = model.project_cloud(model.point_tokens(samples))
-    torch.testing.assert_close(folded[0][0], lifted[0][0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(folded[0][0], projected[0][0], atol=1e-5, rtol=1e-4)
 
 
 def test_xyz_encoding_adds_where_a_token_is(model, samples):

@@ -173,9 +173,9 @@ def test_texts_beside_the_same_cloud_equal_copies_of_the_cloud(qformer, cloud_to
 def test_a_lift_on_the_way_equals_lifted_tokens(qformer):
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randn(2, 7, 6, generator=generator)
-    lift = torch.randn(6, 24, generator=generator)
+    projection = torch.randn(6, 24, generator=generator)
     for ours, plain in zip(
-        qformer.project_cloud(tokens, lift), qformer.project_cloud(tokens @ lift)
+        qformer.project_cloud(tokens, projection), qformer.project_cloud(tokens @ projection)
     ):
         if ours is not None:
             torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
