@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.datasets.readers.values import native_float
 from lavis.evaluation.altered_splits import (
     StoreMaker,
     add_altered_splits,
@@ -143,7 +144,7 @@ class CorruptedStore:
 
     def load(self, object_id: str) -> np.ndarray:
         """Return the corrupted cloud [M,3|6], M at most the stored number of points."""
-        cloud = np.asarray(self.store.load(object_id), dtype=np.float32)
+        cloud = native_float(np.asarray(self.store.load(object_id)))
         rng = alteration_rng(self.seed, f"{self.kind}:{self.severity}", object_id)
         return CORRUPTIONS[self.kind](cloud, self.severity, rng)
 

@@ -8,8 +8,9 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import DataError, ShapeError, explain
 from lavis.common.registry import registry
+from lavis.datasets.readers.values import native_float, rounding_problem
 from lavis.datasets.samples import check_equal_lengths
 from lavis.processors.base_processor import BaseProcessor
 from lavis.processors.options import read_options, require
@@ -86,7 +87,8 @@ class PointProcessor(BaseProcessor):
 
         Raises:
             ShapeError: not [N,3] or [N,6], or no points.
-            DataError: fields of unequal length.
+            DataError: fields of unequal length, colours of another range, or coordinates that
+                float32 cannot hold and that are not normalised.
         """
         rng = np.random.default_rng(0) if rng is None else rng
         if isinstance(point_cloud, dict):
@@ -97,6 +99,16 @@ class PointProcessor(BaseProcessor):
         check_equal_lengths(points, "point_processor")
         given = {name: _as_float(name, values) for name, values in points.items()}
         done = apply_all(self.transforms, given, rng)
+        problem = rounding_problem(done["xyz"]) if done["xyz"].dtype == np.float64 else None
+        if problem is not None:
+            raise DataError(
+                explain(
+                    "coordinates cannot be given to a model in float32",
+                    where="point_processor",
+                    got=problem,
+                    fix="set normalize: True, or subtract the object's centre",
+                )
+            )
         cloud = torch.from_numpy(np.array(join_columns(done), np.float32))
         further = {name: done[name] for name in done if name not in ("xyz", "rgb")}
         return {
@@ -106,8 +118,8 @@ class PointProcessor(BaseProcessor):
 
 
 def _checked(point_cloud: np.ndarray) -> np.ndarray:
-    """Return a cloud as float32 [N,3|6]."""
-    cloud = np.asarray(point_cloud, dtype=np.float32)
+    """Return a cloud [N,3|6] as floats; float64 stays, see `Normalize`."""
+    cloud = native_float(np.asarray(point_cloud))
     if cloud.ndim != 2 or cloud.shape[1] not in (3, 6) or len(cloud) == 0:
         raise ShapeError(
             explain(
@@ -120,8 +132,14 @@ def _checked(point_cloud: np.ndarray) -> np.ndarray:
 
 
 def _as_float(name: str, values: np.ndarray) -> np.ndarray:
-    """Return what transforms compute with as float32, other fields as they are."""
-    return np.asarray(values, np.float32) if name in ("xyz", "rgb", "normal") else values
+    """Return what transforms compute with as floats, other fields as they are.
+
+    Coordinates keep float64 until they are centred; colours keep bytes until `SelectColor`.
+    """
+    if name == "xyz":
+        return native_float(np.asarray(values))
+    is_float = name == "normal" or (name == "rgb" and values.dtype.kind == "f")
+    return np.asarray(values, np.float32) if is_float else values
 
 
 def fixed_steps(options: Mapping[str, Any], name: str) -> list[Transform]:

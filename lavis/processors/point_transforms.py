@@ -1,8 +1,9 @@
 """Small steps on one point cloud and everything that is known of its points.
 
-A cloud is a `PointFields`: float32 `xyz` [N,3], where coloured `rgb` [N,3] in [0,1], and further
+A cloud is a `PointFields`: `xyz` [N,3], where coloured `rgb` [N,3] in [0,1], and further
 per-point fields (`normal` [N,3], `semantic_label` [N], `pixel_of_point` [N,2] …). `take_points` is
 the only way to permute, drop or repeat points, so every field stays in step with its point.
+Coordinates of float64 stay so until `Normalize` has moved them to the origin; it returns float32.
 Randomness comes from `rng` alone. Up is +y.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from lavis.common.errors import DataError, explain
+from lavis.datasets.readers.values import unit_colors
 
 PointFields = dict[str, np.ndarray]
 
@@ -86,7 +88,7 @@ class SelectColor:
         if not self.use_color:
             return {name: values for name, values in points.items() if name != "rgb"}
         if "rgb" in points:
-            return points
+            return {**points, "rgb": _colors(points["rgb"])}
         if self.missing_color is None:
             raise DataError(
                 explain(
@@ -97,7 +99,33 @@ class SelectColor:
                     fix="set missing_color to a grey value in [0,1], or use_color to False",
                 )
             )
-        return {**points, "rgb": np.full_like(points["xyz"], self.missing_color)}  # [N,3]
+        grey = np.full_like(points["xyz"], self.missing_color, dtype=np.float32)  # [N,3]
+        return {**points, "rgb": grey}
+
+
+def _colors(rgb: np.ndarray) -> np.ndarray:
+    """Return colours in [0,1]; bytes are divided by 255.
+
+    Raises:
+        DataError: another range.
+    """
+    try:
+        colors = unit_colors(rgb)
+    except ValueError as error:
+        raise DataError(_no_colors(str(error))) from error
+    if colors.rgb is None:
+        raise DataError(_no_colors(colors.notes["normals"]))
+    return colors.rgb
+
+
+def _no_colors(got: str) -> str:
+    return explain(
+        "the columns after xyz are no colours, and use_color is on",
+        where="point_processor.*.use_color",
+        got=got,
+        expected="rgb in [0,1], or 0 to 255",
+        fix="give colours, or set use_color to False",
+    )
 
 
 @register_transform
@@ -129,7 +157,8 @@ class Resample:
         if self.mode == "fps" and available > self.num_points:
             from lavis.models.point_ops.ops import farthest_point_sample
 
-            cloud = torch.from_numpy(np.ascontiguousarray(xyz[None]))  # [1,N,3]
+            local = xyz if xyz.dtype == np.float32 else unit_sphere(xyz)
+            cloud = torch.from_numpy(np.ascontiguousarray(local[None]))  # [1,N,3]
             return farthest_point_sample(cloud, self.num_points)[0].numpy()
         return np.arange(self.num_points) % available
 
@@ -140,10 +169,27 @@ class Normalize:
     """Move the mean to the origin and scale the largest radius to 1."""
 
     def __call__(self, points: PointFields, rng: np.random.Generator) -> PointFields:
-        xyz = points["xyz"]
-        xyz = xyz - xyz.mean(axis=0, dtype=np.float64).astype(np.float32)
-        radius = np.sqrt(np.square(xyz).sum(axis=1).max())
-        return {**points, "xyz": xyz / max(radius, np.float32(1e-12))}
+        return {**points, "xyz": unit_sphere(points["xyz"])}
+
+
+def unit_sphere(xyz: np.ndarray) -> np.ndarray:
+    """Return coordinates [N,3] about their mean with the largest radius 1, in float32.
+
+    Float64 is centred in float64, and so is float32 whose squares leave the range of float32. All
+    other clouds are computed in float32, as the published results were.
+    """
+    if xyz.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            centred = xyz - xyz.mean(axis=0, dtype=np.float64).astype(np.float32)
+            radius = np.sqrt(np.square(centred).sum(axis=1).max())
+        if 1e-12 < radius < np.inf:
+            return centred / radius
+    wide = xyz.astype(np.float64)
+    wide /= max(np.abs(wide).max(), np.finfo(np.float64).tiny)  # squares stay finite
+    wide -= wide[0]  # exactly 0 for a cloud in one place
+    wide -= wide.mean(axis=0)
+    radius = np.sqrt(np.square(wide).sum(axis=1).max())
+    return (wide / (radius or 1.0)).astype(np.float32)
 
 
 @register_transform

@@ -18,8 +18,8 @@ from lavis.datasets.download_scripts.bricks_qa import build_qa, qa_statistics
 from lavis.datasets.download_scripts.bricks_split import LEFT_OUT, SPLITS
 from lavis.datasets.download_scripts.bricks_text import COLORS
 from lavis.datasets.manifest import write_json
+from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.stores.packed_points import PackedPoints
-from lavis.datasets.stores.point_stores import DAMAGE
 
 # Raise it when the content of the folder changes: work of an older format is not continued.
 FORMAT = 3

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lavis.common.errors import DataError, DependencyError, explain
 from lavis.datasets.datasets.annotations import Entry
+from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.samples import Sample
-from lavis.datasets.stores.point_stores import DAMAGE
 
 
 def to_unit_range(pixels: np.ndarray, rng: np.random.Generator) -> Tensor:

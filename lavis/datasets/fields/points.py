@@ -60,7 +60,7 @@ class PointLoader:
         points = self.read(record)
         xyz = points["xyz"] if isinstance(points, Mapping) else points[:, :3]
         scale = np.float32(self.store.scale(record["object_id"]))
-        box = np.ptp(xyz, axis=0) * scale  # [3]
+        box = (np.ptp(xyz, axis=0) * scale).astype(np.float32, copy=False)  # [3]
         processed = self.processor(points, **({"rng": rng} if self._is_seeded else {}))
         fields = processed if isinstance(processed, Mapping) else {"point_cloud": processed}
         return {**fields, "box_size": torch.from_numpy(box)}

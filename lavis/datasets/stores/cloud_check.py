@@ -19,7 +19,7 @@ from lavis.common.errors import DataError
 from lavis.datasets.manifest import write_json
 from lavis.datasets.stores.point_stores import FilePointStore, check_cloud
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 1024  # clouds queued at a time
 THREADS = 8  # reading and checksums leave Python's lock
 

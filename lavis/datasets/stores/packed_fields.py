@@ -29,6 +29,7 @@ import numpy as np
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import read_json
 from lavis.datasets.manifest import verify_manifest, write_json, write_manifest
+from lavis.datasets.readers.values import coordinate_problem, rounding_problem, unit_colors
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.point_stores import row_of
 from lavis.processors.point_transforms import PointFields, join_columns
@@ -142,7 +143,7 @@ class PackedFieldWriter:
         rows = {}
         for name, layout in self.layouts.items():
             try:
-                rows[name] = layout.encode(np.asarray(points[name]))
+                rows[name] = layout.encode(_encodable(name, layout, np.asarray(points[name])))
             except ValueError as error:
                 raise _refused(object_id, f"{name}: {error}", layout) from error
         for name, stored in rows.items():
@@ -270,6 +271,26 @@ class PackedFieldStore:
 
     def __setstate__(self, state: dict[str, Path]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]
+
+
+def _encodable(name: str, layout: FieldLayout, values: np.ndarray) -> np.ndarray:
+    """Return values that keep their meaning in a layout: colours in [0,1], places not rounded away.
+
+    Raises:
+        ValueError: with the range.
+    """
+    if name == "rgb" and values.shape[1:] == (3,):
+        colors = unit_colors(values).rgb
+        if colors is None:
+            raise ValueError("normals in place of colours")
+        return colors if layout.quantum or np.dtype(layout.dtype).kind == "f" else values
+    if name == "xyz" and values.shape[1:] == (3,):
+        problem = coordinate_problem(values)
+        if problem is None and np.dtype(layout.dtype) == np.float32:
+            problem = rounding_problem(values)
+        if problem is not None:
+            raise ValueError(f"{problem}; subtract the object's centre before writing")
+    return values
 
 
 def _refused(object_id: str, got: object, expected: object) -> DataError:

@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from lavis.common.errors import DataError, ShapeError, explain
+from lavis.datasets.readers.values import unit_colors
 
 XYZ_NAME = "points_xyz.npy"
 RGB_NAME = "points_rgb.npy"
@@ -36,6 +37,26 @@ def pack_xyz(xyz: np.ndarray) -> np.ndarray:
             explain("coordinates cannot be packed", expected="finite values in [-1, 1]")
         )
     return np.rint(np.clip(xyz, -1.0, 1.0) * XYZ_SCALE).astype(np.int16)
+
+
+def pack_rgb(rgb: np.ndarray) -> np.ndarray:
+    """Return colours [...,3] as uint8.
+
+    Raises:
+        ShapeError: a range that is neither [0,1] nor 0 to 255.
+    """
+    if rgb.dtype == np.uint8:
+        return rgb
+    try:
+        colors = unit_colors(rgb.reshape(-1, 3)).rgb
+        if colors is None:
+            raise ValueError("normals")
+    except ValueError as error:
+        expected = "uint8, [0,1], or 0 to 255"
+        raise ShapeError(
+            explain("colours cannot be packed", got=error, expected=expected)
+        ) from error
+    return np.rint(colors * RGB_SCALE).astype(np.uint8).reshape(rgb.shape)
 
 
 class PackedPointWriter:
@@ -58,11 +79,16 @@ class PackedPointWriter:
         Args:
             row: its row.
             xyz: [P,3], int16 as packed or float in [-1,1].
-            rgb: [P,3] or [3], uint8.
+            rgb: [P,3] or [3], uint8, or as `unit_colors` reads them.
             scale: length of one unit of xyz, in the data's own unit.
+
+        Raises:
+            ShapeError: coordinates outside [-1,1], colours of another range, or no scale.
         """
+        if not 0 < scale <= np.finfo(np.float32).max:
+            raise ShapeError(explain("a scale cannot be packed", got=scale, expected="above 0"))
         self.xyz[row] = xyz if xyz.dtype == np.int16 else pack_xyz(xyz)
-        self.rgb[row] = rgb
+        self.rgb[row] = pack_rgb(np.asarray(rgb))
         self.scale[row] = scale
 
     def close(self) -> None:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import read_json
+from lavis.datasets.readers.cloud import cloud_of_array, make_cloud
+from lavis.datasets.readers.files import FIRST_ARRAY, read_cloud
 from lavis.datasets.samples import check_equal_lengths
+from lavis.datasets.stores.notes import Notes
 from lavis.datasets.stores.packed_points import PackedPoints
 from lavis.processors.point_transforms import PointFields
-
-# What numpy and zipfile raise on damaged files; a flipped bit in a header asks for an unknown
-# compression or encryption (RuntimeError) or for more memory than there is.
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-MAX_CLOUD_BYTES = 2**30
 
 
 class PointStore(Protocol):
@@ -104,94 +89,94 @@ def row_of(rows: Mapping[str, int], object_id: str, folder: Path) -> int:
 
 
 class FilePointStore:
-    """One .npy or .npz file per object.
+    """One file per object: .npy, .npz, .ply, .pcd, .pt or text (lavis/datasets/readers).
 
     Args:
         folder: root folder.
         pattern: path below it with {object_id}, e.g. "{object_id}/{object_id}_8192.npz".
-        array_name: the array inside an .npz.
+        array_name: the array with the coordinates in an .npz or .pt; the default takes it where it
+            is there, and else goes by the names of the arrays.
     """
 
     def __init__(
-        self, folder: str | Path, pattern: str = "{object_id}.npy", array_name: str = "arr_0"
+        self, folder: str | Path, pattern: str = "{object_id}.npy", array_name: str = FIRST_ARRAY
     ) -> None:
         self.folder, self.pattern, self.array_name = Path(folder), pattern, array_name
+        self.notes = Notes(str(self.folder))
 
     def path(self, object_id: str) -> Path:
         """Return the file of an object, whether it exists or not."""
         return self.folder / self.pattern.format(object_id=object_id)
 
     def load(self, object_id: str) -> np.ndarray:
-        """Return [N,C] as stored. Pickled content is refused, never run."""
-        path = self.path(object_id)
-        try:
-            content: Any = np.load(path, allow_pickle=False)
-            if isinstance(content, np.lib.npyio.NpzFile):
-                with content:
-                    _refuse_bomb(content, self.array_name)
-                    return content[self.array_name]
-            return content
-        except DAMAGE as error:
-            raise DataError(_unreadable(path, error)) from error
+        """Return [N,3|6]: xyz as in the file (float32 or float64), rgb in [0,1].
+
+        Raises:
+            DataError: see `read_cloud`; the file and what it holds are named.
+        """
+        named = None if self.array_name == FIRST_ARRAY else self.array_name
+        cloud = read_cloud(self.path(object_id), named, object_id)
+        self.notes.say(object_id, cloud.notes)
+        return cloud.joined()
 
     def scale(self, object_id: str) -> float:
         """Return 1: files keep the unit they are in."""
         return 1.0
 
 
-def _refuse_bomb(content: Any, array_name: str) -> None:
-    """Raise ValueError for a member that would unpack to more than any cloud needs."""
-    for info in content.zip.infolist():
-        if info.filename.removesuffix(".npy") == array_name and info.file_size > MAX_CLOUD_BYTES:
-            raise ValueError(f"{info.file_size:,} bytes when unpacked")
+# Of stores that do not know colours in another range.
+_OTHER_NOTES = Notes("point clouds")
 
 
 def check_cloud(cloud: np.ndarray, object_id: str) -> np.ndarray:
-    """Return the cloud as float32 when it is usable.
+    """Return a usable cloud as floats [N,3|6], with colours in [0,1].
+
+    Coordinates keep float64 where they have it: the processor centres them before float32.
 
     Args:
         cloud: what a store returned.
         object_id: named in the message.
 
     Raises:
-        DataError: not [N,3|6] numbers, no points, NaN or infinity, or all points in one place.
+        DataError: not [N,3|6] numbers, no points, NaN or infinity, all points in one place, or
+            colours outside [0,1] and 0 to 255.
     """
-    problem = _problem(cloud)
-    if problem is not None:
-        raise DataError(
-            explain(
-                "a point cloud cannot be used",
-                where=f"object {object_id}",
-                got=problem,
-                expected="[N,3] or [N,6] finite numbers, N >= 1, not all in one place",
-                fix="repair or remove the object, or allow a share by build_info.max_bad_fraction",
-            )
-        )
-    return cloud.astype(np.float32, copy=False)
+    try:
+        checked = cloud_of_array(cloud)
+    except ValueError as error:
+        raise DataError(_unusable(object_id, error)) from error
+    _OTHER_NOTES.say(object_id, checked.notes)
+    parts = [checked.xyz] if cloud.shape[1] == 3 else [checked.xyz, checked.rgb]
+    is_same = all(part is not None and np.may_share_memory(part, cloud) for part in parts)
+    return cloud if is_same else checked.joined()
 
 
 def check_points(points: PointFields, object_id: str) -> PointFields:
-    """Return named per-point fields when they are usable.
+    """Return named per-point fields when they are usable (see `check_cloud`).
 
     Raises:
-        DataError: the coordinates are unusable (see `check_cloud`), or fields differ in length.
+        DataError: the coordinates or colours are unusable, or fields differ in length.
     """
     check_equal_lengths(points, f"object {object_id}")
-    return {**points, "xyz": check_cloud(points["xyz"], object_id)}
+    further = {name: values for name, values in points.items() if name not in ("xyz", "rgb")}
+    try:
+        checked = make_cloud(points["xyz"], points.get("rgb"), further)
+    except ValueError as error:
+        raise DataError(_unusable(object_id, error)) from error
+    _OTHER_NOTES.say(object_id, checked.notes)
+    rgb = {} if checked.rgb is None else {"rgb": checked.rgb}
+    return {**checked.fields, "xyz": checked.xyz, **rgb}
 
 
-def _problem(cloud: np.ndarray) -> str | None:
-    if cloud.dtype.kind not in "fiu":
-        return f"values of type {cloud.dtype}"
-    if cloud.ndim != 2 or cloud.shape[1] not in (3, 6):
-        return f"shape {cloud.shape}"
-    if len(cloud) == 0:
-        return "no points"
-    if not np.isfinite(cloud).all():
-        return f"{int((~np.isfinite(cloud)).any(axis=1).sum())} points with NaN or infinity"
-    if len(cloud) > 1 and not np.ptp(cloud[:, :3], axis=0).any():
-        return "all points in one place"
-    return None
+def _unusable(object_id: str, problem: object) -> str:
+    return explain(
+        "a point cloud cannot be used",
+        where=f"object {object_id}",
+        got=problem,
+        expected="[N,3] or [N,6] finite numbers, N >= 1, not all in one place; colours in [0,1] or "
+        "0 to 255",
+        fix="repair or remove the object, or allow a share by build_info.max_bad_fraction",
+    )
 
 
 def _unreadable(path: Path, problem: object) -> str:

@@ -22,7 +22,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from lavis.common.errors import DataError, DependencyError, explain
-from lavis.datasets.stores.point_stores import DAMAGE
+from lavis.datasets.readers.files import DAMAGE
+from lavis.datasets.readers.numpy_files import cloud_of_npy
+from lavis.datasets.stores.notes import Notes
 
 MAX_MEMBER_BYTES = 2**30
 SUFFIX = ".npy"
@@ -48,6 +50,7 @@ class TarShardStore:
 
     def __init__(self, shards: Sequence[str | Path]) -> None:
         self.members: dict[str, Member] = {}
+        self.notes = Notes("tar shards")
         for shard in map(Path, shards):
             for object_id, member in index_shard(shard).items():
                 if object_id in self.members:
@@ -56,7 +59,7 @@ class TarShardStore:
                 self.members[object_id] = member
 
     def load(self, object_id: str) -> np.ndarray:
-        """Return [N,C] as stored. Pickled content is refused, never run."""
+        """Return [N,3|6], xyz as stored and rgb in [0,1]. Pickled content is refused, never run."""
         member = self.members.get(object_id)
         if member is None:
             raise _bad("shards", object_id, "no member of this id")
@@ -64,9 +67,11 @@ class TarShardStore:
             with open(member.shard, "rb") as file:
                 file.seek(member.offset)
                 content = file.read(member.size)
-            return np.load(io.BytesIO(content), allow_pickle=False)
+            cloud = cloud_of_npy(io.BytesIO(content), len(content))
         except DAMAGE as error:
             raise _bad(member.shard, object_id, repr(error)) from error
+        self.notes.say(object_id, cloud.notes)
+        return cloud.joined()
 
     def scale(self, object_id: str) -> float:
         """Return 1: files keep the unit they are in."""

@@ -175,6 +175,7 @@ def cloud_features(
             logging.warning("baselines leave out object %s: %s", object_id, error)
             continue
         xyz = cloud[:, :3] - (cloud[:, :3].max(axis=0) + cloud[:, :3].min(axis=0)) / 2
+        xyz = xyz.astype(np.float32, copy=False)  # centred, as float32 loses far coordinates
         unit = xyz / max(float(np.linalg.norm(xyz, axis=1).max()), 1e-6)
         kept.append(object_id)
         histograms.append(occupancy(unit))

@@ -1,0 +1,121 @@
+"""Read a point cloud from a file: `read_cloud` knows the formats by their content."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+from lavis.common.errors import DataError, explain
+from lavis.common.text_files import decode
+from lavis.datasets.readers.cloud import Cloud, cloud_of_fields, described
+from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES, cloud_of_npy, read_npz
+from lavis.datasets.readers.ply import cloud_of_ply
+from lavis.datasets.readers.text import SUFFIXES, cloud_of_text
+from lavis.datasets.readers.torch_files import cloud_of_torch
+
+READ = (
+    ".npy and .npz, .ply, .pcd, .pt of tensors, or text (.txt .xyz .pts .csv .asc): finite points "
+    "[N,3] that are not all in one place, colours [N,3] in [0,1] or 0 to 255"
+)
+# What numpy, zipfile and torch raise on damaged files; a flipped bit in a header asks for an
+# unknown compression or encryption (RuntimeError) or for more memory than there is.
+DAMAGE = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError),
+    *(MemoryError, OverflowError, AttributeError, zipfile.BadZipFile, zlib.error),
+)
+FIRST_ARRAY = "arr_0"  # numpy's name for an array that was saved without one
+_TORCH_SUFFIXES = (".pt", ".pth")
+# First bytes of files that are named in the message.
+_OTHERS = {
+    b"\x89HDF": "HDF5",
+    b"glTF": "a binary glTF mesh",
+    b"LASF": "LAS or LAZ",
+    b"DRACO": "a Draco mesh",
+    b"OFF": "an OFF mesh",
+    b"solid": "an STL mesh",
+    b"\x80": "a pickle, which is never run",
+    b"\x1f\x8b": "gzip",
+}
+
+
+def read_cloud(
+    path: str | Path, array_name: str | None = None, object_id: str | None = None
+) -> Cloud:
+    """Return the points of a file, and what it holds for each of them.
+
+    Args:
+        path: a file in one of the formats of `READ`.
+        array_name: the array of an .npz, or tensor of a .pt, with the coordinates; None goes by
+            the names.
+        object_id: named in messages beside the file.
+
+    Raises:
+        DataError: another format, damage, sizes beyond the file's bytes, or points or colours that
+            cannot be used; the message says what the file holds and what is read.
+    """
+    path = Path(path)
+    where = str(path) if object_id is None else f"object {object_id}: {path}"
+    if not path.is_file():
+        got = "no regular file" if path.exists() else "missing"
+        raise DataError(_unreadable(where, got))
+    try:
+        size = path.stat().st_size
+        if size > MAX_CLOUD_BYTES:
+            raise ValueError(f"{size:,} bytes, more than {MAX_CLOUD_BYTES:,}")
+        with open(path, "rb") as file:
+            return _read(file, size, path, array_name)
+    except DAMAGE as error:
+        raise DataError(_unreadable(where, error)) from error
+
+
+def _read(file: IO[bytes], size: int, path: Path, array_name: str | None) -> Cloud:
+    """Read by the first bytes, by the name where they do not decide."""
+    head, suffix = file.read(256), path.suffix.lower()
+    file.seek(0)
+    if head.startswith(b"\x93NUMPY"):
+        return cloud_of_npy(file, size)
+    if head.startswith(b"ply") and head[3:4] in b"\r\n":
+        return cloud_of_ply(file, size)
+    if suffix in _TORCH_SUFFIXES:
+        return cloud_of_torch(path, array_name)
+    if head.startswith(b"PK"):
+        return _cloud_of_npz(file, array_name)
+    if suffix == ".pcd":
+        from lavis.datasets.readers.pcd import cloud_of_pcd  # numba takes half a second
+
+        return cloud_of_pcd(file, size)
+    if suffix in SUFFIXES:
+        return cloud_of_text(decode(file.read()), suffix)
+    raise ValueError(_content(head, suffix))
+
+
+def _cloud_of_npz(file: IO[bytes], array_name: str | None) -> Cloud:
+    """Return the cloud of an .npz; a problem names its arrays."""
+    wanted = array_name or FIRST_ARRAY
+    arrays = read_npz(file, wanted)
+    try:
+        return cloud_of_fields(arrays, array_name or (wanted if wanted in arrays else None))
+    except ValueError as error:
+        raise ValueError(f"{error} (the file has {described(arrays)})") from error
+
+
+def _content(head: bytes, suffix: str) -> str:
+    """Return what a file of another format seems to be."""
+    known = next((name for start, name in _OTHERS.items() if head.startswith(start)), "")
+    if not head:
+        return "an empty file"
+    return known or f"a {suffix or 'nameless'} file that begins with {head[:16]!r}"
+
+
+def _unreadable(where: str, problem: object) -> str:
+    is_plain = isinstance(problem, str) or type(problem) is ValueError
+    return explain(
+        "a point file cannot be read",
+        where=where,
+        got=problem if is_plain else repr(problem),
+        expected=READ,
+        fix="repair or convert the file; of an .npz or .pt, build_info.points.array_name names the "
+        "array with the coordinates",
+    )

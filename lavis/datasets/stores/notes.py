@@ -1,0 +1,33 @@
+"""Log what was done to the clouds of a data set: a line per kind, not per object."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from torch.utils.data import get_worker_info
+
+from lavis.common.dist_utils import is_main_process
+
+
+class Notes:
+    """The notes of one data set. A copy in a data worker knows what was logged before the fork.
+
+    Args:
+        where: folder or kind of the data, for the lines.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._said: set[str] = set()
+
+    def say(self, object_id: str, notes: Mapping[str, str]) -> None:
+        """Log each kind of note once; of many workers the first one speaks."""
+        for kind, text in notes.items():
+            worker = get_worker_info()
+            if kind in self._said or not is_main_process() or (worker and worker.id):
+                continue
+            self._said.add(kind)
+            logging.warning(
+                "%s: object %s: %s (said once for this data set)", self.where, object_id, text
+            )
