@@ -119,8 +119,8 @@ def cloud_of_fields(arrays: Arrays, array_name: str | None = None) -> Cloud:
 
 def described(arrays: Arrays) -> str:
     """Return the arrays of a file as "xyz float32 [9,3], …" for messages."""
-    parts = (f"{n} {v.dtype} [{','.join(map(str, v.shape))}]" for n, v in arrays.items())
-    return ", ".join(parts) or "no arrays"
+    parts = [f"{n} {v.dtype} [{','.join(map(str, v.shape))}]" for n, v in arrays.items()]
+    return ", ".join(parts[:12] + ["…"] * (len(parts) > 12)) or "no arrays"
 
 
 def _lower_names(arrays: Arrays) -> dict[str, str]:

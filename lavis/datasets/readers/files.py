@@ -26,6 +26,7 @@ DAMAGE = (
     *(MemoryError, OverflowError, AttributeError, zipfile.BadZipFile, zlib.error),
 )
 FIRST_ARRAY = "arr_0"  # numpy's name for an array that was saved without one
+MAX_REASON = 500  # characters; torch's reasons fill a page
 _TORCH_SUFFIXES = (".pt", ".pth")
 # First bytes of files that are named in the message.
 _OTHERS = {
@@ -110,11 +111,12 @@ def _content(head: bytes, suffix: str) -> str:
 
 
 def _unreadable(where: str, problem: object) -> str:
-    is_plain = isinstance(problem, str) or type(problem) is ValueError
+    own = isinstance(problem, str) or type(problem) is ValueError
+    got = str(problem) if own else f"{type(problem).__name__}: {problem}"
     return explain(
         "a point file cannot be read",
         where=where,
-        got=problem if is_plain else repr(problem),
+        got=got.split("\n", 1)[0][:MAX_REASON],
         expected=READ,
         fix="repair or convert the file; of an .npz or .pt, build_info.points.array_name names the "
         "array with the coordinates",

@@ -9,7 +9,7 @@ from numba import njit
 
 from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
 from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES
-from lavis.datasets.readers.text import numbers
+from lavis.datasets.readers.text import numbers, typed
 
 MAX_HEADER_BYTES = 2**16
 MAX_RATIO = 90  # LZF writes at most 264 bytes for 3
@@ -93,14 +93,15 @@ def _ascii_rows(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:
         raise ValueError(f"{count:,} points declared, {len(lines):,} lines")
     if not count:
         return np.empty(0, dtype)
-    table = numbers(lines, None)
+    table, names = numbers(lines, None), dtype.names or ()
+    widths = [int(np.prod(dtype[name].shape, dtype=int)) for name in names]
+    if sum(widths) != table.shape[1]:
+        raise ValueError(f"{table.shape[1]} values a line, {sum(widths)} in the header")
     rows, place = np.empty(count, dtype), 0
-    for name in dtype.names or ():
-        width = int(np.prod(dtype[name].shape, dtype=int))
-        rows[name] = table[:, place : place + width].reshape(rows[name].shape)
+    for name, width in zip(names, widths):
+        columns = table[:, place : place + width].reshape(rows[name].shape)
+        rows[name] = typed(columns, dtype[name].base, name)
         place += width
-    if place != table.shape[1]:
-        raise ValueError(f"{table.shape[1]} values a line, {place} in the header")
     return rows
 
 

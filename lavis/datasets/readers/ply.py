@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
-from lavis.datasets.readers.text import numbers
+from lavis.datasets.readers.text import numbers, typed
 
 MAX_HEADER_BYTES = 2**16
 _TYPES = {
@@ -127,13 +127,4 @@ def _ascii_rows(file: IO[bytes], skipped: int, vertex: Element) -> dict[str, np.
     table = numbers(lines, None)
     if table.shape[1] != len(vertex.properties):
         raise ValueError(f"{table.shape[1]} values a line, {len(vertex.properties)} properties")
-    return {n: _typed(table[:, c], t, n) for c, (n, t) in enumerate(vertex.properties)}
-
-
-def _typed(values: np.ndarray, kind: str, name: str) -> np.ndarray:
-    """Return a column in its declared type."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        typed = values.astype(kind)
-    if kind[0] != "f" and not np.array_equal(typed, values):
-        raise ValueError(f"{name} from {values.min():g} to {values.max():g}, declared {kind}")
-    return typed
+    return {n: typed(table[:, c], t, n) for c, (n, t) in enumerate(vertex.properties)}

@@ -58,6 +58,20 @@ def numbers(lines: Sequence[str], separator: str | None) -> np.ndarray:
     return np.loadtxt(lines, delimiter=separator, comments=None, ndmin=2)
 
 
+def typed(values: np.ndarray, kind: str | np.dtype, name: str) -> np.ndarray:
+    """Return numbers of a text in their declared type.
+
+    Raises:
+        ValueError: the type cannot hold them.
+    """
+    dtype = np.dtype(kind)
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = values.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(converted, values):
+        raise ValueError(f"{name} from {values.min():g} to {values.max():g}, declared {dtype}")
+    return converted
+
+
 def _split_head(text: str) -> tuple[list[str], list[str]]:
     """Return the lines before the first point, and those of points; comments between points go."""
     given = [line.strip() for line in text.splitlines() if line.strip()]

@@ -59,7 +59,7 @@ def _extent_problem(xyz: np.ndarray) -> str | None:
         extent = float((high - low).max())
     if extent == 0.0:
         return "all points in one place" if len(xyz) > 1 else None
-    if not extent <= np.finfo(np.float32).max:
+    if not extent <= float(np.finfo(np.float32).max):
         return f"coordinates from {low.min():.6g} to {high.max():.6g}, beyond float32"
     step = float(np.spacing(np.maximum(np.abs(low), np.abs(high)).max()))
     if extent < MIN_STEPS * step:

@@ -183,6 +183,6 @@ def _unreadable(path: Path, problem: object) -> str:
     return explain(
         "a point file cannot be read",
         where=str(path),
-        got=repr(problem) if isinstance(problem, Exception) else problem,
+        got=f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else problem,
         fix="restore the file, or prepare the data set again",
     )
