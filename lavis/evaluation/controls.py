@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.datasets.readers.values import native_float
 from lavis.evaluation.altered_splits import (
     StoreMaker,
     add_altered_splits,
@@ -198,8 +199,8 @@ class ControlStore:
         return self.scales[object_id]
 
     def load(self, object_id: str) -> np.ndarray:
-        """Return the cloud that the control gives the object, float32 [N,3|6]."""
-        cloud = np.asarray(self.store.load(self.objects[object_id]), dtype=np.float32)
+        """Return the cloud that the control gives the object, float [N,3|6]."""
+        cloud = native_float(np.asarray(self.store.load(self.objects[object_id])))
         rng = alteration_rng(self.seed, self.name, object_id)
         return CONTROLS[self.name].change(cloud, rng)
 

@@ -85,7 +85,7 @@ class PackedPointWriter:
         Raises:
             ShapeError: coordinates outside [-1,1], colours of another range, or no scale.
         """
-        if not 0 < scale <= np.finfo(np.float32).max:
+        if scale <= 0 or scale > float(np.finfo(np.float32).max):  # NaN: the unit is unknown
             raise ShapeError(explain("a scale cannot be packed", got=scale, expected="above 0"))
         self.xyz[row] = xyz if xyz.dtype == np.int16 else pack_xyz(xyz)
         self.rgb[row] = pack_rgb(np.asarray(rgb))

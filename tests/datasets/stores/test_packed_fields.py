@@ -116,6 +116,29 @@ def test_bad_objects_are_refused_by_name_and_leave_the_rest_whole(case: str, tmp
     np.testing.assert_array_equal(store.load_points("last")["xyz"], points_of(6)["xyz"])
 
 
+def test_colours_of_0_to_255_are_packed_as_colours(tmp_path: Path) -> None:
+    points = points_of(5)
+    points["rgb"] = np.array([[0, 128, 255]] * 5, np.uint8)
+    with PackedFieldWriter(tmp_path / "p", FIELD_LAYOUTS) as writer:
+        writer.write("bytes", points)
+        writer.write("floats", {**points, "rgb": points["rgb"].astype(np.float64)})
+    for name in ("bytes", "floats"):
+        loaded = PackedFieldStore(tmp_path / "p").load_points(name)["rgb"]
+        np.testing.assert_allclose(loaded, points["rgb"] / 255, atol=1e-6)
+
+
+def test_far_coordinates_are_packed_in_float64_or_refused(tmp_path: Path) -> None:
+    xyz = np.random.default_rng(0).uniform(-0.4, 0.4, (9, 3))
+    xyz += np.array([512345.0, 5654321.0, 112.0])
+    with PackedFieldWriter(tmp_path / "p", {"xyz": FIELD_LAYOUTS["xyz"]}) as writer:
+        with pytest.raises(DataError, match=r"(?s)object far.*steps of 0\.5.*subtract"):
+            writer.write("far", {"xyz": xyz})
+        writer.write("near", {"xyz": xyz - xyz[0]})
+    with PackedFieldWriter(tmp_path / "q", {"xyz": FieldLayout("float64", 3)}) as writer:
+        writer.write("far", {"xyz": xyz})
+    np.testing.assert_array_equal(PackedFieldStore(tmp_path / "q").load("far"), xyz)
+
+
 def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
         with PackedFieldWriter(tmp_path / "p", FIELD_LAYOUTS) as writer:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError, ShapeError
-from lavis.datasets.stores.packed_points import PackedPoints, PackedPointWriter, pack_xyz
+from lavis.datasets.stores.packed_points import PackedPoints, PackedPointWriter, pack_rgb, pack_xyz
 
 
 @pytest.fixture
@@ -51,6 +51,25 @@ def test_batch_equals_rows(packed) -> None:
 
 def test_extremes_are_exact() -> None:
     assert pack_xyz(np.array([-1.0, 0.0, 1.0])).tolist() == [-32767, 0, 32767]
+
+
+def test_colours_of_either_range_become_bytes() -> None:
+    rgb = np.array([[0, 128, 255], [17, 51, 204]])
+    for given in (rgb.astype(np.uint8), rgb, rgb.astype(np.float32), rgb / 255):
+        np.testing.assert_array_equal(pack_rgb(given), rgb)
+    np.testing.assert_array_equal(pack_rgb(np.array([0.0, 0.2, 1.0])), [0, 51, 255])
+
+
+@pytest.mark.parametrize("rgb", [np.full((4, 3), -0.5), np.full((4, 3), 1.5), np.eye(3) * -1])
+def test_colours_of_another_range_are_refused(rgb: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match="colours cannot be packed"):
+        pack_rgb(rgb)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, 1e300])
+def test_a_size_that_is_none_is_refused(scale: float, tmp_path: Path) -> None:
+    with PackedPointWriter(tmp_path, 1, 4) as writer, pytest.raises(ShapeError, match="scale"):
+        writer.write(0, np.zeros((4, 3)), np.zeros(3, np.uint8), scale)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1.5])
