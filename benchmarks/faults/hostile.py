@@ -121,10 +121,12 @@ def _shards(folder: Path) -> None:
 def _good(folder: Path) -> None:
     torch.save({"model": {"w": torch.ones(2)}}, folder / "good.pth")
     save_file({"w": torch.ones(2)}, folder / "good.safetensors")
-    np.save(folder / "good.npy", np.ones((4, 3), np.float32))
-    np.savez_compressed(folder / "good_npz.npz", arr_0=np.ones((10_000, 6), np.float32))
+    np.save(folder / "good.npy", np.eye(4, 3, dtype=np.float32))
+    np.savez_compressed(
+        folder / "good_npz.npz", arr_0=np.tile(np.eye(2, 6, dtype=np.float32), (5000, 1))
+    )
     (folder / "good.yaml").write_text("a: &x {b: 1}\nc: *x\nd: *x\n")
-    write_shards([("one", np.ones((4, 3)))], folder / "t", 2)[0].rename(folder / "good.tar")
+    write_shards([("one", np.eye(4, 3))], folder / "t", 2)[0].rename(folder / "good.tar")
 
 
 def _resident() -> int:

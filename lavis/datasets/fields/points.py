@@ -14,6 +14,7 @@ import torch
 
 from lavis.common.errors import ConfigError, explain
 from lavis.datasets.datasets.annotations import Entry
+from lavis.datasets.readers.values import extremes
 from lavis.datasets.samples import Sample
 from lavis.datasets.stores.point_stores import FieldStore, PointStore, check_cloud, check_points
 from lavis.processors.point_transforms import PointFields
@@ -60,7 +61,8 @@ class PointLoader:
         points = self.read(record)
         xyz = points["xyz"] if isinstance(points, Mapping) else points[:, :3]
         scale = np.float32(self.store.scale(record["object_id"]))
-        box = (np.ptp(xyz, axis=0) * scale).astype(np.float32, copy=False)  # [3]
+        low, high = extremes(xyz)
+        box = ((high - low) * scale).astype(np.float32, copy=False)  # [3]
         processed = self.processor(points, **({"rng": rng} if self._is_seeded else {}))
         fields = processed if isinstance(processed, Mapping) else {"point_cloud": processed}
         return {**fields, "box_size": torch.from_numpy(box)}
