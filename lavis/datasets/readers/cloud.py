@@ -19,7 +19,11 @@ CLOUD_NAMES = (
 COLOR_NAMES = ("rgb", "rgbs", "color", "colors", "colour", "colours", "points_rgb", "rgba")
 NORMAL_NAMES = ("normal", "normals", "points_normal")
 _XYZ_COLUMNS = (("x", "y", "z"),)
-_COLOR_COLUMNS = (("r", "g", "b"), ("red", "green", "blue"))
+_COLOR_COLUMNS = (
+    ("r", "g", "b"),
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+)
 _NORMAL_COLUMNS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 
 

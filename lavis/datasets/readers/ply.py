@@ -113,9 +113,7 @@ def _binary_rows(
         raise ValueError(f"{vertex.count:,} vertices of {needed:,} bytes in {max(left, 0):,} bytes")
     file.seek(skipped, io.SEEK_CUR)
     rows = np.frombuffer(file.read(needed), types[-1])
-    return {
-        name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name in rows.dtype.names
-    }
+    return {name: rows[name].astype(np.dtype(kind)) for name, kind in vertex.properties}
 
 
 def _ascii_rows(file: IO[bytes], skipped: int, vertex: Element) -> dict[str, np.ndarray]:

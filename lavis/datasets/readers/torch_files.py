@@ -36,12 +36,18 @@ def tensors(content: Mapping[Any, Any]) -> dict[str, np.ndarray]:
 
 
 def _load(path: Path) -> Any:
-    """Return the content, read without running any of it."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(info.file_size for info in archive.infolist())
-        if unpacked > MAX_CLOUD_BYTES:
-            raise ValueError(f"{unpacked:,} bytes when unpacked")
+    """Return the content, read without running any of it.
+
+    The format of torch before 1.6 is refused: it declares sizes that are allocated unchecked.
+    """
+    with open(path, "rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04" and zipfile.is_zipfile(file)
+    if not is_zip:
+        raise ValueError("no file of torch.save (1.6 or later)")
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > MAX_CLOUD_BYTES:
+        raise ValueError(f"{unpacked:,} bytes when unpacked")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -19,15 +19,17 @@ class Notes:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self._said: set[str] = set()
+        self._said: dict[str, object] = {}
 
     def say(self, object_id: str, notes: Mapping[str, str]) -> None:
         """Log each kind of note once; of many workers the first one speaks."""
         for kind, text in notes.items():
             worker = get_worker_info()
-            if kind in self._said or not is_main_process() or (worker and worker.id):
+            if not is_main_process() or (worker is not None and worker.id > 0):
                 continue
-            self._said.add(kind)
+            token = object()
+            if self._said.setdefault(kind, token) is not token:  # atomic: clouds load in threads
+                continue
             logging.warning(
                 "%s: object %s: %s (said once for this data set)", self.where, object_id, text
             )

@@ -155,6 +155,12 @@ def test_a_pt_with_python_objects_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_torch_s_old_format_is_refused(tmp_path):
+    torch.save(torch.eye(3), tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(DataError, match=r"torch\.save"):
+        read_cloud(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize(
     "content",
     [[torch.eye(3)], {"pos": torch.eye(3).to_sparse()}, torch.zeros(1).expand(2**30, 3), {}],
