@@ -73,8 +73,8 @@ FIELDS: dict[str, Field] = {
     # other modalities
     "image": Field("[B,V,3,H,W]", "pad", mask="image_mask"),
     "image_mask": Field("[B,V]", "pad", dtype=torch.bool),
-    "image_embeds": Field("[B,E]", mask="image_embeds_mask"),
-    "image_embeds_mask": Field("[B]", dtype=torch.bool),
+    "image_embeds": Field("[B,V,E]", "pad", mask="image_embeds_mask"),
+    "image_embeds_mask": Field("[B,V]", "pad", dtype=torch.bool),
     "audio": Field("[B,T]", "pad", mask="audio_mask"),
     "audio_mask": Field("[B,T]", "pad", dtype=torch.bool),
     "text_embeds": Field("[B,E]", mask="text_embeds_mask"),

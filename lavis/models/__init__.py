@@ -31,6 +31,7 @@ def load_model(name: str, model_type: str, is_eval: bool = False, device: str = 
     return model.eval() if is_eval else model
 
 
+from lavis.models.mixcon3d_models import mixcon3d  # noqa: E402, F401
 from lavis.models.point_blip_models import point_blip, point_blip_llm  # noqa: E402, F401
 from lavis.models.point_llm_contrastive_models import point_llm_contrastive  # noqa: E402, F401
 from lavis.models.ulip_models import ulip_text  # noqa: E402, F401

@@ -52,15 +52,17 @@ def add_direction(
 def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
     """Embed every object's image [E] in the space of the objects, for rank 0.
 
-    Batches bring `image_embeds` [B,E] (prepared), or `image` for a model that embeds images.
+    Batches bring `image` or the features `image_embeds` for a model that embeds images; for another
+    model `image_embeds` [B,E] or [B,V,E] of its own space.
     """
     own: dict[str, np.ndarray] = {}
     for samples in data_loader:
         samples = move_to_device(samples, model.device)
-        if "image_embeds" in samples:
-            embeds = samples["image_embeds"]
-        elif "image" in samples and "image" in model.modalities:
+        if "image" in model.modalities and ("image" in samples or "image_embeds" in samples):
             embeds = model.embed(samples, "image")
+        elif "image_embeds" in samples:
+            embeds = samples["image_embeds"]
+            embeds = embeds.mean(1) if embeds.ndim == 3 else embeds
         else:
             raise ConfigError(
                 explain(

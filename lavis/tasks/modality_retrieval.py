@@ -30,6 +30,7 @@ FIELDS_OF = {
     "point": ("point_cloud",),
     "text": ("text_input",),
     "image": ("image", "image_embeds"),
+    "joint": ("image", "image_embeds"),
     "audio": ("audio", "audio_embeds"),
 }
 

@@ -24,9 +24,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import ConfigError, explain
-from lavis.common.model_state import load_trainable_state
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
@@ -39,8 +37,9 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.teachers import SentenceTeacher, check_trained_space
+from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
+from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("ulip_text")
@@ -93,14 +92,7 @@ class UlipText(BaseModel):
     def from_config(cls, cfg: DictConfig) -> UlipText:
         """Build from the `model` section (`UlipTextConfig`)."""
         model = cls(**cls.config_class.read(cfg).arguments())
-        for key in ("pretrained", "finetuned"):
-            if cfg.get(key):
-                path = get_abs_path(cfg[key])
-                where = f"model.{key}: {path}"
-                payload = load_checkpoint_file(path, f"model.{key}")
-                check_trained_space(payload, model.space, where)
-                load_trainable_state(model, payload.get("model", payload), where)
-                model.loaded_checkpoint = str(path)
+        load_own_checkpoints(model, cfg)
         return model
 
     @property

@@ -1,0 +1,265 @@
+"""MixCon3D: a cloud and its views are aligned with texts alone and as one joint vector.
+
+Sculpting Holistic 3D Representation in Contrastive Language-Image-3D Pre-Training, arXiv
+2311.01734. Four symmetric InfoNCE terms, each with its own scale: cloud-text, cloud-image,
+image-text, and [cloud; image]-text, where a linear layer makes the joint vector.
+
+Differs from the release (UCSC-VLAA/MixCon3D), whose optimiser lacks the joint layer, its scale and
+the layer behind pooled views, whose average copies another layer into the last one, and whose
+checkpoint lacks them: here every parameter is trained, averaged and saved. Objects without views or
+without a text leave the terms that need them; the release fails on the latter. Accumulation
+(`run.accumulate: contrast`) has the gradients of the whole batch; the release multiplies those of
+the scales by the number of micro-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lavis.common.dist_utils import get_rank
+from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
+from lavis.models.abilities import JointEmbedder, check_modality
+from lavis.models.base_model import BaseModel
+from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
+from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.mixcon3d_models.config import Mixcon3dConfig
+from lavis.models.mixcon3d_models.views import ViewPool
+from lavis.models.point_encoders import (
+    build_point_encoder,
+    encode_batch,
+    load_encoder_checkpoint,
+)
+from lavis.models.teachers import SentenceTeacher
+from lavis.models.weights.own import load_own_checkpoints
+
+
+@registry.register_model("mixcon3d")
+class MixCon3D(BaseModel):
+    """Point encoder and the layers behind frozen image and text teachers.
+
+    Args:
+        config: see `Mixcon3dConfig`.
+
+    Raises:
+        ConfigError: a teacher of another width than `embed_dim`.
+    """
+
+    abilities = (JointEmbedder,)
+    modalities = ("point", "image", "joint", "text")
+    config_class = Mixcon3dConfig
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "openshape": "configs/models/mixcon3d/mixcon3d_openshape.yaml",
+    }
+
+    def __init__(self, config: Mixcon3dConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.embed_dim
+        self.point_encoder = build_point_encoder(config.point_encoder)
+        if config.point_encoder_weights:
+            path = get_abs_path(config.point_encoder_weights)
+            load_encoder_checkpoint(self.point_encoder, path)
+        # PPAT ends in this layer itself (out_dim).
+        found = self.point_encoder.global_dim
+        self.point_proj = nn.Identity() if found == width else nn.Linear(found, width)
+        self.text_teacher = self._build_teacher()
+        self.text_proj, self.image_proj = self._build_projections()
+        self.view_pool = ViewPool(config.views, width)
+        self.joint_proj = nn.Linear(2 * width, width) if config.joint_text else None
+        self.logit_scale = ContrastiveTerms(self._build_terms())
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> MixCon3D:
+        """Build from the `model` section (`Mixcon3dConfig`)."""
+        model = cls(cls.config_class.read(cfg))
+        load_own_checkpoints(model, cfg)
+        return model
+
+    def _build_teacher(self) -> SentenceTeacher | None:
+        name = self.config.text_teacher
+        if name is None:
+            return None
+        teacher = SentenceTeacher(name, key="model.text_teacher")
+        if teacher.embed_dim != self.config.embed_dim:
+            what = "the teacher has another width than the joint space"
+            got, fix = teacher.embed_dim, f"model.embed_dim={teacher.embed_dim}"
+            expected = self.config.embed_dim
+            raise ConfigError(
+                explain(what, where="model.text_teacher", got=got, expected=expected, fix=fix)
+            )
+        return teacher
+
+    def _build_projections(self) -> tuple[nn.Module, nn.Module]:
+        width, kind = self.config.embed_dim, self.config.projections
+        text = nn.Identity() if kind == "none" else nn.Linear(width, width)
+        return text, nn.Linear(width, width) if kind == "separate" else text
+
+    def _build_terms(self) -> list[Term]:
+        config = self.config
+        pairs = [("point", "text"), ("point", "image")]
+        pairs += [("image", "text")] if config.image_text else []
+        share = 1 / 3 if config.loss_avg else 1.0
+        weights = [share] * len(pairs) + [1.0] * config.joint_text
+        pairs += [("joint", "text")] if config.joint_text else []
+        return [
+            Term(a, b, weight, config.learn_scale, config.init_scale)
+            for (a, b), weight in zip(pairs, weights)
+        ]
+
+    @property
+    def space(self) -> str | None:
+        """The joint space of the teachers, stored in checkpoints."""
+        if self.text_teacher is not None:
+            return self.text_teacher.space
+        return self.config.space
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Contrast clouds, views and texts.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6]; `image_embeds` [B,V,E] of the image teacher and
+                `image_embeds_mask` [B,V]; `text_input`, B texts, or `text_embeds` [B,E] and
+                `text_embeds_mask` [B].
+
+        Returns:
+            `loss` (weighted sum) and `loss_<a>_<b>` of every term.
+        """
+        return whole_batch(self, samples)
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether the loss contrasts the items of a batch: always."""
+        return True
+
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Embed a batch: unit `point`, `image`, `text`, `joint` [B,E], and what exists [B]."""
+        point = self.point_feature(samples)
+        image, has_image = self.image_feature(samples, len(point))
+        text, has_text = self.text_feature(samples)
+        embeds = {"point": point, "image": image, "text": text}
+        if self.joint_proj is not None:
+            embeds["joint"] = self.joint_proj(torch.cat([point, image], -1))
+        unit = {name: F.normalize(full_precision(x), dim=-1) for name, x in embeds.items()}
+        return Encoded(unit | {"has_image": has_image, "has_text": has_text})
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """InfoNCE of every term over the items of all ranks that have both sides."""
+        has_image, has_text = embeds["has_image"].bool(), embeds["has_text"].bool()
+        valid = {"image": has_image, "joint": has_image, "text": has_text}
+        losses = self.logit_scale(embeds, self._keys(embeds, samples), valid, rows)
+        losses.pop("loss")
+        return losses
+
+    def _keys(self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the keys of the items in each term; only texts can be equal."""
+        size, device = len(embeds["point"]), embeds["point"].device
+        items = torch.arange(size, device=device) + get_rank() * size
+        by_text = self.config.positives == "text" and "text_input" in samples
+        texts = text_keys(samples["text_input"]).to(device) if by_text else items
+        terms = self.logit_scale.terms
+        return {term.key: texts if term.b == "text" else items for term in terms}
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return nothing: every loss is a contrast."""
+        return {}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        terms = self.logit_scale.terms
+        return torch.stack([t.weight * losses[f"loss_{t.key}"] for t in terms]).sum()
+
+    def point_feature(self, samples: Mapping[str, Any]) -> Tensor:
+        """Encode clouds [B,N,3|6] to [B,E], before they are normalised."""
+        return self.point_proj(
+            encode_batch(self.point_encoder, samples, self.device).global_feature
+        )
+
+    def image_feature(self, samples: Mapping[str, Any], size: int) -> tuple[Tensor, Tensor]:
+        """Project and pool the views of a batch: [B,E], and bool [B], which objects have any."""
+        views = samples.get("image_embeds")
+        if views is None:
+            absent = torch.zeros(size, 1, self.config.embed_dim, device=self.device)
+            valid = torch.zeros(size, 1, dtype=torch.bool, device=self.device)
+            return self.view_pool(self.image_proj(absent), valid), valid[:, 0]
+        views = self._checked("image_embeds", views)
+        views = views[:, None] if views.ndim == 2 else views  # [B,E] -> [B,1,E]
+        valid = samples.get("image_embeds_mask")
+        if valid is None:
+            valid = torch.ones(views.shape[:2], dtype=torch.bool)
+        valid = valid.to(self.device).view(views.shape[:2])
+        # What a mask leaves out may be NaN.
+        views = views.masked_fill(~valid[..., None], 0)
+        return self.view_pool(self.image_proj(views), valid), valid.any(1)
+
+    def text_feature(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Embed and project texts: [B,E], and bool [B], which objects have one."""
+        embeds = samples.get("text_embeds")
+        if embeds is not None:
+            embeds = self._checked("text_embeds", embeds)
+            has_text = samples.get("text_embeds_mask")
+            if has_text is None:
+                has_text = torch.ones(len(embeds), dtype=torch.bool)
+            has_text = has_text.to(self.device)
+            return self.text_proj(embeds.masked_fill(~has_text[:, None], 0)), has_text
+        texts = list(samples["text_input"])
+        has_text = torch.tensor([bool(text.strip()) for text in texts], device=self.device)
+        return self.text_proj(self._embed_with_teacher(texts)), has_text
+
+    def _embed_with_teacher(self, texts: Sequence[str]) -> Tensor:
+        if self.text_teacher is None:
+            what = "texts need a text teacher, or their embeddings in the batch"
+            fix = "model.text_teacher=minilm, or a data set with text_embeds"
+            raise ConfigError(explain(what, where="model.text_teacher", got=None, fix=fix))
+        return self.text_teacher(texts)
+
+    def _checked(self, name: str, embeds: Tensor) -> Tensor:
+        width = self.config.embed_dim
+        if embeds.shape[-1] != width:
+            what = "embeddings of a teacher have another width than the joint space"
+            got = list(embeds.shape)
+            fix = f"model.embed_dim={embeds.shape[-1]}, or the teacher's own features"
+            raise DataError(explain(what, where=name, got=got, expected=f"[…,{width}]", fix=fix))
+        return full_precision(embeds).to(self.device)
+
+    @torch.no_grad()
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Return unit embeddings [B,E] of a modality.
+
+        Raises:
+            DataError: images or joint vectors of objects without views.
+        """
+        check_modality(self, modality)
+        if modality == "text":
+            return F.normalize(self.text_feature(samples)[0], dim=-1)
+        if modality == "point":
+            return F.normalize(self.point_feature(samples), dim=-1)
+        ids = samples.get("instance_id", [])
+        size = len(samples["image_embeds"]) if "image_embeds" in samples else len(ids)
+        image, has_image = self.image_feature(samples, size)
+        if not bool(has_image.all()):
+            absent = [str(i) for i, has in zip(ids, has_image.tolist()) if not has]
+            what = f"the {modality} embedding needs the views of every object"
+            got = f"no image_embeds for {absent[:5]}"
+            raise DataError(explain(what, where="image_embeds", got=got))
+        if modality == "image":
+            return F.normalize(image, dim=-1)
+        if self.joint_proj is None:
+            what = "the model has no joint vector"
+            raise ConfigError(explain(what, where="model.joint_text", got=False, expected=True))
+        joint = self.joint_proj(torch.cat([self.point_feature(samples), image], -1))
+        return F.normalize(joint, dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit embeddings [B,E] of texts, behind their projection."""
+        return F.normalize(self.text_proj(self._embed_with_teacher(texts)), dim=-1)
