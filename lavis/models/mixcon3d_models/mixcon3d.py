@@ -193,9 +193,8 @@ class MixCon3D(BaseModel):
             return self.view_pool(self.image_proj(absent), valid), valid[:, 0]
         views = self._checked("image_embeds", views)
         views = views[:, None] if views.ndim == 2 else views  # [B,E] -> [B,1,E]
-        valid = samples.get("image_embeds_mask")
-        if valid is None:
-            valid = torch.ones(views.shape[:2], dtype=torch.bool)
+        given = samples.get("image_embeds_mask")
+        valid = torch.ones(views.shape[:2], dtype=torch.bool) if given is None else given
         valid = valid.to(self.device).view(views.shape[:2])
         # What a mask leaves out may be NaN.
         views = views.masked_fill(~valid[..., None], 0)
