@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,7 +25,8 @@ READ = (
 # unknown compression or encryption (RuntimeError) or for more memory than there is.
 DAMAGE = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError),
-    *(MemoryError, OverflowError, AttributeError, zipfile.BadZipFile, zlib.error),
+    *(MemoryError, OverflowError, AttributeError, AssertionError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
 FIRST_ARRAY = "arr_0"  # numpy's name for an array that was saved without one
 MAX_REASON = 500  # characters; torch's reasons fill a page

@@ -1,9 +1,11 @@
 """Formats are known by their content; anything else is named with what is read."""
 
+import io
 import os
 
 import numpy as np
 import pytest
+import torch
 
 from lavis.common.errors import DataError
 from lavis.datasets.readers.files import read_cloud
@@ -53,3 +55,42 @@ def test_random_bytes_behind_every_start_are_data_errors(write):
             path = write(f"a{suffix}", start + rng.integers(0, 256, 200).astype(np.uint8).tobytes())
             with pytest.raises(DataError):
                 read_cloud(path)
+
+
+def changed(content: bytes, rng: np.random.Generator) -> bytes:
+    """Flip, insert, remove or cut bytes, mostly in the header."""
+    place = int(rng.integers(0, min(len(content), 500)))
+    middle = [
+        bytes(rng.integers(0, 256, 1).astype(np.uint8)) + content[place + 1 :],
+        bytes(rng.integers(48, 58, 9).astype(np.uint8)) + content[place:],
+        content[place + int(rng.integers(1, 30)) :],
+        b"",
+    ]
+    return content[:place] + middle[rng.integers(0, 4)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".ply", ".pcd", ".txt"])
+def test_changed_bytes_give_a_usable_cloud_or_a_data_error(points, write, suffix):
+    rng, file = np.random.default_rng(0), io.BytesIO()
+    lines = "\n".join(" ".join(map(repr, row)) for row in points[0].tolist()) + "\n"
+    names = "".join(f"property double {n}\n" for n in "xyz")
+    size = "WIDTH 40\nHEIGHT 1\nDATA ascii\n"
+    texts = {
+        ".ply": f"ply\nformat ascii 1.0\nelement vertex 40\n{names}end_header\n{lines}",
+        ".pcd": f"FIELDS x y z\nSIZE 8 8 8\nTYPE F F F\n{size}{lines}",
+        ".txt": lines,
+    }
+    if suffix == ".pt":
+        torch.save(torch.from_numpy(points[0]), file)
+    elif suffix in texts:
+        file.write(texts[suffix].encode())
+    else:
+        (np.save if suffix == ".npy" else np.savez)(file, points[0])
+    np.testing.assert_array_equal(read_cloud(write(f"a{suffix}", file.getvalue())).xyz, points[0])
+    for _ in range(80):
+        path = write(f"a{suffix}", changed(file.getvalue(), rng))
+        try:
+            assert np.isfinite(read_cloud(path).xyz).all()
+        except DataError:
+            continue

@@ -116,6 +116,12 @@ def test_a_header_never_asks_for_more_than_the_file(write, shape):
         read_cloud(write("a.npz", packed.getvalue()))
 
 
+@pytest.mark.parametrize("shape", ["(3, (", "(1, 3)'", '"""', "(" * 60])
+def test_a_header_that_is_no_python_is_a_data_error(write, shape):
+    with pytest.raises(DataError, match=r"a\.npy"):
+        read_cloud(write("a.npy", npy_of_shape(shape)))
+
+
 @pytest.mark.parametrize("name", ["a.pt", "a.pth"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_a_tensor_is_read(points, tmp_path, name, dtype):
