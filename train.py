@@ -8,7 +8,8 @@
     CPU-sized: add --options run.max_steps=4 datasets.bricks_caption.build_info.limit.train=64
 
 One process or many, CPU (gloo) or CUDA (nccl). Results and checkpoints go to <output_dir>/<job_id>.
-SIGTERM and SIGINT save at the next step and exit with 143 and 130. docs/training.md tells the rest.
+SIGTERM, SIGINT and SIGHUP save at the next step and exit with 143, 130 and 129. One run uses a job's
+folder at a time. docs/training.md has the rest.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
     """Run a recipe from its yaml to its result files."""
     args = parse_args(argv, evaluate_only)
 
+    from lavis.common.preemption import leave_at_signals
+
+    with leave_at_signals("outside of training: nothing is lost, the next launch continues"):
+        launch(args, evaluate_only)
+
+
+def launch(args: argparse.Namespace, evaluate_only: bool) -> None:
+    """Join the process group, run, and leave it with the exit code of what happened."""
     from lavis.common.dist_utils import init_distributed_mode, leave
     from lavis.common.errors import PointLanguageError, Preempted
     from lavis.config.run_config import RunConfig
@@ -61,6 +70,8 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> None:
         cfg = RunConfig(args)
         init_distributed_mode(cfg.run_cfg)
         run(cfg, evaluate_only, args.dry_run)
+    except SystemExit as leaving:  # a stop signal outside of training
+        leave(leaving.code if isinstance(leaving.code, int) else 1, in_order=False)
     except Preempted as stopped:
         logging.warning("%s", stopped)
         leave(stopped.exit_code, in_order=stopped.agreed)

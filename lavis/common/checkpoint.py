@@ -34,7 +34,7 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
     """Write `payload` to `path` so that a reader sees the old file or the new one, never a part.
 
     Args:
-        payload: plain Python values and tensors.
+        payload: plain Python values and tensors; its `run_id` is noted in the manifest.
         path: the checkpoint; its folder exists.
         step: optimiser step, noted in the manifest so that retention need not read the file.
 
@@ -53,9 +53,10 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
             file.flush()
             os.fsync(file.fileno())
         digest = file_hash(partial)
-        write_manifest(path, [*valid_hashes(path), digest], manifest_step(path))
+        both = [*valid_hashes(path), digest]
+        write_manifest(path, both, manifest_step(path), manifest_run(path))
         os.replace(partial, path)
-        write_manifest(path, [digest], step)
+        write_manifest(path, [digest], step, payload.get("run_id"))
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write (disk full) as RuntimeError.
@@ -212,9 +213,17 @@ def manifest_step(path: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def write_manifest(path: Path, hashes: list[str], step: int | None = None) -> None:
+def manifest_run(path: Path) -> str | None:
+    """Return the id of the run that saved a checkpoint; a resumed run keeps its id."""
+    run = read_manifest(path).get("run")
+    return run if isinstance(run, str) else None
+
+
+def write_manifest(
+    path: Path, hashes: list[str], step: int | None = None, run: str | None = None
+) -> None:
     """Replace the manifest of `path` in one step."""
-    content = {"format": FORMAT, "file": path.name, "sha256": hashes, "step": step}
+    content = {"format": FORMAT, "file": path.name, "sha256": hashes, "step": step, "run": run}
     write_text_atomic(manifest_path(path), json.dumps(content))
 
 

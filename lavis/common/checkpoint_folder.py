@@ -5,7 +5,8 @@
     checkpoint_best.pth           chosen by validation, never removed here
 
 The newest becomes a predecessor through a hard link, so there is no moment without
-`checkpoint_last.pth` and nothing is copied.
+`checkpoint_last.pth` and nothing is copied. The manifest's step decides which one is newest: the
+times of files do not survive a copy, and a clock may be set back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from lavis.common.checkpoint import (
     is_valid,
     manifest_path,
+    manifest_run,
     manifest_step,
     payload_bytes,
     save_checkpoint,
@@ -28,7 +30,7 @@ from lavis.common.checkpoint import (
     write_failed,
     write_manifest,
 )
-from lavis.common.errors import CheckpointError
+from lavis.common.errors import CheckpointError, explain
 
 LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
 _STEP = re.compile(r"checkpoint_step(\d+)\.pth")
@@ -48,7 +50,10 @@ def save_newest(payload: Mapping[str, Any], folder: Path, step: int, keep: int) 
         except OSError as error:
             raise CheckpointError(write_failed(path, payload_bytes(payload), error)) from error
     save_checkpoint(payload, path, step)
-    for number, old in predecessors(folder)[max(0, keep - 1) :]:
+    run = manifest_run(path)
+    # Those of an earlier run in the same folder go first, whatever their step.
+    older = sorted(predecessors(folder), key=lambda item: manifest_run(item[1]) != run)
+    for number, old in older[max(0, keep - 1) :]:
         if number != step:
             remove(old)
 
@@ -74,28 +79,40 @@ def _keep_as_predecessor(path: Path, step: int) -> None:
         os.link(path, partial)
     except OSError:  # a file system without hard links
         shutil.copyfile(path, partial)
-        shutil.copystat(path, partial)  # the time decides which one is newest
     try:
         os.replace(partial, previous)
     finally:
         partial.unlink(missing_ok=True)
     try:
-        write_manifest(previous, valid_hashes(path), step)
+        write_manifest(previous, valid_hashes(path), step, manifest_run(path))
     except OSError:
         manifest_path(previous).with_name(f".{manifest_path(previous).name}.partial").unlink(True)
         raise
 
 
 def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | None:
-    """Return the newest whole checkpoint below `output_dir` (of one job when given).
+    """Return the whole checkpoint of the highest step below `output_dir` (of one job when given).
 
-    A damaged one is named in a warning and the one before it is tried.
+    A damaged one is named in a warning and the one before it is tried. Several jobs are compared by
+    their steps, too, and named in a warning.
     """
-    for path in sorted(_candidates(Path(output_dir), job_id), key=_age, reverse=True):
-        if is_valid(path) and all(is_valid(shard) for shard in shards_of(path)):
+    base = Path(output_dir)
+    folders = [base / job_id] if job_id else [path for path in base.glob("*") if _is_job(path)]
+    if len(folders) > 1:
+        names = ", ".join(sorted(folder.name for folder in folders))
+        logging.warning(
+            "run.job_id is not set: resuming from the highest step among the jobs %s", names
+        )
+    for path in sorted((p for f in folders for p in _candidates(f)), key=_progress, reverse=True):
+        if is_whole(path):
             return path
         logging.warning("%s is damaged or has no manifest: trying the one before it", path)
     return None
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a checkpoint and its shards are what their manifests say."""
+    return is_valid(path) and all(is_valid(shard) for shard in shards_of(path))
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -108,32 +125,68 @@ def remove_old_shards(folder: Path) -> None:
     """Remove shards that belong to none of the folder's checkpoints."""
     kept = {manifest_step(folder / name) for name in (LAST, BEST)}
     kept |= {step for step, _ in predecessors(folder)}
+    kept |= {manifest_step(path) for path in folder.glob("*.set_aside*") if path.suffix != ".json"}
     for path in folder.glob("shard_step*_rank*.pth"):
         if int(path.name[len("shard_step") :][:8]) not in kept:
             remove(path)
 
 
-def _candidates(output_dir: Path, job_id: str | None) -> Iterator[Path]:
-    """Yield the newest and older checkpoints of a job, or of all jobs."""
-    for folder in output_dir.glob(job_id or "*"):
-        if folder.is_symlink():  # `latest` is a link to one of the others
+def _is_job(folder: Path) -> bool:
+    """Return whether a folder holds checkpoints; `latest` is a link to one that does."""
+    return not folder.is_symlink() and ((folder / LAST).is_file() or bool(predecessors(folder)))
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Yield the newest and older checkpoints of a job."""
+    if (folder / LAST).is_file():
+        yield folder / LAST
+    yield from (path for _, path in predecessors(folder))
+
+
+def _step(path: Path) -> int:
+    """Return the step of a checkpoint by its manifest, else by its name, else -1."""
+    named = _STEP.fullmatch(path.name)
+    noted = manifest_step(path)
+    return noted if noted is not None else int(named[1]) if named else -1
+
+
+def _progress(path: Path) -> tuple[bool, int, bool, int]:
+    """Order by step, those of the folder's last run first; time only tells equal jobs apart."""
+    last = path.parent / LAST
+    of_last_run = not last.is_file() or manifest_run(path) == manifest_run(last)
+    return of_last_run, _step(path), path.name == LAST, path.stat().st_mtime_ns
+
+
+def go_on_from(folder: Path, step: int) -> None:
+    """Set aside the damaged checkpoints that a run from `step` would replace, with a warning.
+
+    Raises:
+        CheckpointError: a whole checkpoint of the same run is newer; it is left as it is.
+    """
+    run = manifest_run(folder / LAST)
+    for path in list(_candidates(folder)):
+        if 0 <= _step(path) <= step:
             continue
-        if (folder / LAST).is_file():
-            yield folder / LAST
-        yield from (path for _, path in predecessors(folder))
+        if not is_whole(path):
+            _set_aside(path)
+        elif manifest_run(path) == run:
+            raise CheckpointError(
+                explain(
+                    "the job's folder holds a newer checkpoint than the one to resume from",
+                    where=f"run.resume_ckpt_path: {path}",
+                    got=f"step {step}",
+                    expected=f"step {_step(path)}, or another folder",
+                    fix="--resume auto, or set another run.job_id to go on from the older one",
+                )
+            )
 
 
-def _age(path: Path) -> tuple[int, bool]:
-    """Order by time; the newest and its link have the same."""
-    return path.stat().st_mtime_ns, path.name == LAST
-
-
-def forget_after(folder: Path, step: int) -> None:
-    """Remove what a run that goes on from `step` will write again; a newer last is set aside."""
-    for number, path in predecessors(folder):
-        if number > step:
-            remove(path)
-    newest = manifest_step(folder / LAST)
-    if newest is not None and newest > step:
-        os.replace(folder / LAST, folder / f"{LAST}.set_aside")
-        manifest_path(folder / LAST).unlink(missing_ok=True)
+def _set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint and its manifest, never over an earlier one."""
+    aside, number = path.with_name(f"{path.name}.set_aside"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.set_aside{number}"), number + 1
+    logging.warning("%s is damaged: kept as %s", path, aside.name)
+    os.replace(path, aside)
+    if manifest_path(path).is_file():
+        os.replace(manifest_path(path), manifest_path(aside))

@@ -71,7 +71,7 @@ def resolve_job(run_cfg: Any) -> str:
     the time. A restarted run resumes from its own newest checkpoint.
     """
     restarted = is_restarted()
-    if restarted:
+    if restarted and run_cfg.resume_ckpt_path is None:
         run_cfg.resume_ckpt_path = "auto"
     job_id = run_cfg.get("job_id")
     latest = os.path.join(get_abs_path(run_cfg.output_dir), "latest")

@@ -1,15 +1,18 @@
-"""Stop when a scheduler or a user asks: SIGTERM and SIGINT are noted, the loop acts on them.
+"""Stop when a scheduler, a user or a lost terminal asks: SIGTERM, SIGINT and SIGHUP.
 
 A signal handler may interrupt anything, so in training it only takes a note; ranks compare notes
 at the next step edge, save together and leave with 128 + signal. During an evaluation, which ranks
-do at their own pace and before which everything was saved, the handler raises at once.
+do at their own pace and before which everything was saved, the handler raises at once. Around both,
+while data and models are prepared, `leave_at_signals` ends the process with one line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -17,11 +20,58 @@ from typing import Any
 
 from lavis.common.errors import Preempted
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+
+
+def handle(action: Any) -> dict[int, Any]:
+    """Set the handler of every stop signal; return the previous ones.
+
+    SIGHUP stays ignored where `nohup` asked for it. Only the main thread may set handlers: a run
+    inside another thread goes without.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    ignored = [n for n in SIGNALS if n not in (signal.SIGTERM, signal.SIGINT)]
+    ignored = [n for n in ignored if signal.getsignal(n) == signal.SIG_IGN]
+    return {n: signal.signal(n, action) for n in SIGNALS if n not in ignored}
+
+
+def restore(previous: dict[int, Any]) -> None:
+    """Set the handlers that `handle` returned."""
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def leave_at_signals(what: str) -> Iterator[None]:
+    """Leave with one line and 128 + signal at a stop signal, after the `finally` blocks.
+
+    `StopRequest` takes over inside. A forked worker leaves without a word.
+
+    Args:
+        what: follows the signal in the line, e.g. "while preparing; the next launch continues".
+    """
+    owner = os.getpid()
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            os._exit(128 + signum)
+        restore(dict.fromkeys(previous, signal.SIG_IGN))  # once is enough: cleaning up goes on
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+            print(f"stopped by signal {signum} {what}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + signum)
+
+    previous = handle(leave)
+    try:
+        yield
+    finally:
+        restore(previous)
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT while used as a context manager.
+    """Notes a stop signal while used as a context manager.
 
     Attributes:
         signum: the first signal that came, 0 for none.
@@ -33,14 +83,11 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        # Only the main thread may set handlers; a run inside another thread goes without.
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._previous = handle(self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        restore(self._previous)
         self._previous = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
 from lavis.common.checkpoint_folder import (
     BEST,
     find_newest,
-    forget_after,
+    go_on_from,
     remove_old_shards,
     save_newest,
 )
@@ -24,6 +24,7 @@ from lavis.common.dist_utils import (
     is_main_process,
 )
 from lavis.common.errors import CheckpointError
+from lavis.common.launch import is_restarted
 from lavis.common.model_state import load_trainable_state, trainable_state
 from lavis.runners.parts import RunParts
 from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
@@ -53,6 +54,7 @@ class Checkpoints:
             "scaler": self.parts.scaler.state_dict() if self.parts.scaler else None,
             "ema": self.parts.ema.state_dict() if self.parts.ema else None,
             "state": self.parts.state.to_dict(),
+            "run_id": self.parts.run_id,
             "rng": random_states,
             "frozen": self.parts.frozen,
             # of the teachers that a model is aligned with: models/teachers
@@ -142,16 +144,28 @@ class Checkpoints:
             self.parts.train_loader.dataset.sizes,
             path,
         )
+        self._check_folder(path, self.parts.state.global_step)
+        self.parts.run_id = payload.get("run_id") or self.parts.run_id
         self._load_model_and_average(payload, path)
         self._load_optimizer(payload)
         if self.parts.scaler and payload["scaler"]:
             self.parts.scaler.load_state_dict(payload["scaler"])
         self._keep_best(path)
-        if is_main_process() and path.parent.resolve() == self.parts.output_dir.resolve():
-            forget_after(self.parts.output_dir, self.parts.state.global_step)
         self._restore_random_states(payload["rng"])
         self.parts.write_row("resume", {"path": path, **self.parts.state.to_dict()})
         logging.info("Resumed from %s at step %d", path, self.parts.state.global_step)
+
+    def _check_folder(self, path: Path, step: int) -> None:
+        """Refuse to go on from an older checkpoint of the same folder, on every rank."""
+        problem = None
+        if is_main_process() and path.parent.resolve() == self.parts.output_dir.resolve():
+            try:
+                go_on_from(self.parts.output_dir, step)
+            except CheckpointError as error:
+                problem = str(error)
+        problem = broadcast_object(problem)
+        if problem is not None:
+            raise CheckpointError(problem)
 
     def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
         """Load weights and their average; an average that begins now begins at those weights."""
@@ -185,15 +199,22 @@ class Checkpoints:
         wanted = self.parts.run_cfg.resume_ckpt_path
         if wanted is None:
             return None
-        if wanted != "auto":
-            return Path(wanted)
         found = None
-        if is_main_process():
-            found = find_newest(self.parts.output_dir.parent, self.parts.run_cfg.job_id)
-        found = broadcast_object(found)
+        if wanted == "auto" or is_restarted():
+            found = broadcast_object(self._find_newest() if is_main_process() else None)
+        if found is None and wanted != "auto":
+            return Path(wanted)
         if found is None:
             logging.info("run.resume_ckpt_path is auto and there is no checkpoint: a new run")
         return found
+
+    def _find_newest(self) -> Path | None:
+        """Return the newest checkpoint of this job; a new job without a name takes any job's."""
+        base = self.parts.output_dir.parent
+        own = find_newest(base, self.parts.job_id)
+        if own is not None or self.parts.run_cfg.job_id or is_restarted():
+            return own
+        return find_newest(base)
 
     def load_weights(self, path: Path) -> None:
         """Load the weights alone, for an evaluation that names a checkpoint."""

@@ -7,6 +7,7 @@ The loop (`runner`), saving and resuming (`checkpoints`) and scoring (`evaluatio
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +60,7 @@ class RunParts:
             select_trainable(model, cfg.run_cfg.trainable)
         self.module = model  # neither moved nor wrapped, until `model` is read
         self.state = RunState()
+        self.run_id = uuid.uuid4().hex  # rank 0's is saved; a resumed run keeps its own
         # The file whose weights are being scored; None while the weights are those in training.
         self.evaluated_checkpoint: Path | None = None
         self.output_dir = job_path(cfg.run_cfg.output_dir, job_id)

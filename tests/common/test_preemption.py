@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lavis.common import checkpoint, checkpoint_folder
-from lavis.common.errors import Preempted
+from lavis.common.errors import CheckpointError, Preempted
 from lavis.common.preemption import StopRequest
 from lavis.common.watchdog import EXIT_CODE, Watchdog
 
@@ -134,11 +134,69 @@ def test_a_damaged_newest_falls_back_and_is_forgotten(tmp_path, caplog):
     found = checkpoint_folder.find_newest(tmp_path)
     assert checkpoint.load_checkpoint_file(found)["step"] == 2
     assert "checkpoint_last.pth is damaged" in caplog.text
-    checkpoint_folder.forget_after(job, 2)
-    assert (job / "checkpoint_last.pth.set_aside").is_file()
+    checkpoint_folder.go_on_from(job, 2)
+    assert (job / "checkpoint_last.pth.set_aside").read_bytes() == b"damaged"
+    assert "kept as checkpoint_last.pth.set_aside" in caplog.text
     assert not (job / "checkpoint_last.pth").exists()
     save(job, 3)
     assert checkpoint.load_checkpoint_file(checkpoint_folder.find_newest(tmp_path))["step"] == 3
+
+
+def copy_without_times(source, target):
+    target.mkdir()
+    for number, path in enumerate(sorted(source.glob("checkpoint*"), reverse=True)):
+        (target / path.name).write_bytes(path.read_bytes())
+        os.utime(target / path.name, (number, number))
+
+
+@pytest.mark.parametrize("job_id", ["plain", "a*b", "[x]", "q?", "é ü"])
+def test_the_newest_is_of_the_highest_step_whatever_the_times(tmp_path, job_id):
+    (tmp_path / "a").mkdir()
+    for step in (1, 2, 3):
+        save(tmp_path / "a", step)
+    copy_without_times(tmp_path / "a", tmp_path / job_id)
+    found = checkpoint_folder.find_newest(tmp_path, job_id)
+    assert found == tmp_path / job_id / "checkpoint_last.pth"
+    assert checkpoint.load_checkpoint_file(found)["step"] == 3
+
+
+def test_a_job_id_is_no_pattern(tmp_path):
+    for job in ("a1", "a2"):
+        (tmp_path / job).mkdir()
+        save(tmp_path / job, 1)
+    assert checkpoint_folder.find_newest(tmp_path, "a*") is None
+    assert checkpoint_folder.find_newest(tmp_path, "a[12]") is None
+
+
+def test_a_newer_checkpoint_is_never_moved(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"step 3[\s\S]*run\.job_id"):
+        checkpoint_folder.go_on_from(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_newest_without_manifest_is_kept_and_never_written_over(tmp_path):
+    for step in (1, 2):
+        save(tmp_path, step)
+    whole = (tmp_path / "checkpoint_last.pth").read_bytes()
+    (tmp_path / "checkpoint_last.pth.json").unlink()
+    for number in ("", "2"):
+        checkpoint_folder.go_on_from(tmp_path, 1)
+        assert (tmp_path / f"checkpoint_last.pth.set_aside{number}").read_bytes() == whole
+        (tmp_path / "checkpoint_last.pth").write_bytes(whole)
+
+
+def test_a_new_run_in_an_old_folder_is_the_newest_and_replaces_the_old_one(tmp_path):
+    for step in (90, 100):
+        checkpoint_folder.save_newest({"step": step, "run_id": "old"}, tmp_path, step, 2)
+    for step in (1, 2, 3):
+        checkpoint_folder.save_newest({"step": step, "run_id": "new"}, tmp_path, step, 2)
+        found = checkpoint_folder.find_newest(tmp_path.parent, tmp_path.name)
+        assert checkpoint.load_checkpoint_file(found)["step"] == step
+    checkpoint_folder.go_on_from(tmp_path, 3)
+    assert steps(tmp_path) == [2]
 
 
 def test_a_missing_shard_makes_a_checkpoint_invalid(tmp_path):
