@@ -1,0 +1,1 @@
+"""Images, depth, normals and object ids of meshes by ray casting, with exact correspondence."""

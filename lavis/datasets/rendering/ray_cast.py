@@ -1,0 +1,123 @@
+"""Frames of triangle meshes by first-hit ray casting on the CPU (Embree)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lavis.common.errors import DataError, DependencyError, explain
+from lavis.datasets.rendering.cameras import Camera
+
+BACKGROUND = 255
+AMBIENT = 0.35
+# From the camera's upper left, so that the faces of a box differ. Right, down, forward.
+LIGHT = np.array([-0.4, -0.6, -0.7]) / np.linalg.norm([0.4, 0.6, 0.7])
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles of one object or of a scene.
+
+    Attributes:
+        triangles: float32 [F,3,3], corners in the world.
+        colors: float [F,3] in [0,1], or [3] for all.
+        object_id: int [F], or 0 for all.
+    """
+
+    triangles: np.ndarray
+    colors: np.ndarray
+    object_id: np.ndarray | int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a camera sees.
+
+    Attributes:
+        rgb: uint8 [H,W,3], shaded; white where nothing is.
+        depth: float32 [H,W] along forward; infinite where nothing is.
+        normal: float32 [H,W,3], unit, towards the camera, in the world; zero where nothing is.
+        object_id: int32 [H,W]; -1 where nothing is.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+    object_id: np.ndarray
+
+    def points(self, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        """Return the seen points [N,3] in the world and their pixels [N,2], column and row."""
+        seen = np.isfinite(self.depth)
+        rows, columns = np.nonzero(seen)
+        pixels = np.stack([columns, rows], 1)
+        return camera.back_project(pixels + 0.5, self.depth[seen].astype(np.float64)), pixels
+
+
+class RayCaster:
+    """A mesh that is ready to be seen from many cameras.
+
+    Args:
+        mesh: its triangles.
+
+    Raises:
+        DataError: no triangle, or corners that are not finite.
+        DependencyError: embreex is not installed.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        try:
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
+        except ImportError as error:
+            fix = "pip install -r requirements.txt"
+            raise DependencyError(explain("rendering needs embreex", fix=fix)) from error
+        triangles = np.ascontiguousarray(mesh.triangles, dtype=np.float32)
+        if triangles.shape[1:] != (3, 3) or not len(triangles) or not np.isfinite(triangles).all():
+            got = f"shape {list(triangles.shape)}"
+            what = "a mesh to be rendered needs triangles with finite corners"
+            raise DataError(explain(what, where="mesh", got=got, expected="[F,3,3]"))
+        self.mesh = mesh
+        self._scene = EmbreeScene(robust=True)
+        self._faces = TriangleMesh(self._scene, triangles)
+
+    def render(self, camera: Camera) -> Frame:
+        """Cast one ray through the centre of every pixel."""
+        directions = camera.directions(camera.pixels())
+        origins = np.broadcast_to(camera.position, directions.shape)
+        hits = self._scene.run(
+            np.ascontiguousarray(origins, np.float32),
+            np.ascontiguousarray(directions, np.float32),
+            output=1,
+        )
+        face, hit = hits["primID"], hits["primID"] >= 0
+        normal = np.where(hit[:, None], _unit(hits["Ng"].astype(np.float64)), 0.0)
+        facing = np.sign(-(normal * directions).sum(1, keepdims=True))  # windings are arbitrary
+        normal *= np.where(facing == 0, 1.0, facing)
+        shape = (camera.height, camera.width)
+        return Frame(
+            self._shade(face, hit, normal, camera).reshape(*shape, 3),
+            np.where(hit, hits["tfar"], np.inf).astype(np.float32).reshape(shape),
+            normal.astype(np.float32).reshape(*shape, 3),
+            self._ids(face, hit).reshape(shape),
+        )
+
+    def _shade(
+        self, face: np.ndarray, hit: np.ndarray, normal: np.ndarray, camera: Camera
+    ) -> np.ndarray:
+        """Return uint8 colours [P,3]: ambient light, and one lamp that moves with the camera."""
+        lamp = np.clip(normal @ (LIGHT @ camera.rotation), 0, 1)
+        colors = np.broadcast_to(self.mesh.colors, (len(self.mesh.triangles), 3))[face]
+        shaded = colors * (AMBIENT + (1 - AMBIENT) * lamp)[:, None]
+        pixels = np.rint(255 * np.clip(shaded, 0, 1)).astype(np.uint8)
+        return np.where(hit[:, None], pixels, np.uint8(BACKGROUND))
+
+    def _ids(self, face: np.ndarray, hit: np.ndarray) -> np.ndarray:
+        ids = np.broadcast_to(self.mesh.object_id, len(self.mesh.triangles))[face]
+        return np.where(hit, ids, -1).astype(np.int32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors [P,3] to unit length; zero stays."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length == 0, 1, length)
