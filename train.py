@@ -8,8 +8,8 @@
     CPU-sized: add --options run.max_steps=4 datasets.bricks_caption.build_info.limit.train=64
 
 One process or many, CPU (gloo) or CUDA (nccl). Results and checkpoints go to <output_dir>/<job_id>.
-SIGTERM, SIGINT and SIGHUP save at the next step and exit with 143, 130 and 129. One run uses a job's
-folder at a time. docs/training.md has the rest.
+SIGTERM, SIGINT and SIGHUP save at the next step and exit with 143, 130 and 129. A job's folder
+takes one run at a time. docs/training.md has the rest.
 """
 
 from __future__ import annotations
@@ -82,17 +82,28 @@ def launch(args: argparse.Namespace, evaluate_only: bool) -> None:
 
 
 def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
-    """Build what a checked configuration describes, and run it."""
-    from lavis.common.registry import registry
-
+    """Check what a configuration names, and run it in a job's folder of its own."""
     from lavis.common.launch import prepare_process, resolve_job
     from lavis.config.file_check import check_files
-    from lavis.runners.evaluations import check_named_abilities
-    from lavis.tasks import setup_task
+    from lavis.runners.outputs import held_folder
 
     prepare_process(cfg.run_cfg)
     check_files(cfg.to_dict(), cfg.cfg_path)
-    job_id = resolve_job(cfg.run_cfg)
+    job_id = resolve_job(cfg.run_cfg, dry_run)
+    if dry_run:
+        run_job(cfg, job_id, evaluate_only, dry_run)
+        return
+    with held_folder(cfg.run_cfg.output_dir, job_id):
+        run_job(cfg, job_id, evaluate_only, dry_run)
+
+
+def run_job(cfg: Any, job_id: str, evaluate_only: bool, dry_run: bool) -> None:
+    """Build what a checked configuration describes, and run it."""
+    from lavis.common.registry import registry
+
+    from lavis.runners.evaluations import check_named_abilities
+    from lavis.tasks import setup_task
+
     cfg.pretty_print()
     check_named_abilities(cfg.run_cfg, registry.get_model_class(cfg.model_cfg.arch))
     task = setup_task(cfg)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from lavis.common.errors import PointLanguageError
 from lavis.common.fresh_store import fresh_store
 
 T = TypeVar("T")
@@ -127,6 +128,21 @@ def broadcast_object(value: T, source: int = 0) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=source)
     return box[0]
+
+
+def from_main(function: Callable[[], T]) -> T:
+    """Return rank 0's result of `function` on every rank; an error of ours is raised on each."""
+    result: T | None = None
+    error: PointLanguageError | None = None
+    if is_main_process():
+        try:
+            result = function()
+        except PointLanguageError as caught:
+            error = caught
+    result, error = broadcast_object((result, error))
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
 
 
 def all_gather_object_list(value: T) -> list[T]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
 import logging
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lavis.common.dist_utils import broadcast_object, get_rank, is_main_process
+from lavis.common.dist_utils import from_main, get_rank, is_main_process
+from lavis.common.files import make_folder
 from lavis.common.utils import get_abs_path, now
 
 # mallopt parameters of glibc (malloc.h).
@@ -64,11 +68,12 @@ def is_restarted() -> bool:
     return any(count.isdigit() and int(count) > 0 for count in counts)
 
 
-def resolve_job(run_cfg: Any) -> str:
+def resolve_job(run_cfg: Any, dry_run: bool = False) -> str:
     """Return the job's folder name, the same on every rank and in every restart of a run.
 
     run.job_id; else, when the launcher restarted the run, the folder that `latest` points to; else
-    the time. A restarted run resumes from its own newest checkpoint.
+    the time, with a number when another run started in the same second (its folder is created here,
+    except for a dry run). A restarted run resumes from its own newest checkpoint.
     """
     restarted = is_restarted()
     if restarted and run_cfg.resume_ckpt_path is None:
@@ -77,4 +82,14 @@ def resolve_job(run_cfg: Any) -> str:
     latest = os.path.join(get_abs_path(run_cfg.output_dir), "latest")
     if not job_id and restarted and os.path.islink(latest):
         job_id = os.path.basename(os.readlink(latest))
-    return broadcast_object(job_id or now())
+    return from_main(lambda: job_id or (now() if dry_run else _new_folder(run_cfg.output_dir)))
+
+
+def _new_folder(output_dir: str) -> str:
+    """Create a folder named by the time that no other run has; return its name."""
+    started, base = now(), Path(get_abs_path(output_dir))
+    for number in itertools.count(1):
+        name = started if number == 1 else f"{started}-{number}"
+        with contextlib.suppress(FileExistsError):
+            return make_folder(base / name, new=True).name
+    raise AssertionError("unreachable: the numbers do not end")

@@ -326,13 +326,22 @@ def _check_together(run: Mapping[str, Any], where: str) -> None:
         got = f"min_lr {run['min_lr']:g}, init_lr {run['init_lr']:g}"
         raise ConfigError(explain("min_lr exceeds init_lr", where=f"{where}: run.min_lr", got=got))
     _check_reason(run, where)
-    job_id = run["job_id"]
-    if job_id is not None and (job_id in ("", ".", "..", "latest") or "/" in job_id):
+    _check_job_id(run["job_id"], where)
+
+
+def _check_job_id(job_id: str | None, where: str) -> None:
+    """Check that a job's id is the name of one folder on any file system."""
+    if job_id is None:
+        return
+    reserved = (
+        job_id.strip() in ("", ".", "..", "latest") or len(job_id.encode(errors="replace")) > 200
+    )
+    if reserved or "/" in job_id or "\\" in job_id or not job_id.isprintable():
         message = explain(
             "job_id names a folder below output_dir",
             where=f"{where}: run.job_id",
-            got=job_id,
-            expected="one folder name, not 'latest'",
+            got=ascii(job_id[:250]),
+            expected="one folder name of at most 200 bytes that can be printed, not 'latest'",
         )
         raise ConfigError(message)
 

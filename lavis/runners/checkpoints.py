@@ -19,6 +19,7 @@ from lavis.common.dist_utils import (
     all_gather_object_list,
     barrier,
     broadcast_object,
+    from_main,
     get_rank,
     get_world_size,
     is_main_process,
@@ -157,15 +158,8 @@ class Checkpoints:
 
     def _check_folder(self, path: Path, step: int) -> None:
         """Refuse to go on from an older checkpoint of the same folder, on every rank."""
-        problem = None
-        if is_main_process() and path.parent.resolve() == self.parts.output_dir.resolve():
-            try:
-                go_on_from(self.parts.output_dir, step)
-            except CheckpointError as error:
-                problem = str(error)
-        problem = broadcast_object(problem)
-        if problem is not None:
-            raise CheckpointError(problem)
+        if path.parent.resolve() == self.parts.output_dir.resolve():
+            from_main(lambda: go_on_from(self.parts.output_dir, step))
 
     def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
         """Load weights and their average; an average that begins now begins at those weights."""
@@ -201,7 +195,7 @@ class Checkpoints:
             return None
         found = None
         if wanted == "auto" or is_restarted():
-            found = broadcast_object(self._find_newest() if is_main_process() else None)
+            found = from_main(self._find_newest)
         if found is None and wanted != "auto":
             return Path(wanted)
         if found is None:

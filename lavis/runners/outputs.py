@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from lavis.common.dist_utils import barrier, is_main_process
-from lavis.common.errors import ConfigError, explain
+from lavis.common.dist_utils import from_main
+from lavis.common.files import make_folder
+from lavis.common.folder_owner import folder_in_use
 from lavis.common.registry import registry
 
 
@@ -15,24 +19,41 @@ def job_path(output_dir: str, job_id: str) -> Path:
     return Path(registry.get_path("library_root") or ".", Path(output_dir).expanduser()) / job_id
 
 
+@contextlib.contextmanager
+def held_folder(output_dir: str, job_id: str) -> Iterator[None]:
+    """Create a job's folder and hold it for this run; rank 0 does, every rank returns after it.
+
+    Raises:
+        ConfigError: on every rank; the folder cannot be created, or another run holds it.
+    """
+    with contextlib.ExitStack() as held:
+
+        def hold() -> None:
+            folder = make_folder(job_path(output_dir, job_id))
+            held.enter_context(folder_in_use(folder))
+
+        from_main(hold)
+        yield
+
+
 def job_folder(output_dir: str, job_id: str) -> Path:
     """Create `<output_dir>/<job_id>/result` (relative: below the root) and return the job's folder.
 
     Rank 0 creates it and points `<output_dir>/latest` at it; every rank returns when it exists.
 
     Raises:
-        ConfigError: the folder cannot be created.
+        ConfigError: on every rank; the folder cannot be created.
     """
     folder = job_path(output_dir, job_id)
-    if is_main_process():
+
+    def create() -> None:
+        make_folder(folder / "result")
         try:
-            (folder / "result").mkdir(parents=True, exist_ok=True)
             point_latest(folder.parent, job_id)
         except OSError as error:
-            raise ConfigError(
-                explain("the output folder cannot be made", where="run.output_dir", got=error)
-            ) from error
-    barrier()
+            logging.warning("%s cannot point to this job: %s", folder.parent / "latest", error)
+
+    from_main(create)
     return folder
 
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lavis.common.folder_owner import this_process
+
 
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the system frees it when the process ends, however it ends.
+    """Hold an exclusive lock on `path`, which names its holder to those who wait.
+
+    The system frees it when the process ends, however it ends.
 
     The lock file stays: deleting it would let a waiting and a new process hold two different files.
     """
@@ -19,10 +23,15 @@ def folder_lock(path: Path) -> Iterator[None]:
     except ImportError:  # not POSIX: the final rename is still atomic, work may be done twice
         yield
         return
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.info("Waiting for another process that prepares %s", path.name)
+            file.seek(0)
+            holder = file.read() or "another process"
+            logging.info("Waiting for %s, which prepares %s", holder, path.name)
             fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(this_process()))
+        file.flush()
         yield

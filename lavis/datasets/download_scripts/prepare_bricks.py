@@ -23,6 +23,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.common.files import file_sha256
+from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
 from lavis.datasets.download_scripts.bricks_classes import class_of
 from lavis.datasets.download_scripts.bricks_sampling import Record, by_category, sample_categories
@@ -234,9 +235,10 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = prepare_bricks(
-        options.out, options.num_points, options.seed, options.limit, not options.quiet
-    )
+    with leave_at_signals("while preparing: the next launch continues"):
+        folder = prepare_bricks(
+            options.out, options.num_points, options.seed, options.limit, not options.quiet
+        )
     counts = verify_manifest(folder)["counts"]
     print(f"{folder}: {counts['objects']} objects, {counts['splits']}")
     for split in SPLITS:

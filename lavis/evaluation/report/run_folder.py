@@ -9,6 +9,7 @@ read from `<seeds>/<run>_<task>/<seed>.json` (seeds.py).
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def _first_split(run: Path) -> str:
 def _controls(metrics: Path, split: str, name: str) -> tuple[RunRecord, ...]:
     """Read the metrics records of the split under controls and corruptions."""
     stem = metrics.name.removesuffix("_metrics.json")
-    paths = sorted(metrics.parent.glob(f"{stem}_*_metrics.json"))
+    paths = sorted(metrics.parent.glob(f"{glob.escape(stem)}_*_metrics.json"))
     found = [named(name, checked_record(read_json(path), path), str(path)) for path in paths]
     return tuple(run for run in found if run.alteration is not None and run.split == split)
 
