@@ -97,8 +97,16 @@ def cloud_of_fields(arrays: Arrays, array_name: str | None = None) -> Cloud:
             and z, or takes the only array of shape [N,3|6].
 
     Raises:
-        ValueError: no coordinates, several candidates, or see `make_cloud`.
+        ValueError: no coordinates, several candidates, or see `make_cloud`; what the file holds is
+            named.
     """
+    try:
+        return _cloud_of_fields(arrays, array_name)
+    except ValueError as error:
+        raise ValueError(f"{error} (the file has {described(arrays)})") from error
+
+
+def _cloud_of_fields(arrays: Arrays, array_name: str | None) -> Cloud:
     if array_name and array_name not in arrays:
         raise ValueError(f"no array {array_name!r}")
     names = _lower_names(arrays)

@@ -11,8 +11,9 @@ from typing import IO
 
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import decode
-from lavis.datasets.readers.cloud import Cloud, cloud_of_fields, described
+from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
 from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES, cloud_of_npy, read_npz
+from lavis.datasets.readers.pcd import cloud_of_pcd
 from lavis.datasets.readers.ply import cloud_of_ply
 from lavis.datasets.readers.text import SUFFIXES, cloud_of_text
 from lavis.datasets.readers.torch_files import cloud_of_torch
@@ -87,8 +88,6 @@ def _read(file: IO[bytes], size: int, path: Path, array_name: str | None) -> Clo
     if head.startswith(b"PK"):
         return _cloud_of_npz(file, array_name)
     if suffix == ".pcd":
-        from lavis.datasets.readers.pcd import cloud_of_pcd  # numba takes half a second
-
         return cloud_of_pcd(file, size)
     if suffix in SUFFIXES:
         return cloud_of_text(decode(file.read()), suffix)
@@ -96,13 +95,10 @@ def _read(file: IO[bytes], size: int, path: Path, array_name: str | None) -> Clo
 
 
 def _cloud_of_npz(file: IO[bytes], array_name: str | None) -> Cloud:
-    """Return the cloud of an .npz; a problem names its arrays."""
+    """Return the cloud of an .npz; `arr_0` comes before every other name."""
     wanted = array_name or FIRST_ARRAY
     arrays = read_npz(file, wanted)
-    try:
-        return cloud_of_fields(arrays, array_name or (wanted if wanted in arrays else None))
-    except ValueError as error:
-        raise ValueError(f"{error} (the file has {described(arrays)})") from error
+    return cloud_of_fields(arrays, array_name or (wanted if wanted in arrays else None))
 
 
 def _content(head: bytes, suffix: str) -> str:

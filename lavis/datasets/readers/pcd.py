@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import IO
 
 import numpy as np
-from numba import njit
 
 from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
 from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES
@@ -133,42 +132,34 @@ def _decompressed(content: bytes, needed: int) -> bytes:
     if unpacked != needed or packed > len(content) - 8 or unpacked > MAX_RATIO * packed:
         given = f"{packed:,} compressed bytes for {unpacked:,}"
         raise ValueError(f"{given}; {needed:,} declared, {len(content) - 8:,} in the file")
-    target = np.empty(unpacked, np.uint8)
-    if _lzf(np.frombuffer(content[8 : 8 + packed], np.uint8), target) != unpacked:
+    data = _lzf(content[8 : 8 + packed], unpacked)
+    if len(data) != unpacked:
         raise ValueError("damaged LZF data")
-    return target.tobytes()
+    return data
 
 
-@njit(cache=True)
-def _lzf(source: np.ndarray, target: np.ndarray) -> int:
-    """Decompress LZF; returns the bytes written, -1 for damaged data."""
-    read, written, size, room = 0, 0, len(source), len(target)
-    while read < size:
-        control = int(source[read])
-        read += 1
+def _lzf(source: bytes, size: int) -> bytes:
+    """Decompress LZF, to little more than `size` bytes where the data are damaged.
+
+    Raises:
+        IndexError, ValueError: damaged data.
+    """
+    target, place = bytearray(), 0
+    while place < len(source) and len(target) < size:
+        control = source[place]
+        place += 1
         if control < 32:  # so many bytes as they are, and one
-            length, start, is_copy = control + 1, read, False
-            read += length
-            if read > size:
-                return -1
-        else:  # bytes that were written before
-            length = control >> 5
-            if length == 7:
-                if read >= size:
-                    return -1
-                length += int(source[read])
-                read += 1
-            if read >= size:
-                return -1
-            length += 2
-            start = written - ((control & 31) << 8) - int(source[read]) - 1
-            read += 1
-            is_copy = True
-            if start < 0:
-                return -1
-        if written + length > room:
-            return -1
-        for step in range(length):
-            target[written + step] = target[start + step] if is_copy else source[start + step]
-        written += length
-    return written
+            target += source[place : place + control + 1]
+            place += control + 1
+            continue
+        length = (control >> 5) + 2  # bytes that were written before, perhaps repeated
+        if length == 9:
+            length += source[place]
+            place += 1
+        start = len(target) - ((control & 31) << 8) - source[place] - 1
+        place += 1
+        if start < 0:
+            raise ValueError("damaged LZF data")
+        earlier = target[start : start + length]
+        target += (earlier * (length // len(earlier) + 1))[:length]
+    return bytes(target)

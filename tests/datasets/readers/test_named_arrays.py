@@ -161,6 +161,13 @@ def test_a_pt_with_python_objects_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_tensors_under_other_names_are_named(tmp_path):
+    torch.save({"a": torch.eye(3), "b": torch.eye(3)}, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"(?s)the file has a float32 \[3,3\], b .*array_name"):
+        read_cloud(tmp_path / "a.pt")
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.pt", "b").xyz, np.eye(3))
+
+
 def test_torch_s_old_format_is_refused(tmp_path):
     torch.save(torch.eye(3), tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(DataError, match=r"torch\.save"):
