@@ -8,9 +8,10 @@ import pytest
 from lavis.common.text_files import read_json, read_text
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
-# What these read, this project or an installed package wrote: pages, caches, logs, manifests.
+# What these read, this project or an installed package wrote: pages, caches, logs, locks.
 OWN_FILES = {
     "common/checkpoint.py",
+    "common/folder_owner.py",
     "common/text_files.py",
     "common/watchdog.py",
     "datasets/download_scripts/bricks_files.py",
