@@ -8,9 +8,10 @@ mark means the same as the file without it.
 from __future__ import annotations
 
 import codecs
-import json
 from pathlib import Path
 from typing import Any
+
+from lavis.common.strict_json import parse_json
 
 _MARKED = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -40,6 +41,6 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: not text as `read_text` reads it, or not JSON.
+        ValueError: not text as `read_text` reads it, or not JSON as `parse_json` reads it.
     """
-    return json.loads(read_text(path))
+    return parse_json(read_text(path))

@@ -7,6 +7,10 @@
 The judge's name stands in every metric ("judge/qwen2-72b/caption_score"): two judges order the same
 systems differently, so their scores never share a column. A call that was answered once is read
 from the cache, so a repeated or interrupted run pays for nothing twice. Temperature is 0.
+
+The API key goes to the endpoint alone: redirects are refused, and the key is blanked in every text
+that comes back. A reply without a usable answer is a failed judgement: it counts as unreadable, its
+row has the reason, and it is not kept, so the next run asks again.
 """
 
 from __future__ import annotations
@@ -14,19 +18,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx2  # the HTTP client of huggingface_hub
 import numpy as np
 
 from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.strict_json import parse_json
+from lavis.common.text_files import read_json
 from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.judge_protocols import PROMPT_VERSION, Protocol, protocol
 from lavis.evaluation.pointllm import Prediction, read_predictions, record_beside
@@ -34,7 +41,12 @@ from lavis.evaluation.prompt_sets import class_names
 from lavis.evaluation.provenance import write_json_atomic
 
 RETRIES = 4
+MAX_REPLY_BYTES = 2**22
 _AGAIN = (408, 409, 429, 500, 502, 503, 504)
+
+
+class NoAnswerError(EvaluationError):
+    """The endpoint replied, and the reply holds no usable answer."""
 
 
 class Judge:
@@ -66,7 +78,9 @@ class Judge:
         """Return the judge's answer to one question.
 
         Raises:
-            EvaluationError: the endpoint refuses, or cannot be reached after several tries.
+            NoAnswerError: the reply holds no text.
+            EvaluationError: the endpoint refuses or redirects, or cannot be reached after several
+                tries.
         """
         request = {
             "model": self.model,
@@ -77,37 +91,44 @@ class Judge:
         text = json.dumps({"endpoint": self.endpoint, **request}, sort_keys=True)
         path = self.cache / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
         if path.is_file():
-            return str(json.loads(path.read_text(encoding="utf-8"))["answer"])
-        reply = self._post(request)
-        try:
-            answer = str(reply["choices"][0]["message"]["content"])
-        except (KeyError, IndexError, TypeError) as error:
-            raise EvaluationError(
-                explain("a judge's reply holds no answer", where=self.endpoint, got=reply)
-            ) from error
-        write_json_atomic(path, {"request": request, "answer": answer, "usage": reply.get("usage")})
+            try:
+                return str(read_json(path)["answer"])
+            except (ValueError, KeyError, TypeError) as error:
+                logging.warning("%s is not used, the judge is asked again: %s", path, error)
+        answer, usage = self._read(self._post(request))
+        write_json_atomic(path, {"request": request, "answer": answer, "usage": usage})
         return answer
 
-    def _post(self, request: dict[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        call = urllib.request.Request(
-            f"{self.endpoint}/chat/completions", json.dumps(request).encode(), headers
-        )
-        problem: object = None
+    def _read(self, body: str) -> tuple[str, Any]:
+        """Return the answer in a reply, and what it cost."""
+        try:
+            reply = parse_json(body)
+            answer = reply["choices"][0]["message"]["content"]
+            if not isinstance(answer, str):
+                raise TypeError(f"content is {type(answer).__name__}, not text")
+            return answer, reply.get("usage")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            got = f"{body[:200]!r} ({type(error).__name__}: {self._blanked(str(error)[:200])})"
+            raise NoAnswerError(
+                explain("a judge's reply holds no answer", where=self.endpoint, got=got)
+            ) from None
+
+    def _post(self, request: dict[str, Any]) -> str:
+        """Return the body of the endpoint's reply, without the key."""
+        problem = ""
         for attempt in range(RETRIES):
             if attempt:
                 time.sleep(self.pause * 2 ** (attempt - 1))
             try:
-                with urllib.request.urlopen(call, timeout=self.timeout) as response:
-                    return json.load(response)
-            except urllib.error.HTTPError as error:
-                problem = f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
-                if error.code not in _AGAIN:
-                    break
-            except (OSError, ValueError) as error:
-                problem = error
+                code, body = self._send(request)
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+                problem = self._blanked(f"{type(error).__name__}: {error}")
+                continue
+            if code == 200:
+                return body
+            problem = f"HTTP {code}: {body[:300]}"
+            if code not in _AGAIN:
+                break
         raise EvaluationError(
             explain(
                 "the judge did not answer",
@@ -117,6 +138,30 @@ class Judge:
             )
         )
 
+    def _send(self, request: dict[str, Any]) -> tuple[int, str]:
+        """Post one request; return status and text. A redirect is returned, never followed."""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        with httpx2.stream(
+            "POST",
+            f"{self.endpoint}/chat/completions",
+            json=request,
+            headers=headers,
+            timeout=self.timeout,
+            follow_redirects=False,
+        ) as response:
+            content = bytearray()
+            for part in response.iter_bytes():
+                content += part
+                if len(content) > MAX_REPLY_BYTES:
+                    raise ValueError(f"a reply of more than {MAX_REPLY_BYTES:,} bytes")
+            return response.status_code, self._blanked(content.decode("utf-8", "replace"))
+
+    def _blanked(self, text: str) -> str:
+        """Return a text without the key, as it is and as JSON or an address would escape it."""
+        for form in {self.key, json.dumps(self.key)[1:-1], quote(self.key)} if self.key else ():
+            text = text.replace(form, "***")
+        return text
+
 
 def judge_metrics(
     judge: Judge, items: Sequence[Prediction], rules: Protocol, *, workers: int = 4, seed: int = 0
@@ -125,15 +170,20 @@ def judge_metrics(
 
     Returns:
         Metrics "judge/<model>/<metric>" with intervals, the share of readable answers and, where
-        some were not, the clean score without them; and one row per item.
+        some were not, the clean score without them; and one row per item, with the reason of a
+        failed judgement.
 
     Raises:
-        EvaluationError: an item could not be judged (names its id).
+        EvaluationError: the endpoint does not answer (names the item).
     """
+    reasons: dict[str, str] = {}
 
     def ask(item: Prediction) -> str:
         try:
             return judge(rules.ask(item))
+        except NoAnswerError as error:
+            reasons[item.item_id] = str(error)
+            return ""
         except EvaluationError as error:
             raise EvaluationError(f"item {item.item_id}: {error}") from error
 
@@ -154,6 +204,7 @@ def judge_metrics(
     }
     rows = [
         {"item_id": item.item_id, "answer": answer, "score": verdict.score, "valid": verdict.valid}
+        | ({"reason": reasons[item.item_id]} if item.item_id in reasons else {})
         for item, answer, verdict in zip(items, answers, verdicts)
     ]
     return metrics, rows

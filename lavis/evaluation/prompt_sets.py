@@ -7,11 +7,11 @@ ModelNet40 and ScanObjectNN are built in; Objaverse-LVIS (1156 names) is read fr
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_text
 
 _SHORT = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
@@ -117,8 +117,8 @@ def _read_texts(path: Path) -> list[Any]:
     if path.suffix != ".json":
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise DataError(explain("a file is not JSON", where=str(path), got=str(error))) from error
     if isinstance(content, dict):
         return sorted(content)

@@ -16,6 +16,7 @@ from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
 from lavis.common.files import replace_file
+from lavis.common.strict_json import refuse_unwritable
 
 
 def to_plain(value: Any) -> Any:
@@ -30,8 +31,10 @@ def to_plain(value: Any) -> Any:
 
 
 def _strict_json(value: Any, where: str, **options: Any) -> str:
+    plain = to_plain(value)
     try:
-        return json.dumps(to_plain(value), allow_nan=False, ensure_ascii=False, **options)
+        refuse_unwritable(plain)
+        return json.dumps(plain, allow_nan=False, ensure_ascii=False, **options)
     except (ValueError, TypeError) as error:
         raise EvaluationError(
             explain(
@@ -47,7 +50,8 @@ def write_json_atomic(path: str | Path, obj: Any) -> Path:
     """Write strict JSON so that `path` is either the old file or the whole new one.
 
     Raises:
-        EvaluationError: NaN, infinity or an object that JSON does not know; `path` is untouched.
+        EvaluationError: NaN, infinity, half of a surrogate pair or an object that JSON does not
+            know, with its place; `path` is untouched.
     """
     path = Path(path)
     replace_file(path, (_strict_json(obj, str(path), indent=2) + "\n").encode("utf-8"))

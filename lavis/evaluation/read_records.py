@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lavis.common import text_files
 from lavis.common.errors import EvaluationError, explain
-from lavis.common.text_files import read_text
 from lavis.evaluation.records import SCHEMA_VERSION
 
 _RECORD_KEYS = (
@@ -17,13 +16,9 @@ _RECORD_KEYS = (
 
 
 def read_json(path: Path) -> Any:
-    """Read strict JSON; NaN is refused."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
-
+    """Read strict JSON (see `parse_json`)."""
     try:
-        return json.loads(read_text(path), parse_constant=refuse)
+        return text_files.read_json(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(
             explain(

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,7 @@ class FakeEndpoint:
 
     def __init__(self):
         self.requests, self.headers, self.failures, self.answer = [], [], 0, lambda text: "T#ok"
+        self.raw = None  # (code, headers, body) instead of an answer
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +35,14 @@ class FakeEndpoint:
                 if endpoint.failures:
                     endpoint.failures -= 1
                     self.send_error(503)
+                    return
+                if endpoint.raw is not None:
+                    code, headers, content = endpoint.raw
+                    self.send_response(code)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(content)
                     return
                 text = endpoint.answer(body["messages"][0]["content"])
                 reply = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": 3}}
@@ -80,6 +90,66 @@ def test_a_busy_endpoint_is_asked_again_and_a_dead_one_named(endpoint, tmp_path)
     endpoint.failures = 99
     with pytest.raises(EvaluationError, match=r"u1.*[\s\S]*HTTP 503"):
         judge_metrics(ask(endpoint, tmp_path), ITEMS[:1], protocol("captioning"), workers=1)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_and_the_key_stays(endpoint, tmp_path, code):
+    other = FakeEndpoint()
+    endpoint.raw = (code, {"Location": f"{other.url}/chat/completions"}, b"")
+    with pytest.raises(EvaluationError, match=f"HTTP {code}"):
+        ask(endpoint, tmp_path, key="sk-SECRET")("x")
+    other.server.shutdown()
+    other.server.server_close()
+    assert len(endpoint.requests) == 1
+    assert not other.requests
+
+
+def test_a_key_that_the_endpoint_quotes_is_blanked_everywhere(endpoint, tmp_path):
+    key = 'sk-"SE/CRET'
+    judge = ask(endpoint, tmp_path, key=key)
+    endpoint.raw = (401, {}, f"wrong key {key} {json.dumps(key)} {quote(key)}".encode())
+    with pytest.raises(EvaluationError) as refused:
+        judge("x")
+    endpoint.raw = (200, {}, json.dumps({"error": f"your key is {key}"}).encode())
+    with pytest.raises(EvaluationError) as empty:
+        judge("x")
+    endpoint.raw = None
+    endpoint.answer = lambda text: f"50#{key}"
+    assert judge("x") == "50#***"
+    kept = "".join(p.read_text() for p in (tmp_path / "cache").iterdir())
+    for text in (str(refused.value), str(empty.value), kept):
+        assert "CRET" not in text
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"null", "TypeError"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"choices":[{"message":{"content":null}}]}', "not text"),
+        (b'{"choices":[{"message":{"content":"half \\ud83d"}}]}', "surrogate"),
+        (b'{"choices":[]}', "IndexError"),
+        (b"<html>", "JSONDecodeError"),
+        (b"\xff\xfe", "JSONDecodeError"),
+        (b'{"choices":[{"message":{"content":"50#x"}}],"usage":{"cost":NaN}}', "finite"),
+    ],
+)
+def test_a_reply_without_an_answer_is_a_failed_judgement(endpoint, tmp_path, body, reason):
+    endpoint.raw = (200, {}, body)
+    metrics, rows = judge_metrics(ask(endpoint, tmp_path), ITEMS[:1], protocol("captioning"))
+    assert metrics["judge/qwen2-72b/readable"]["value"] == 0
+    assert (rows[0]["answer"], rows[0]["valid"]) == ("", False)
+    assert reason in rows[0]["reason"]
+    assert not (tmp_path / "cache").exists()  # asked again next time
+
+
+def test_a_damaged_cache_entry_is_asked_again(endpoint, tmp_path):
+    judge = ask(endpoint, tmp_path)
+    judge("x")
+    (entry,) = (tmp_path / "cache").iterdir()
+    entry.write_text('{"answer"')
+    assert judge("x") == "T#ok"
+    assert len(endpoint.requests) == 2
 
 
 def test_caption_scores_carry_the_judge_and_count_unreadable_answers(endpoint, tmp_path):

@@ -11,6 +11,7 @@ folder are refused; arrays are loaded without pickle.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -18,6 +19,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -143,7 +145,9 @@ def prepare_shards(addresses: Sequence[str], cache: Path) -> list[Path]:
 
 def _fetched(address: str, cache: Path) -> Path:
     """Copy one shard in one step, so that a killed copy is not taken for a whole one."""
-    target = cache / PurePosixPath(address).name
+    # train/00000.tar and val/00000.tar are two shards: the name depends on the whole address.
+    digest = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    target = cache / f"{digest}-{PurePosixPath(urlsplit(address).path).name}"
     if target.is_file():
         return target
     cache.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,22 @@ def test_addresses_are_copied_once_and_paths_stay(tmp_path, clouds):
     pytest.importorskip("fsspec")
     (path,) = write_shards(clouds.items(), tmp_path / "store", 5)
     found = prepare_shards([f"file://{path}", str(path)], tmp_path / "cache")
-    assert found == [tmp_path / "cache" / path.name, path]
+    assert found[0].parent == tmp_path / "cache"
+    assert found[0].name.endswith(f"-{path.name}")
+    assert found[1] == path
     path.unlink()
     assert prepare_shards([f"file://{path}"], tmp_path / "cache") == found[:1]
+
+
+def test_shards_of_one_name_at_several_addresses_are_several_files(tmp_path):
+    pytest.importorskip("fsspec")
+    addresses = []
+    for place in ("train", "val", "train/more"):
+        (path,) = write_shards([(place, np.ones((5, 3), "f4"))], tmp_path / place, 5)
+        addresses.append(f"file://{path}")
+    found = prepare_shards(addresses, tmp_path / "cache")
+    assert [list(TarShardStore([path]).members) for path in found] == [
+        ["train"],
+        ["val"],
+        ["train/more"],
+    ]
