@@ -23,6 +23,7 @@ from lavis.common.files import file_sha256
 from lavis.common.text_files import read_json
 from lavis.models.teachers.teacher import Teacher
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
+from lavis.models.weights.pretrained import load_model, load_part
 
 POOLINGS = ("mean", "cls", "pooler")
 MAX_TOKENS = 256
@@ -57,9 +58,9 @@ class SentenceTeacher(Teacher):
             hint = nearest(self.pooling, POOLINGS)
             what = f"unknown pooling of a sentence encoder.{hint}"
             raise ConfigError(explain(what, where=name, got=self.pooling, expected=list(POOLINGS)))
-        with reading_pretrained(key, name):
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            self.bert: Any = AutoModel.from_pretrained(folder).requires_grad_(False)
+        unused = () if self.pooling == "pooler" else ("pooler.",)
+        self.tokenizer: Any = load_part(AutoTokenizer, path, key)
+        self.bert: Any = load_model(AutoModel, path, key, unused).requires_grad_(False)
         self.embed_dim, self.space = self.bert.config.hidden_size, _space(path, self.pooling)
         self.eval()
 
@@ -92,5 +93,6 @@ def _configured_pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    config = read_json(path)
+    with reading_pretrained("1_Pooling", str(folder)):
+        config = dict(read_json(path))
     return "cls" if config.get("pooling_mode_cls_token") else "mean"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -39,12 +39,12 @@ class Teacher(nn.Module):
         """Stay in evaluation mode: a frozen teacher never drops out."""
         return super().train(False)
 
-    def encode(self, inputs: Sequence[Any]) -> Tensor:
+    def encode(self, inputs: Any) -> Tensor:
         """Embed inputs: unit [B,E]."""
         raise TypeError(f"{type(self).__name__} has to define encode()")
 
     @torch.no_grad()
-    def forward(self, inputs: Sequence[Any]) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """Embed inputs, from the cache where they are known: unit [B,E]."""
         if not self.cache_size:
             return self.encode(inputs)

