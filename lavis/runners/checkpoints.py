@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from lavis.common.dist_utils import (
 from lavis.common.errors import CheckpointError
 from lavis.common.launch import is_restarted
 from lavis.common.model_state import load_trainable_state, trainable_state
+from lavis.runners.optimizer import own_options
 from lavis.runners.parts import RunParts
+from lavis.runners.resume_keys import SELECTS, Change, check_changes
 from lavis.runners.run_state import check_frozen, check_resumable, state_for_geometry
 from lavis.runners.shard_files import (
     load_optimizer,
@@ -145,16 +148,32 @@ class Checkpoints:
             self.parts.train_loader.dataset.sizes,
             path,
         )
+        changed = self._check_keys(payload, path)
         self._check_folder(path, self.parts.state.global_step)
         self.parts.run_id = payload.get("run_id") or self.parts.run_id
         self._load_model_and_average(payload, path)
-        self._load_optimizer(payload)
+        with own_options(self.parts.optimizer, path):
+            self._load_optimizer(payload)
         if self.parts.scaler and payload["scaler"]:
             self.parts.scaler.load_state_dict(payload["scaler"])
         self._keep_best(path)
         self._restore_random_states(payload["rng"])
-        self.parts.write_row("resume", {"path": path, **self.parts.state.to_dict()})
+        row = {"path": path, **self.parts.state.to_dict(), "changed": [asdict(c) for c in changed]}
+        self.parts.write_row("resume", row)
         logging.info("Resumed from %s at step %d", path, self.parts.state.global_step)
+
+    def _check_keys(self, payload: dict[str, Any], path: Path) -> list[Change]:
+        """Refuse or report what the recipe says otherwise than the checkpoint's."""
+        state, before, now = (
+            self.parts.state,
+            payload.get("config") or {},
+            self.parts.config.to_dict(),
+        )
+        inside = 0 < state.step_in_epoch < self.parts.train_loader.steps_per_epoch
+        found = check_changes(before, now, inside, path)
+        if any(change.effect == SELECTS for change in found):
+            state.best_metric = state.best_epoch = None
+        return found
 
     def _check_folder(self, path: Path, step: int) -> None:
         """Refuse to go on from an older checkpoint of the same folder, on every rank."""

@@ -6,16 +6,17 @@ References:
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import CheckpointError, ConfigError, explain, nearest
 
 # "….blocks.3.…": a stack of numbered blocks and the number of one.
 _BLOCK = re.compile(r"^(?P<stack>.*?\b(?:blocks|layers|layer|h))\.(?P<index>\d+)\.")
@@ -56,6 +57,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters by (learning-rate factor, decayed or not).
 
+    The groups depend on the parameters and factors alone, so a resumed run may have another decay.
+
     Args:
         model: unwrapped model.
         weight_decay: decay of matrices; biases and other 1-D parameters have none.
@@ -80,14 +83,15 @@ def parameter_groups(
     depth_scales = {}
     if layer_decay is not None:
         depth_scales = layer_scales((name for name, _ in model.named_parameters()), layer_decay)
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in trainable.items():
         matching = [prefix for prefix in lr_multipliers if _has_prefix(name, prefix)]
         scale = float(lr_multipliers[max(matching, key=len)]) if matching else 1.0
         scale *= depth_scales.get(name, 1.0)
-        decay = 0.0 if parameter.ndim < 2 or name.endswith("bias") else weight_decay
+        decayed = not (parameter.ndim < 2 or name.endswith("bias"))
+        decay = weight_decay if decayed else 0.0
         group = {"params": [], "weight_decay": decay, "lr_scale": scale}
-        groups.setdefault((scale, decay), group)["params"].append(parameter)
+        groups.setdefault((scale, decayed), group)["params"].append(parameter)
     return list(groups.values())
 
 
@@ -163,6 +167,35 @@ def _unmatched(model: nn.Module, pattern: str, trainable: Sequence[str]) -> Conf
             fix="switch off the model's own freezing of that part" if frozen else None,
         )
     )
+
+
+@contextlib.contextmanager
+def own_options(optimizer: torch.optim.Optimizer, path: Any) -> Iterator[None]:
+    """Keep the optimiser's own options (decay, betas, factors) while a state is loaded into it.
+
+    Args:
+        optimizer: freshly built from the recipe.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: the state is of other parameter groups.
+    """
+    groups = optimizer.param_groups
+    own = [{key: value for key, value in g.items() if key != "params"} for g in groups]
+    try:
+        yield
+    except ValueError as error:  # how torch reports other groups
+        raise CheckpointError(
+            explain(
+                "the optimiser's state is of other parameter groups",
+                where=f"run.resume_ckpt_path: {path}",
+                got=error,
+                expected="the same trainable parameters, rates and layer decay",
+                fix="compare with the config.yaml beside the checkpoint",
+            )
+        ) from error
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
