@@ -113,7 +113,10 @@ class ModelConfig(ComponentConfig):
     # {former key: what to write now}; a recipe with a former key is refused.
     REPLACED: typing.ClassVar[Mapping[str, str]] = {}
     # What stock LAVIS reads from the section and a model does not.
-    IGNORED: typing.ClassVar = ("arch", "model_type", "load_pretrained", "load_finetuned")
+    IGNORED: typing.ClassVar = (
+        *("arch", "model_type", "load_pretrained", "load_finetuned"),
+        "allowed_code",  # see models/weights/foreign_code.py
+    )
 
     @classmethod
     def read(cls, section: Mapping[str, Any], where: str = "model") -> Self:

@@ -34,7 +34,10 @@ from lavis.config.sources import (
 )
 
 # Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
-MODEL_KEYS = ("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned")
+MODEL_KEYS = (
+    *("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned"),
+    "allowed_code",
+)
 DATASET_KEYS = ("type", "data_type", "build_info", "point_processor", "text_processor")
 
 
@@ -113,6 +116,9 @@ class RunConfig(Config):
 
     def _build_model(self, section: Mapping[str, Any]) -> DictConfig:
         """Return the model's default yaml with the recipe's keys merged in."""
+        # Imported here: configs are read without models, too.
+        from lavis.models.weights.foreign_code import allow_code
+
         arch, model_type = section.get("arch"), section.get("model_type")
         self._known("model.arch", arch, registry.list_models())
         model_cls = registry.get_model_class(arch)
@@ -134,6 +140,7 @@ class RunConfig(Config):
             extra=MODEL_KEYS,
         )
         self._check_encoder(checked)
+        allow_code(checked.get("allowed_code"), self.cfg_path)
         default.model = without_replaced(keys, checked)
         merged = merge(default, {"model": checked})
         if config_class is not None:

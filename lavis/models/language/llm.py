@@ -28,7 +28,7 @@ from lavis.common.errors import ConfigError, explain, require_choice
 from lavis.models.language.beam_search import BeamOptions, beam_search
 from lavis.models.language.logits import head_is_all, keeps_logits, logits_at
 from lavis.models.language.shared_prefix import SharedPrefix, shares_exactly
-from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
+from lavis.models.weights.pretrained import load_model, load_part
 
 ATTENTIONS = ("sdpa", "eager")
 
@@ -78,14 +78,13 @@ class LanguageModel(nn.Module):
             require_choice("attention", attention, ATTENTIONS, "model.llm_attention")
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-        folder = resolve_pretrained(name)
-        with reading_pretrained("model.llm", name):
-            self.tokenizer = _load_tokenizer(folder)
-            self.is_encoder_decoder = bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
-            auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
-            self.model = auto_class.from_pretrained(
-                folder, dtype=dtype, attn_implementation=attention
-            )
+        self.tokenizer = _load_tokenizer(name)
+        config = load_part(AutoConfig, name, "model.llm")
+        self.is_encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
+        auto_class = AutoModelForSeq2SeqLM if self.is_encoder_decoder else AutoModelForCausalLM
+        self.model = load_model(
+            auto_class, name, "model.llm", dtype=dtype, attn_implementation=attention
+        )
         self.end_text = end_text or self.tokenizer.eos_token
         self.end_id = self.tokenizer(self.end_text, add_special_tokens=False).input_ids[-1]
         self.model.requires_grad_(False)
@@ -333,11 +332,11 @@ def _shared_beam_options(options: dict[str, Any]) -> tuple[int, int, float] | No
     )
 
 
-def _load_tokenizer(folder: str) -> Any:
+def _load_tokenizer(name: str) -> Any:
     """Load the tokenizer; models without a pad token pad with their end token."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_part(AutoTokenizer, name, "model.llm")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

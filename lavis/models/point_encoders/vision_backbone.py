@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lavis.common.errors import ConfigError, explain
 from lavis.models.point_encoders.transformer import DropPath, rising_rates, run_block
-from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
+from lavis.models.weights.pretrained import load_model
 
 _WHERE = "point_encoder.backbone"
 _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm", "ln_post")
@@ -93,9 +93,9 @@ def _vision_model(backbone: str | Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModel
 
     if isinstance(backbone, str):
-        folder = resolve_pretrained(backbone)
-        with reading_pretrained(_WHERE, backbone):
-            model = AutoModel.from_pretrained(folder)
+        # Groups of points replace the patches, and the layers are all that is read.
+        unused = ("pooler.", "vision_model.head.", "vision_model.pooler.")
+        model = load_model(AutoModel, backbone, _WHERE, unused)
     else:
         options = dict(backbone)
         kind = options.pop("model_type", None)

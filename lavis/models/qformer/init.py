@@ -23,6 +23,7 @@ from lavis.common.text_files import read_json
 from lavis.models.qformer.layers import QFormerConfig
 from lavis.models.qformer.qformer import QFormer
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
+from lavis.models.weights.pretrained import load_model, load_part
 
 BERT_KEY = "model.qformer_bert"
 _BERT_DROPOUT_KEYS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -42,9 +43,7 @@ def load_text_tokenizer(bert: str) -> Any:
     """Load a BERT tokenizer and add BLIP-2's decoding start token [DEC]."""
     from transformers import AutoTokenizer
 
-    folder = resolve_pretrained(bert)
-    with reading_pretrained(BERT_KEY, bert):
-        tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="right")
+    tokenizer = load_part(AutoTokenizer, bert, BERT_KEY, truncation_side="right")
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     return tokenizer
 
@@ -58,12 +57,12 @@ def qformer_config_from_bert(
     """
     folder = Path(resolve_pretrained(bert))
     if (folder / "config.json").is_file():
-        sizes = read_json(folder / "config.json")
+        with reading_pretrained(BERT_KEY, bert):
+            sizes = dict(read_json(folder / "config.json"))
     else:
         from transformers import AutoConfig
 
-        with reading_pretrained(BERT_KEY, bert):
-            sizes = AutoConfig.from_pretrained(str(bert)).to_dict()
+        sizes = load_part(AutoConfig, bert, BERT_KEY).to_dict()
     taken = {key: sizes[key] for key in _BERT_SIZE_KEYS if key in sizes}
     if dropout is not None:
         taken |= dict.fromkeys(_BERT_DROPOUT_KEYS, dropout)
@@ -118,8 +117,7 @@ def _read_bert(bert: str) -> dict[str, Tensor]:
             return payload.get("model", payload)
     from transformers import AutoModel
 
-    with reading_pretrained(BERT_KEY, bert):
-        return AutoModel.from_pretrained(str(bert)).state_dict()
+    return load_model(AutoModel, bert, BERT_KEY, unused=("pooler.",)).state_dict()
 
 
 def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:

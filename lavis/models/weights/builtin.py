@@ -17,8 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lavis.common.errors import CheckpointError, DependencyError, explain
+from lavis.common.errors import (
+    CheckpointError,
+    DependencyError,
+    PointLanguageError,
+    explain,
+)
 from lavis.common.utils import get_cache_path
+from lavis.models.weights.foreign_code import KEY, code_hash
 
 MINILM = "minilm"
 SMOLLM2 = "smollm2-135m"
@@ -51,15 +57,20 @@ def reading_pretrained(key: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
+    except PointLanguageError:
+        raise
+    except Exception as error:  # a damaged file makes transformers raise anything
+        lines = str(error).splitlines() or [""]
+        code, fix = code_hash(name), f"download {name} on a machine with network and set {key}"
+        if code is not None:
+            fix = f"use a model of transformers; if you trust the folder's code: {KEY}={code}"
         raise CheckpointError(
             explain(
                 "a language model cannot be loaded",
                 where=key,
-                got=f"{name}: {lines[0]}",
+                got=f"{name}: {type(error).__name__}: {lines[0][:300]}",
                 expected=f"a folder with config.json, a hub name, or {MINILM} / {SMOLLM2}",
-                fix=f"download {name} on a machine with network and set {key} to its folder",
+                fix=fix if code is not None else f"{fix} to its folder",
             )
         ) from error
 
@@ -122,8 +133,9 @@ def _convert_smollm2(source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=_SMOLLM2_GGUF)
-    AutoTokenizer.from_pretrained(source, gguf_file=_SMOLLM2_GGUF).save_pretrained(folder)
+    options = {"gguf_file": _SMOLLM2_GGUF, "trust_remote_code": False}
+    model = AutoModelForCausalLM.from_pretrained(source, **options)
+    AutoTokenizer.from_pretrained(source, **options).save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     config = model.config.to_dict()
     config.pop("quantization_config", None)
