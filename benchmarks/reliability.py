@@ -1,4 +1,4 @@
-"""The fifteen reliability figures: inject each fault, measure, write JSON.
+"""The reliability figures: inject each fault, measure, write JSON.
 
     python benchmarks/reliability.py                    # all, benchmarks/results/reliability.json
     python benchmarks/reliability.py --figures 1 8      # some of them; the others' results are kept
@@ -28,16 +28,8 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # forked ranks must not inherit a thread pool
 
-MODULES = {
-    **dict.fromkeys((1, 2, 8), "resuming"),
-    **dict.fromkeys((3, 4, 5), "saving"),
-    **dict.fromkeys((6, 7), "signals"),
-    **dict.fromkeys((9, 10), "bad_values"),
-    **dict.fromkeys((11,), "hostile"),
-    **dict.fromkeys((12,), "mutations"),
-    **dict.fromkeys((13, 14), "repeatable"),
-    **dict.fromkeys((15,), "endurance"),
-}
+from benchmarks.faults import FIGURES  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 
 
@@ -54,7 +46,7 @@ def measure(number: int, quick: bool) -> dict[str, Any]:
             import torch
 
             torch.set_num_threads(1)
-            module = importlib.import_module(f"benchmarks.faults.{MODULES[number]}")
+            module = importlib.import_module(f"benchmarks.faults.{FIGURES[number]}")
             figure = getattr(module, name)(folder / "work", quick)
             write_json(folder / "figure.json", [figure.passed, figure.measured])
 
@@ -114,7 +106,7 @@ def write(path: Path, headline: dict[str, Any]) -> None:
 def main() -> int:
     """Run the figures that the command line names; 1 when one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--figures", type=int, nargs="+", default=sorted(MODULES), metavar="N")
+    parser.add_argument("--figures", type=int, nargs="+", default=sorted(FIGURES), metavar="N")
     parser.add_argument("--quick", action="store_true", help="a subset of each, seconds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result JSON")
     args = parser.parse_args()

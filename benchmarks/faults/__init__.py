@@ -1,1 +1,19 @@
-"""The faults of `benchmarks/reliability.py`: a function per figure, `figNN(quick) -> Figure`."""
+"""Faults that the reliability figures inject; one module for each group of figures."""
+
+# {figure: module of this package that has `fig<number>(folder, quick)`}
+FIGURES = {
+    **dict.fromkeys((1, 2, 8), "resuming"),
+    **dict.fromkeys((3, 4, 5), "saving"),
+    **dict.fromkeys((6, 7), "signals"),
+    **dict.fromkeys((9, 10), "bad_values"),
+    **dict.fromkeys((11,), "hostile"),
+    **dict.fromkeys((12,), "mutations"),
+    **dict.fromkeys((13, 14), "repeatable"),
+    **dict.fromkeys((15,), "endurance"),
+    **dict.fromkeys((16,), "newest"),
+    **dict.fromkeys((19,), "other_keys"),
+    **dict.fromkeys((20,), "launches"),
+    **dict.fromkeys((25,), "phases"),
+}
+# Those whose short form takes more than a minute are run by hand.
+BY_HAND: tuple[int, ...] = ()

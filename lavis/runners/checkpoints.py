@@ -139,6 +139,7 @@ class Checkpoints:
             return
         payload = load_checkpoint_file(path)
         check_resumable(payload, path)
+        changed = self._check_keys(payload, path)
         check_frozen(payload, self.parts.frozen, path)
         steps = self.parts.train_loader.steps_per_epoch
         self.parts.state = state_for_geometry(
@@ -148,7 +149,8 @@ class Checkpoints:
             self.parts.train_loader.dataset.sizes,
             path,
         )
-        changed = self._check_keys(payload, path)
+        if any(change.effect == SELECTS for change in changed):
+            self.parts.state.best_metric = self.parts.state.best_epoch = None
         self._check_folder(path, self.parts.state.global_step)
         self.parts.run_id = payload.get("run_id") or self.parts.run_id
         self._load_model_and_average(payload, path)
@@ -164,16 +166,10 @@ class Checkpoints:
 
     def _check_keys(self, payload: dict[str, Any], path: Path) -> list[Change]:
         """Refuse or report what the recipe says otherwise than the checkpoint's."""
-        state, before, now = (
-            self.parts.state,
-            payload.get("config") or {},
-            self.parts.config.to_dict(),
-        )
-        inside = 0 < state.step_in_epoch < self.parts.train_loader.steps_per_epoch
-        found = check_changes(before, now, inside, path)
-        if any(change.effect == SELECTS for change in found):
-            state.best_metric = state.best_epoch = None
-        return found
+        step = payload["state"]["step_in_epoch"]
+        inside = 0 < step < payload["steps_per_epoch"]
+        before = payload.get("config") or {}
+        return check_changes(before, self.parts.config.to_dict(), inside, path)
 
     def _check_folder(self, path: Path, step: int) -> None:
         """Refuse to go on from an older checkpoint of the same folder, on every rank."""
