@@ -42,6 +42,10 @@ class ProcessGroupError(PointLanguageError):
     """The processes of a run do not find each other."""
 
 
+class StorageError(PointLanguageError, OSError):
+    """A file cannot be written: the disk is full or read-only, or the folder is not ours."""
+
+
 class NonFiniteLossError(PointLanguageError):
     """The loss or a gradient became NaN or infinite."""
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import shutil
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError, StorageError, explain
 
 
 def file_sha256(path: str | Path) -> str:
@@ -40,16 +45,86 @@ def make_folder(folder: Path, new: bool = False) -> Path:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that `path` is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    """Write a file so that `path` is either the old one or the whole new one.
+
+    Raises:
+        StorageError: an OSError: the disk is full or read-only, or the folder cannot be written.
+    """
+    with storing(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp makes it private; results are meant to be shared
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def storing(path: Path, needed: int) -> Iterator[None]:
+    """Turn an OSError inside into a StorageError with the file, its bytes and those that are free.
+
+    Args:
+        path: the file that is written.
+        needed: its bytes.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; result files are meant to be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise StorageError(
+            explain(
+                "a file could not be written",
+                where=str(path),
+                got=f"{error.strerror or error} ({_free_bytes(path):,} bytes free)",
+                expected=f"{needed:,} bytes in a folder that can be written",
+                fix=f"free space below {path.parent}, or write elsewhere (run.output_dir)",
+            )
+        ) from error
+
+
+def _free_bytes(path: Path) -> int:
+    """Return the free bytes of the disk that holds the nearest folder that exists."""
+    for folder in path.absolute().parents:
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line in one write; a line that was cut before (full disk, kill) is ended first.
+
+    Raises:
+        OSError: nothing, or a part of the line, was written.
+    """
+    content = f"{line}\n".encode()
+    with open(path, "ab+", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                content = b"\n" + content
+        if (written := file.write(content)) != len(content):
+            raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes written")
+
+
+def private_folder(name: str) -> Path | None:
+    """Return a folder below the system's temporary one that only this user reads and writes.
+
+    Returns:
+        The folder; None where it cannot be made, or where another user made it first.
+    """
+    folder = Path(tempfile.gettempdir()) / f"lavis-{os.getuid()}-{name}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o700
+    return folder if private and status.st_uid == os.getuid() else None

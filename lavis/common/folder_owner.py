@@ -62,7 +62,7 @@ def this_process() -> Holder:
     """Return the holder that this process is."""
     pid = os.getpid()
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return Holder(socket.gethostname(), _boot(), _namespace(), pid, _started(pid) or 0, since)
+    return Holder(socket.gethostname(), boot_id(), _namespace(), pid, _started(pid) or 0, since)
 
 
 def is_gone(holder: Holder) -> bool | None:
@@ -230,7 +230,8 @@ def _read(path: Path) -> Holder | None:
         return None
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return what names the time since the machine started; "" where it does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lavis.common.config import Config
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.files import replace_file
 from lavis.common.registry import registry
 from lavis.config.evaluation_check import check_evaluations
 from lavis.config.key_check import check_keys, without_replaced
@@ -66,12 +67,14 @@ class RunConfig(Config):
         return cls(Namespace(cfg_path=str(path), options=list(options or [])))
 
     def save(self, path: str | Path) -> None:
-        """Write the resolved configuration; reading that file gives the same configuration."""
+        """Write the resolved configuration; reading that file gives the same configuration.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
         container = as_plain(self.config)
         container["run"] = {k: v for k, v in container["run"].items() if k not in LAUNCH_KEYS}
-        partial = Path(f"{path}.partial")
-        partial.write_text(OmegaConf.to_yaml(OmegaConf.create(container)), encoding="utf-8")
-        os.replace(partial, path)
+        replace_file(Path(path), OmegaConf.to_yaml(OmegaConf.create(container)).encode("utf-8"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as plain Python (what a checkpoint may hold)."""

@@ -1,18 +1,24 @@
 """A manifest lists every file of a prepared folder with its size and sha256; it is written last.
 
-A folder without a manifest is unfinished. `verify_manifest` compares sizes at every start (a few
-milliseconds) and hashes on request.
+A folder without a manifest is unfinished. `verify_manifest` compares sizes (a few milliseconds) and
+hashes on request. `verify_once` compares the hashes at the first use on a machine since it booted,
+and again whenever a file was written since.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import DataError, explain
-from lavis.common.files import file_sha256
+from lavis.common.files import file_sha256, private_folder
+from lavis.common.folder_owner import boot_id
+from lavis.common.strict_json import parse_json
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -64,13 +70,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST_NAME
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
         version = manifest["format_version"]
         files = manifest["files"]
         known = all({"bytes", "sha256"} <= set(entry) for entry in files.values())
     except FileNotFoundError as error:
         raise DataError(_damaged(path, "missing", "a finished preparation")) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(_damaged(path, repr(error), "a manifest of this project")) from error
     if version != FORMAT_VERSION or not known:
         raise DataError(_damaged(path, f"format {version}", f"format {FORMAT_VERSION}"))
@@ -104,6 +110,39 @@ def verify_manifest(folder: Path, full: bool = False) -> dict[str, Any]:
             if digest != expected["sha256"]:
                 raise DataError(_damaged(path, f"sha256 {digest}", f"sha256 {expected['sha256']}"))
     return manifest
+
+
+def verify_once(folder: Path) -> dict[str, Any]:
+    """Check a prepared folder; compare every hash unless this machine has since its start.
+
+    The mark of an earlier comparison names size, inode and both times of every file. The time of
+    change cannot be set by a program, so whoever writes a file takes the mark away.
+
+    Returns, raises:
+        See `verify_manifest`.
+    """
+    folder = Path(folder).resolve()
+    manifest = verify_manifest(folder)
+    mark = _mark(folder, manifest)
+    if mark is None or not mark.exists():
+        size = sum(int(entry["bytes"]) for entry in manifest["files"].values())
+        logging.info("Comparing the hashes of %s once (%d MB)", folder, size // 10**6)
+        verify_manifest(folder, full=True)
+        if mark is not None and mark == _mark(folder, manifest):
+            with contextlib.suppress(OSError):  # without a mark the next start compares again
+                mark.touch()
+    return manifest
+
+
+def _mark(folder: Path, manifest: dict[str, Any]) -> Path | None:
+    """Return the path of the mark of these files; None where no private place for it is found."""
+    digest = hashlib.sha256(f"{folder} {boot_id()}".encode())
+    for name in (MANIFEST_NAME, *manifest["files"]):
+        status = os.stat(folder / name)
+        facts = status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+        digest.update(f"{name} {facts};".encode())
+    home = private_folder("verified")
+    return None if home is None else home / digest.hexdigest()
 
 
 def _damaged(path: Path, got: str, expected: str) -> str:

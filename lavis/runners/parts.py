@@ -23,6 +23,7 @@ from lavis.common.dist_utils import (
     is_main_process,
     resolve_device,
 )
+from lavis.common.errors import StorageError
 from lavis.common.model_state import frozen_hash
 from lavis.common.precision import fast_bf16
 from lavis.runners.batching import build_train_loader
@@ -74,7 +75,10 @@ class RunParts:
         job_folder(self.run_cfg.output_dir, self.job_id)
         register_paths(self.output_dir)
         if is_main_process():
-            self.config.save(self.output_dir / "config.yaml")
+            try:
+                self.config.save(self.output_dir / "config.yaml")
+            except StorageError as error:  # every checkpoint holds the configuration, too
+                logging.warning("%s", error)
 
     @property
     def evaluate_only(self) -> bool:

@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import all_gather_object_list, is_main_process
+from lavis.common.files import append_line
 from lavis.runners.trackers import Trackers
 
 
@@ -38,11 +39,13 @@ def plain(value: Any) -> Any:
 
 
 def write_row(path: Path, kind: str, values: Mapping[str, Any]) -> None:
-    """Append one row to the JSON-lines file `path` on rank 0."""
+    """Append one row to the JSON-lines file `path` on rank 0; a row that is lost stops no run."""
     if is_main_process():
         row = {"kind": kind, "time": round(time.time(), 3), **plain(values)}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            append_line(path, json.dumps(row))
+        except OSError as error:
+            logging.warning("%s: a %s row is lost: %s", path, kind, error)
 
 
 def peak_memory_gb() -> float:

@@ -37,7 +37,12 @@ from lavis.datasets.download_scripts.bricks_split import (
     read_frozen,
 )
 from lavis.datasets.download_scripts.folder_lock import folder_lock
-from lavis.datasets.manifest import MANIFEST_NAME, verify_manifest, write_manifest
+from lavis.datasets.manifest import (
+    MANIFEST_NAME,
+    verify_manifest,
+    verify_once,
+    write_manifest,
+)
 from lavis.datasets.stores.packed_points import PackedPointWriter
 
 
@@ -133,7 +138,7 @@ def _is_prepared(folder: Path, plan: Plan) -> bool:
     """Return whether the folder is whole and of this plan; False when there is nothing yet."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    manifest = verify_manifest(folder)
+    manifest = verify_once(folder)
     if manifest.get("parameters") != plan.parameters():
         raise DataError(
             explain(

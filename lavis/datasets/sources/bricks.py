@@ -17,7 +17,7 @@ from lavis.common.errors import ConfigError, explain, nearest
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointQADataset, PointTextDataset
 from lavis.datasets.download_scripts.bricks_files import read_json
-from lavis.datasets.manifest import verify_manifest
+from lavis.datasets.manifest import verify_once
 from lavis.datasets.sources.bricks_mirror import Mirror, MirrorPointLoader
 from lavis.datasets.stores.point_stores import PackedPointStore
 
@@ -66,7 +66,7 @@ class BricksSource:
 
     def build(self, points: Processors, texts: Processors) -> dict[str, PointTextDataset]:
         """Return {split: dataset} for every split that has annotations."""
-        manifest = verify_manifest(self.folder)
+        manifest = verify_once(self.folder)
         store = PackedPointStore(self.folder)
         classes = read_json(self.folder / "classes.json")
         templates = self.config.get("class_templates")

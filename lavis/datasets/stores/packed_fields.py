@@ -28,7 +28,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import read_json
-from lavis.datasets.manifest import verify_manifest, write_json, write_manifest
+from lavis.datasets.manifest import verify_once, write_json, write_manifest
 from lavis.datasets.readers.values import coordinate_problem, rounding_problem, unit_colors
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.point_stores import row_of
@@ -206,7 +206,7 @@ class PackedFieldStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        manifest = verify_manifest(self.folder)
+        manifest = verify_once(self.folder)
         try:
             layouts = manifest["layouts"].items()
             self.layouts = {name: FieldLayout(**layout) for name, layout in layouts}
