@@ -8,6 +8,7 @@ Importing registers the roots (`library_root`, `repo_root`, `cache_root`) and ev
 processor, builder and runner. transformers is not imported until a model needs it.
 """
 
+import io
 import sys
 from pathlib import Path
 from pkgutil import extend_path
@@ -36,7 +37,14 @@ def _register_roots() -> None:
     registry.register("SPLIT_NAMES", ["train", "val", "test"])
 
 
+def _print_every_character() -> None:
+    """Let a terminal of another encoding than UTF-8 show escapes in place of an exception."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 _register_roots()
+_print_every_character()
 
 from lavis import processors, models, tasks, runners  # noqa: E402, F401, I001
 from lavis.datasets import builders  # noqa: E402, F401

@@ -24,6 +24,7 @@ from lavis.common.files import replace_file
 from lavis.common.registry import registry
 from lavis.config.evaluation_check import check_evaluations
 from lavis.config.key_check import check_keys, without_replaced
+from lavis.config.recipe_check import refuse_no_text, refuse_resolvers
 from lavis.config.run_schema import LAUNCH_KEYS, validate_run
 from lavis.config.sources import (
     SECTIONS,
@@ -85,10 +86,12 @@ class RunConfig(Config):
         recipe = load_yaml(self.cfg_path, "--cfg-path")
         try:
             merged = merge(recipe, parse_options(options))
+            refuse_resolvers(as_plain(merged, resolve=False), self.cfg_path)
             plain = as_plain(merged)
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
             raise ConfigError(explain("cannot merge", where=self.cfg_path, got=problem)) from error
+        refuse_no_text(plain, self.cfg_path)
         for section in plain:
             # A saved config also holds `preprocess`, which default model yamls carry.
             if section not in (*SECTIONS, "preprocess"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lavis.common.compiled import compiled
+
 _LANES = {"nnan", "ninf", "nsz", "reassoc", "contract"}  # minima and sums of finite numbers only
 
 
@@ -27,7 +29,7 @@ def chamfer_distances(cloud: np.ndarray, others: np.ndarray) -> np.ndarray:
     return _distances(own, columns)
 
 
-@njit(cache=True, nogil=True, fastmath=_LANES)
+@compiled(nogil=True, fastmath=_LANES)
 def _distances(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     found = np.empty(others.shape[0], dtype=np.float64)
     for k in range(others.shape[0]):

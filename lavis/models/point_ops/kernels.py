@@ -23,6 +23,8 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from lavis.common.compiled import compiled
+
 _WIDTH = 32  # points per bucket: two AVX-512 vectors; 16 and 64 were slower
 _DIGIT_BITS = 9  # of a sorting pass: one makes 8 Morton cells per axis, two make 64
 _DIGITS = 1 << _DIGIT_BITS
@@ -31,7 +33,7 @@ _INFINITY = np.int32(0x7F800000)  # bits of float32 infinity
 _NOWHERE = np.int32(0x7FFFFFFF)  # index of the padding in the last bucket; above every point's
 
 # numpy's error model drops the test for division by zero, which would stop vectorisation.
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+_jit = compiled(nogil=True, error_model="numpy")
 
 
 @intrinsic

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError
+from lavis.common.files import file_sha256
 from lavis.datasets.manifest import verify_manifest
 from lavis.datasets.stores.packed_fields import (
     FIELD_LAYOUTS,
@@ -179,6 +180,8 @@ def test_files_that_contradict_each_other_are_refused(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "object_ids.json").write_text(text)
     manifest["files"]["object_ids.json"]["bytes"] = len(text)
+    digest = file_sha256(folder / "object_ids.json")
+    manifest["files"]["object_ids.json"]["sha256"] = digest
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="objects"):
         PackedFieldStore(folder)
