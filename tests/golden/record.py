@@ -254,7 +254,10 @@ def make_models() -> None:
             "stage1": (f"{BRICKS}/train/demo_stage1.yaml", [*QFORMER, NO_WEIGHTS, *free]),
             "stage2": (
                 f"{BRICKS}/train/demo_stage2.yaml",
-                [*STAGE2, NO_WEIGHTS, *free, f"model.pretrained={MODELS / 'stage1.pth'}"],
+                [
+                    *(*STAGE2, NO_WEIGHTS, *free, f"model.pretrained={MODELS / 'stage1.pth'}"),
+                    "model.may_start_fresh=[llm_proj,draft]",
+                ],
             ),
             "encoder": (
                 f"{BRICKS}/train/pretrain_encoder.yaml",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
@@ -16,6 +17,8 @@ class BackboneConfig(PointModelConfig):
     """Keys of both stages.
 
     Attributes:
+        may_start_fresh: parts that may keep their initial values when the checkpoints hold nothing
+            of them, e.g. `[llm_proj]` when stage 2 starts from stage 1.
         freeze_point_encoder: keep the encoder fixed and in evaluation mode.
         qformer_bert: BERT that initialises the Q-Former: `minilm`, a folder, or a hub name.
         num_query_token: learned queries Q.
@@ -29,6 +32,7 @@ class BackboneConfig(PointModelConfig):
         checkpoint_qformer: recompute the Q-Former's layers in the backward pass.
     """
 
+    may_start_fresh: tuple[str, ...] = ()
     freeze_point_encoder: bool = True
     qformer_bert: str = "bert-base-uncased"
     num_query_token: int = option(32, low=1)
@@ -39,6 +43,10 @@ class BackboneConfig(PointModelConfig):
     use_size_token: bool = False
     xyz_encoding: bool = False
     checkpoint_qformer: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keys as arguments of a model."""
+        return {k: v for k, v in super().arguments().items() if k != "may_start_fresh"}
 
 
 @dataclass(frozen=True)

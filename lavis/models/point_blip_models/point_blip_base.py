@@ -29,6 +29,7 @@ from lavis.models.qformer.init import (
 )
 from lavis.models.qformer.qformer import Cloud, QFormer, scaled_std
 from lavis.models.weights.files import weights_file
+from lavis.models.weights.parts import require_parts
 from lavis.models.weights.released import read_released
 
 PADDED_TOKENS = "clouds with different numbers of tokens cannot be used here"
@@ -77,7 +78,8 @@ class PointBlipBase(BaseModel):
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
-        self._encoder_was_loaded = False
+        self._found: set[str] = set()  # names that checkpoints brought
+        self._encoder_has_file = bool(point_encoder_weights)
         self.point_encoder = build_point_encoder(point_encoder_cfg)
         if point_encoder_weights:
             path = weights_file(point_encoder_weights, "model.point_encoder_weights")
@@ -246,16 +248,30 @@ class PointBlipBase(BaseModel):
         A stage's checkpoint leaves out what the stage kept frozen, so evaluating stage 2 names the
         stage-1 checkpoint as `pretrained` and its own as `finetuned`.
         """
-        for key in ("pretrained", "finetuned"):
-            if cfg.get(key):
-                path = weights_file(cfg[key], f"model.{key}")
-                self.load_from_pretrained(str(path), key=f"model.{key}")
-        self._require_encoder_weights(cfg)
+        named = [key for key in ("pretrained", "finetuned") if cfg.get(key)]
+        for key in named:
+            path = weights_file(cfg[key], f"model.{key}")
+            self.load_from_pretrained(str(path), key=f"model.{key}")
+        if named:
+            require_parts(self, self._found, cfg.get("may_start_fresh") or ())
+        if cfg.get("finetuned") or (self.encoder_is_frozen and cfg.get("pretrained")):
+            self._require_encoder_weights()
 
-    def _require_encoder_weights(self, cfg: DictConfig) -> None:
+    def load_checkpoint(self, url_or_filename: str) -> None:
+        """Load a file that holds every part of this model (LAVIS' `load_checkpoint`).
+
+        Raises:
+            CheckpointError: a part finds nothing in it; see also `load_from_pretrained`.
+        """
+        self.load_from_pretrained(url_or_filename, key="checkpoint")
+        require_parts(self, self._found, ())
+        self._require_encoder_weights()
+
+    def _require_encoder_weights(self) -> None:
         """Refuse an encoder that stays random: who froze it left it out of the checkpoint."""
-        trained = cfg.get("finetuned") or (self.encoder_is_frozen and cfg.get("pretrained"))
-        if trained and not (cfg.get("point_encoder_weights") or self._encoder_was_loaded):
+        prefix, end = "point_encoder.", ".weight"
+        loaded = any(n.startswith(prefix) and n.endswith(end) for n in self._found)
+        if not (self._encoder_has_file or loaded):
             raise CheckpointError(
                 explain(
                     "the point encoder would keep random weights",
@@ -294,8 +310,7 @@ class PointBlipBase(BaseModel):
             )
         self.load_state_dict(fitting, strict=False)
         self.loaded_checkpoint = str(url_or_filename)
-        weights = [n for n in fitting if n.startswith("point_encoder.") and n.endswith(".weight")]
-        self._encoder_was_loaded |= bool(weights)
+        self._found |= fitting.keys()
         missing = sorted(own.keys() - fitting.keys())
         unused = sorted(state.keys() - fitting.keys())
         logging.info(

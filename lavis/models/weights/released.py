@@ -1,7 +1,8 @@
 """Read released BLIP-2 weights under our parameter names.
 
 - LAVIS `.pth` of stage 1 and stage 2: `Qformer.*`, `query_tokens`, and the language-model
-  projection `opt_proj` / `t5_proj` / `llm_proj`.
+  projection `opt_proj` / `t5_proj` / `llm_proj`. GPT4Point's files are laid out so, too; its
+  `point_proj` is BLIP-2's `vision_proj`.
 - transformers' Blip2ForConditionalGeneration and Blip2ForImageTextRetrieval: `qformer.*`,
   `embeddings.*`, `language_projection`, `vision_projection`, `text_projection`, as one file or as a
   folder with an index of shards. Of shards only what we keep is read: the vision tower and the
@@ -33,6 +34,7 @@ _LAVIS: _Rules = (
     (r"^Qformer\.", "qformer."),
     (r"^query_tokens$", "qformer.query_tokens"),
     (r"^(opt|t5)_proj\.", "llm_proj."),
+    (r"^point_proj\.", "vision_proj."),  # GPT4Point, stage 1
 )
 _TRANSFORMERS: _Rules = (
     (r"^query_tokens$", "qformer.query_tokens"),

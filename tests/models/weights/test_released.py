@@ -152,3 +152,12 @@ def test_a_file_without_sizes_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="sizes"):
         load_qformer(tmp_path / "x.safetensors")
+
+
+def test_point_proj_of_gpt4point_is_vision_proj(qformer):
+    state = lavis_state(qformer, None)
+    state |= {"point_proj.weight": torch.ones(8, 16), "point_proj.bias": torch.zeros(8)}
+    renamed = released_state(state)
+    assert torch.equal(renamed["vision_proj.weight"], torch.ones(8, 16))
+    assert "vision_proj.bias" in renamed
+    assert "point_proj.weight" not in renamed
