@@ -1,15 +1,18 @@
-"""What no value of a recipe may hold: functions of the environment, and text that is no text.
+"""What no value of a recipe may do or hold: read the environment, be a text that no file can hold.
 
-A recipe may come from elsewhere, and its resolved values go to config.yaml, checkpoints, the log
-and the terminal. `${oc.env:NAME}` would copy a secret of the environment into all of them, so
-functions (`${name:argument}`) are refused. References to other keys (`${run.seed}`) are allowed.
+A recipe may come from elsewhere, and its values go to config.yaml, checkpoints, the log and the
+terminal; a path or a hub name even leaves the machine. `${oc.env:NAME}` would carry a secret there,
+so functions (`${name:argument}`) are never called: they stay text, in the form `$(name:argument)`,
+and a warning names the key. References to other keys (`${run.seed}`) work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
@@ -18,27 +21,18 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.strict_json import problem_of, unwritable
 
 
-def refuse_resolvers(recipe: Mapping[str, Any], where: str) -> None:
-    """Refuse values that call a function of OmegaConf.
+def resolve_references(recipe: Mapping[str, Any], where: str) -> Any:
+    """Return a recipe with its references to other keys resolved and no function called.
 
     Args:
-        recipe: recipe and options, not resolved.
-        where: the recipe's path.
+        recipe: recipe and options as plain values, not resolved.
+        where: the recipe's path, for the warning.
 
     Raises:
-        ConfigError: with the key. The value of a variable is not in the message.
+        OmegaConfBaseException: a reference to no key.
     """
-    for place, text in _texts(recipe):
-        if "${" in text and _calls(text):
-            raise ConfigError(
-                explain(
-                    "a recipe cannot read the environment or call functions",
-                    where=f"{where}: {place}",
-                    got=text,
-                    expected="a value, or a reference to another key such as ${run.seed}",
-                    fix=f"give the value on the command line: --options {place}=...",
-                )
-            )
+    resolved = OmegaConf.to_container(OmegaConf.create(_without_calls(recipe, where)), resolve=True)
+    return _without_dollars(resolved)
 
 
 def refuse_no_text(recipe: Mapping[str, Any], where: str) -> None:
@@ -53,18 +47,37 @@ def refuse_no_text(recipe: Mapping[str, Any], where: str) -> None:
             raise ConfigError(explain("a value is no text", where=f"{where}: {place}", got=got))
 
 
-def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (place, text) of every key and value."""
+def _without_calls(value: Any, where: str, place: str = "") -> Any:
+    """Return nested values in which function calls are plain text."""
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            inner = f"{place}.{key}".lstrip(".")
-            yield inner, str(key)
-            yield from _texts(item, inner)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _texts(item, f"{place}[{number}]")
-    elif isinstance(value, str):
-        yield place, value
+        return {
+            key: _without_calls(item, where, f"{place}.{key}".lstrip("."))
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_without_calls(item, where, f"{place}[{n}]") for n, item in enumerate(value)]
+    if isinstance(value, str) and "${" in value and _calls(value):
+        text = _as_text(value)
+        logging.warning(
+            "%s: %s: a recipe cannot read the environment or call functions; the value is the text "
+            "%s. Give the value with --options.",
+            *(where, place, text),
+        )
+        return text
+    return value
+
+
+def _without_dollars(value: Any) -> Any:
+    """Return resolved values without `${`, which a later reading would resolve again."""
+    if isinstance(value, Mapping):
+        return {key: _without_dollars(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_dollars(item) for item in value]
+    return _as_text(value) if isinstance(value, str) and "${" in value else value
+
+
+def _as_text(value: str) -> str:
+    return value.replace("${", "$(").replace("}", ")")
 
 
 def _calls(text: str) -> bool:

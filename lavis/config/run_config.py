@@ -24,7 +24,7 @@ from lavis.common.files import replace_file
 from lavis.common.registry import registry
 from lavis.config.evaluation_check import check_evaluations
 from lavis.config.key_check import check_keys, without_replaced
-from lavis.config.recipe_check import refuse_no_text, refuse_resolvers
+from lavis.config.recipe_check import refuse_no_text, resolve_references
 from lavis.config.run_schema import LAUNCH_KEYS, validate_run
 from lavis.config.sources import (
     SECTIONS,
@@ -86,8 +86,7 @@ class RunConfig(Config):
         recipe = load_yaml(self.cfg_path, "--cfg-path")
         try:
             merged = merge(recipe, parse_options(options))
-            refuse_resolvers(as_plain(merged, resolve=False), self.cfg_path)
-            plain = as_plain(merged)
+            plain = resolve_references(as_plain(merged, resolve=False), self.cfg_path)
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
             raise ConfigError(explain("cannot merge", where=self.cfg_path, got=problem)) from error

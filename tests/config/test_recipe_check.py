@@ -1,12 +1,12 @@
-"""Recipes call no functions and hold texts that files can hold."""
+"""Recipes call no functions, and hold texts that files can hold."""
 
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
-from lavis.config.recipe_check import refuse_no_text, refuse_resolvers
-from lavis.config.run_config import RunConfig
+from lavis.config.recipe_check import refuse_no_text, resolve_references
 
 
 @pytest.mark.parametrize(
@@ -19,33 +19,34 @@ from lavis.config.run_config import RunConfig
         "${${run.name}:MY_TOKEN}",
         "${oc.select:${oc.env:MY_TOKEN}}",
         "${ oc.env : MY_TOKEN }",
-        "${other_resolver:}",
+        "\\${oc.env:MY_TOKEN}",  # escaped: the text appears when it is resolved
+        "${run.open}${run.rest}",  # two references that make a call
     ],
 )
-def test_functions_are_refused_with_their_key(monkeypatch, text):
+def test_functions_stay_text_however_often_they_are_read(monkeypatch, text):
     monkeypatch.setenv("MY_TOKEN", "sk-verysecret")
-    recipe = {"run": {"name": "oc.env", "deep": [{"prompt": text}]}}
-    with pytest.raises(ConfigError, match=r"r\.yaml: run\.deep\[0\]\.prompt") as refused:
-        refuse_resolvers(recipe, "r.yaml")
-    assert "sk-verysecret" not in str(refused.value)
+    parts = {"name": "oc.env", "open": "\\${", "rest": "oc.env:MY_TOKEN}"}
+    found = {"run": {**parts, "deep": [{"prompt": text}]}}
+    found = resolve_references(found, "r.yaml")
+    for _ in range(3):
+        found = OmegaConf.to_container(OmegaConf.create(found), resolve=True)
+        assert "sk-verysecret" not in str(found)
+        assert "MY_TOKEN" in found["run"]["deep"][0]["prompt"]
+
+
+def test_the_key_is_named(caplog):
+    resolve_references({"run": {"a": {"prompt": "${oc.env:X}"}}}, "r.yaml")
+    assert "r.yaml: run.a.prompt" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "text", ["${run.seed}", "${.seed}: a", "time: 12:30", "$5: {x: 1}", "\\${oc.env:X}", "a"]
+    ("text", "value"),
+    [("${run.seed}", 7), ("s ${.seed}", "s 7"), ("time: 12:30", "time: 12:30"), ("$5: {x}",) * 2],
 )
-def test_references_and_plain_texts_stay(text):
-    refuse_resolvers({"run": {"prompt": text}}, "r.yaml")
-
-
-def test_a_recipe_and_an_option_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("MY_TOKEN", "sk-verysecret")
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text("run: {prompt: '${oc.env:MY_TOKEN}'}\nmodel: {arch: a}\ndatasets: {b: {}}\n")
-    with pytest.raises(ConfigError, match=r"run\.prompt"):
-        RunConfig.from_file(recipe)
-    recipe.write_text("run: {task: t}\nmodel: {arch: a}\ndatasets: {b: {}}\n")
-    with pytest.raises(ConfigError, match=r"run\.prompt"):
-        RunConfig.from_file(recipe, ["run.prompt=${oc.env:MY_TOKEN}"])
+def test_references_and_plain_texts_stay(caplog, text, value):
+    found = resolve_references({"run": {"seed": 7, "prompt": text}}, "r.yaml")
+    assert found["run"]["prompt"] == value
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("recipe", [{"run": {"prompt": "a \ud83d"}}, {"run": {"\udfff": 1}}])
