@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "train_dataset_repeats": {"data": 2},
     "min_lr": 1e-5,
     "train_splits": ["train", "val"],
+    "valid_splits": ["test"],
     "device": "cpu",
     "warmup_lr": 1e-5,
 }
