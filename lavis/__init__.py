@@ -18,6 +18,10 @@ from lavis._guard import require_salesforce_lavis
 __path__ = extend_path(__path__, __name__)
 require_salesforce_lavis()
 
+from lavis.common.threads import prepare_threads  # noqa: E402
+
+prepare_threads()  # before torch is imported
+
 from omegaconf import OmegaConf  # noqa: E402
 
 from lavis.common.registry import registry  # noqa: E402
