@@ -33,6 +33,7 @@ from lavis.evaluation.records import (
     validate_ids,
     write_json_atomic,
 )
+from lavis.evaluation.result_hashes import write_hashes
 from lavis.evaluation.test_final import (
     LOG,
     SPLIT,
@@ -320,4 +321,4 @@ def write_results(
     for suffix, content in scores.files.items():
         paths.append(folder / f"{stem}_{suffix}")
         replace_file(paths[-1], content.encode("utf-8") if isinstance(content, str) else content)
-    return paths
+    return [*paths, write_hashes(folder, stem, paths)]

@@ -435,7 +435,7 @@ def test_damaged_result_files_are_refused(run, name, change, message):
 def test_nan_is_refused_in_scores_and_clouds(run):
     path = run / "retrieval" / "result" / "test_metrics.json"
     path.write_text(path.read_text().replace('"value": 0.5', '"value": NaN'))
-    with pytest.raises(EvaluationError, match="NaN is not a number of JSON"):
+    with pytest.raises(EvaluationError, match="nan is not a finite number"):
         load_run(run)
     path.write_text(path.read_text().replace('"value": NaN', '"value": 0.5'))
     broken = sphere(0)

@@ -35,6 +35,7 @@ from lavis.evaluation.multiple_tests import ABOVE, BELOW, holm, verdict
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import check_same_ids
 from lavis.evaluation.report.markdown_page import html_page
+from lavis.evaluation.result_hashes import check_hashes
 from lavis.evaluation.run_records import RunRecord, check_data_versions, named
 from lavis.evaluation.seeds import matching, read_seeds
 from lavis.evaluation.summary_table import NO_CLAIMS, summary
@@ -90,6 +91,8 @@ def find_runs(folder: str | Path) -> list[Run]:
     """
     root = Path(folder)
     paths = [path for path in root.rglob(f"*{_SUFFIX}") if not _linked(path, root)]
+    for path in paths:
+        check_hashes(path)
     runs = [Run(_name(path, root), checked_record(read_json(path), path), path) for path in paths]
     if not runs:
         raise EvaluationError(

@@ -18,6 +18,7 @@ from typing import Any
 from lavis.common.errors import EvaluationError, explain
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import first_few, validate_ids
+from lavis.evaluation.result_hashes import check_hashes
 from lavis.evaluation.run_records import RunRecord, check_data_versions, named
 from lavis.evaluation.seeds import matching, read_seeds
 
@@ -128,6 +129,7 @@ def load_run(
         if absent:
             notes.append(f"{kind.title} is left out: {absent[0]} does not exist.")
             continue
+        check_hashes(metrics)
         record = checked_record(read_json(metrics), metrics)
         entries = _checked_predictions(read_json(predictions), predictions, kind, record)
         name = f"{Path(run).name}_{kind.folder}"
