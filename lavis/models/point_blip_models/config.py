@@ -8,6 +8,7 @@ from typing import Any
 
 from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
+from lavis.models.point_blip_models.matching_losses import NEGATIVE_RULES
 from lavis.models.point_blip_models.right_pairs import RULES
 from lavis.models.point_encoders.model_config import PointModelConfig
 
@@ -65,8 +66,13 @@ class Stage1Options(ComponentConfig):
             space of a BERT that was trained so (MiniLM).
         contrast_trains_both: each direction of PTC trains both towers; False detaches the gathered
             side, as LAVIS does.
-        positives: texts that are positives of an object in PTC: `drawn`, the one of its row
-            (published), or `annotated`, all that it is annotated with.
+        positives: texts that are positives of an object: `drawn`, those equal to the one of its
+            row, `annotated`, all that it is annotated with, `image_id`, those whose row has the
+            same `image_id` (LAVIS after 1.0.2), or `row`, its own alone (LAVIS 1.0.2, the release).
+        correct_repeated_texts: the copies of a text in a batch count as one in PTC; the release
+            has no such correction.
+        hard_negatives: PTM's weights: `masked` (LAVIS after 1.0.2) or `floored`, softmax + 1e-4
+            (LAVIS 1.0.2); see `sample_hard_negatives`.
         matching_text: texts of PTM: `drawn` (published), or `described`: the caption in place of a
             drawn class name, and no text annotated as right is a negative.
     """
@@ -80,6 +86,8 @@ class Stage1Options(ComponentConfig):
     text_pooling: str = option("cls", choices=("cls", "mean"))
     contrast_trains_both: bool = True
     positives: str = option("drawn", choices=RULES)
+    correct_repeated_texts: bool = True
+    hard_negatives: str = option("masked", choices=NEGATIVE_RULES)
     matching_text: str = option("drawn", choices=("drawn", "described"))
 
 

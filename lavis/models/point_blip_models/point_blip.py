@@ -4,9 +4,19 @@
 retrieval, captions, answers, classes. Source: PointBLIP (github.com/zhaozh10/PointBLIP), BLIP-2
 (arXiv 2301.12597).
 
-What differs from the release, and why: batch size 1 and a single process work; captions that are
-equal count as positives, never as hard negatives; a cloud's cross-attention keys/values are
-computed once.
+What differs from the release (and from BLIP-2 in LAVIS 1.0.2), and the key that restores it:
+
+- Equal captions are positives of each other, never hard negatives: `positives: row`.
+- The copies of a caption in a batch count as one in PTC: `correct_repeated_texts: False`.
+- Hard negatives are drawn by LAVIS' later rule (HEAD): `hard_negatives: floored`.
+- Both directions of PTC train both towers across ranks: `contrast_trains_both: False`.
+- The temperature is kept within 0.001 to 0.5.
+- Batches of one and single processes work; a row without any negative is left out of PTM.
+- Texts are padded to the longest of the batch, not to `max_txt_len`; padding is not computed.
+- A cloud's cross-attention keys/values are computed once for all losses; the values are equal.
+- An empty caption and a checkpoint that lacks a part are errors.
+- `matching_batch`, `captioning_batch`, `text_pooling`, `matching_text`, `positives: annotated`,
+  `use_class_token`, `use_size_token`, `xyz_encoding`: options whose defaults are the release's.
 """
 
 from __future__ import annotations

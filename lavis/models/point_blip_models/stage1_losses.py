@@ -145,7 +145,7 @@ class Stage1Losses(PointBlipBase):
             return {}
         texts, options = list(samples["text_input"]), self.options
         keys = PairKeys.of(samples, texts, options.positives, self.device)
-        counts = log_text_counts(keys.all_texts)
+        counts = log_text_counts(keys.all_texts) if options.correct_repeated_texts else 0.0
         all_points, all_texts = self.gather_embeds(embeds["point"], embeds["text"])
         loss = info_nce(
             embeds["point"],
@@ -241,8 +241,9 @@ class Stage1Losses(PointBlipBase):
     def draw_negatives(self, similarity: tuple[Tensor, Tensor], keys: PairKeys) -> Negatives:
         """Draw each text's hard cloud and each cloud's hard text: index and is-there-one, [B]."""
         point_to_text, text_to_point = similarity
-        clouds = losses.sample_hard_negatives(text_to_point, *keys.text_to_object)
-        return clouds, losses.sample_hard_negatives(point_to_text, *keys.object_to_text)
+        rule = self.options.hard_negatives
+        clouds = losses.sample_hard_negatives(text_to_point, *keys.text_to_object, rule)
+        return clouds, losses.sample_hard_negatives(point_to_text, *keys.object_to_text, rule)
 
     def negative_clouds(self, point_tokens: Tensor, cloud: Cloud, index: Tensor) -> Cloud:
         """Keys/values of clouds by global index; other ranks' clouds are gathered as tokens."""

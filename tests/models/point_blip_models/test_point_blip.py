@@ -370,3 +370,21 @@ def test_objects_of_different_size_equal_each_alone(tiny_bert, tiny_encoder_cfg,
     if dense:
         with pytest.raises(ConfigError, match="different numbers of tokens"):
             model.embed_for_matching(padded)
+
+
+def test_the_release_options_give_lavis_ptc(model, samples):
+    """Own text alone, no correction: smoothed cross-entropy against the diagonal."""
+    texts = ["a brick", "a brick", "a plate", "a tile"]
+    released = {"positives": "row", "correct_repeated_texts": False, "hard_negatives": "floored"}
+    model.options = replace(model.options, **released)
+    model.eval()
+    batch = {**samples, "text_input": texts}
+    both = model.extract_features(batch, "both")
+    logits = torch.einsum("bqe,ne->bnq", both.point_embeds, both.text_embeds).amax(-1) / model.temp
+    target = torch.arange(4)
+    halves = [F.cross_entropy(part, target, label_smoothing=0.1) for part in (logits, logits.T)]
+    output = model(batch)
+    torch.testing.assert_close(output["loss_ptc"], sum(halves) / 2, atol=1e-5, rtol=1e-5)
+    assert torch.isfinite(output["loss_ptm"])
+    model.options = replace(model.options, positives="drawn", correct_repeated_texts=True)
+    assert not torch.isclose(model(batch)["loss_ptc"], output["loss_ptc"])
