@@ -20,15 +20,15 @@
     multiple_tests  Holm's correction and the verdict: above, level, below
     seeds           mean and standard deviation over training seeds
     test_final      the lock and the log of the test-final split
-    baselines       what a model has to beat: chance, most frequent, nearest neighbour, random text
-    blind           a question answerer that never sees the object
-    nearest_box     a question answerer that sees the object's size alone
+    baselines       lookups: chance, most frequent, nearest neighbour, forests, tf-idf, random text
+    blind           a question answerer that uses the question alone
+    nearest_box     a question answerer that uses the object's size alone
     records         metrics.json: schema and id checks; provenance: atomic strict JSON, hashes
     run_records     the runs of a table: names, controls, data versions, marks (claims: verdicts)
     tables          summary_table (README.md) and full_tables (docs/results.md), generated from
                     docs/results; formatting: scale and decimals
 
-Only sentence_encoders needs torch and transformers, and nothing needs LAVIS: anyone can score a
-predictions file. docs/evaluation.md says for every number what it is and whose definition.
+search uses torch; sentence_encoders uses torch and transformers. The other metrics use numpy, though
+importing the package `lavis` loads torch. docs/evaluation.md defines every number with its source.
 Scores between 0 and 1 are stored as fractions; only tables show them times 100.
 """
