@@ -28,7 +28,7 @@
     tables          summary_table (README.md) and full_tables (docs/results.md), generated from
                     docs/results; formatting: scale and decimals
 
-search uses torch; sentence_encoders uses torch and transformers. The other metrics use numpy, though
+search uses torch; sentence_encoders uses torch and transformers. The other metrics use numpy, but
 importing the package `lavis` loads torch. docs/evaluation.md defines every number with its source.
 Scores between 0 and 1 are stored as fractions; only tables show them times 100.
 """
