@@ -9,6 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${NODES:?number of machines}" "${HEAD:?name of the first machine}" "${JOB:?folder name of this run}"
 PYTHON=${PYTHON:-.venv/bin/python}
+# torch 2.13 shares one store over all restarts, in which the first machine publishes its address only
+# once: a machine whose launcher was started again would wait for it and end after a minute.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=${TORCH_DISABLE_SHARE_RDZV_TCP_STORE:-1}
 exec "$PYTHON" -m torch.distributed.run \
     --nnodes="$NODES" --nproc_per_node="${GPUS:-8}" --max_restarts="${RESTARTS:-3}" \
     --rdzv_backend=c10d --rdzv_endpoint="$HEAD:${PORT:-29400}" --rdzv_id="$JOB" \

@@ -14,6 +14,7 @@ FIGURES = {
     **dict.fromkeys((19,), "other_keys"),
     **dict.fromkeys((20,), "launches"),
     **dict.fromkeys((25,), "phases"),
+    **dict.fromkeys((26,), "two_machines"),
 }
 # Those whose short form takes more than a minute are run by hand.
 BY_HAND: tuple[int, ...] = ()
