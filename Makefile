@@ -8,7 +8,12 @@ export HF_HUB_OFFLINE ?= 1
 
 .PHONY: setup demo demo-seed full study test lint readme recompute clean
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed $(VENV)/.linked
+
+# From any folder, `import lavis` finds this checkout before salesforce-lavis.
+$(VENV)/.linked: $(VENV)/.installed lavis/_link.py
+	$(PY) lavis/_link.py
+	touch $@
 
 # Two steps: LAVIS' own pins and a modern transformers cannot be resolved together.
 $(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt

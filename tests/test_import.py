@@ -67,3 +67,34 @@ def test_scripts_that_import_from_a_former_place_go_on_working(former, now):
     old, new = importlib.import_module(former), importlib.import_module(now)
     assert old.__all__
     assert all(getattr(old, name) is getattr(new, name) for name in old.__all__)
+
+
+def run_outside(code: str, folder, environment: dict[str, str] | None = None) -> str:
+    """Run code in a folder outside the checkout; returns what it prints."""
+    import os
+
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=folder, env=kept | (environment or {}), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_the_link_makes_lavis_ours_from_any_folder(repo_root, tmp_path):
+    from lavis._link import FILE, link_line
+
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / FILE).write_text(link_line(repo_root), encoding="utf-8")
+    linked = f"import site; site.addsitedir({str(site)!r}); "
+    code = linked + "import lavis; from lavis.models import model_zoo; print(lavis.__file__)"
+    assert run_outside(code, tmp_path) == str(repo_root / "lavis" / "__init__.py")
+    # PYTHONPATH still comes first: another checkout can be tried with this environment.
+    other = tmp_path / "other" / "lavis"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("", encoding="utf-8")
+    code = linked + "import lavis; print(lavis.__file__)"
+    found = run_outside(code, tmp_path, {"PYTHONPATH": str(other.parent)})
+    assert found == str(other / "__init__.py")
