@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.text_files import read_json
-
-Entry = dict[str, Any]
+from lavis.datasets.datasets.record_texts import Entry, is_missing, one_text_each
 
 
 def sample_rng(seed: int, epoch: int, instance_id: str) -> np.random.Generator:
@@ -48,7 +46,7 @@ def choose_text(entries: list[Entry], field: str) -> list[Entry]:
     if field == "caption":
         return entries
     for entry in entries:
-        if not str(entry.get(field) or "").strip():
+        if is_missing(entry.get(field)):
             raise DataError(
                 explain(
                     "a record lacks the text that serves as its caption",
@@ -57,7 +55,15 @@ def choose_text(entries: list[Entry], field: str) -> list[Entry]:
                     expected=field,
                 )
             )
-    return [{**entry, "caption": entry[field]} for entry in entries]
+    return [_with_caption(one_text_each(entry), field) for entry in entries]
+
+
+def _with_caption(entry: Entry, field: str) -> Entry:
+    texts = dict(entry.get("texts", {}))
+    texts.pop("caption", None)
+    if field in texts:
+        texts["caption"] = texts[field]
+    return {**entry, "caption": entry[field], **({"texts": texts} if "texts" in entry else {})}
 
 
 def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -> None:
@@ -81,7 +87,7 @@ def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -
             )
         )
     for entry in entries:
-        absent = [field for field in weights if not str(entry.get(field, "")).strip()]
+        absent = [field for field in weights if is_missing(entry.get(field))]
         if absent:
             raise DataError(
                 explain(

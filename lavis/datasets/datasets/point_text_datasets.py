@@ -18,6 +18,7 @@ from lavis.datasets.datasets.annotations import (
     take,
 )
 from lavis.datasets.datasets.record_dataset import FieldLoader, RecordDataset, RecordStep
+from lavis.datasets.datasets.record_texts import joined, one_text_each
 from lavis.datasets.fields.points import PointLoader, SizeDrop
 from lavis.datasets.fields.texts import CaptionLoader, QuestionLoader
 from lavis.datasets.samples import Sample
@@ -25,7 +26,7 @@ from lavis.datasets.stores.point_stores import PointStore
 
 
 class PointTextDataset(RecordDataset):
-    """Objects with one caption each (captioning, pretraining).
+    """Objects with one or more captions each (captioning, pretraining).
 
     Args:
         point_processor: `__call__(cloud, rng)`, or any callable on a cloud.
@@ -42,6 +43,9 @@ class PointTextDataset(RecordDataset):
         text_field: the field that serves as `caption`.
         steps: changes of a record before it is loaded.
         point_loader: how clouds are read.
+        draws_texts: for training: draw one of several captions or answers per epoch, and keep
+            records of one id apart. Else the first is `text_input`, all are references, and records
+            of one id are joined.
     """
 
     needs_label = False
@@ -63,13 +67,14 @@ class PointTextDataset(RecordDataset):
         text_field: str = "caption",
         steps: Sequence[RecordStep] = (),
         point_loader: type[PointLoader] = PointLoader,
+        draws_texts: bool = False,
     ) -> None:
         self.train_ann_paths, self.ann_paths = list(train_ann_paths), list(ann_paths)
         self.class_names, self.text_field = list(class_names), text_field
-        self.text_weights = dict(text_weights or {})
+        self.text_weights, self.draws_texts = dict(text_weights or {}), draws_texts
         self._labels = CaptionLoader(str, {}, self.class_names, self.needs_label)
         super().__init__(
-            take(self._read(self.ann_paths), limit, self.id_key),
+            take(self._items(), limit, self.id_key),
             [
                 point_loader(point_store, point_processor),
                 *([SizeDrop(size_drop)] if size_drop else []),
@@ -87,11 +92,23 @@ class PointTextDataset(RecordDataset):
 
     def text_loader(self, text_processor: Callable[[str], str]) -> FieldLoader:
         """Return what loads the texts of a record."""
-        return CaptionLoader(text_processor, self.text_weights, self.class_names, self.needs_label)
+        return CaptionLoader(
+            text_processor,
+            self.text_weights,
+            self.class_names,
+            self.needs_label,
+            self.draws_texts,
+        )
+
+    def _items(self) -> list[Entry]:
+        """Read the records of this split; those of one id are one item of an evaluation."""
+        records = self._read(self.ann_paths)
+        return records if self.draws_texts else joined(records, self.id_key, str(self.ann_paths))
 
     def _read(self, paths: Sequence[str | Path]) -> list[Entry]:
         """Read records, with the chosen text as `caption`."""
-        return choose_text(read_annotation(paths), self.text_field)
+        records = [one_text_each(record) for record in read_annotation(paths)]
+        return choose_text(records, self.text_field)
 
     def label_field(self, record: Entry) -> Sample:
         """Return {"label": number} when the record has a known category."""
@@ -115,11 +132,13 @@ class PointQADataset(PointTextDataset):
 
     def text_loader(self, text_processor: Callable[[str], str]) -> FieldLoader:
         """Return what loads a question and its answers."""
-        return QuestionLoader(text_processor)
+        return QuestionLoader(text_processor, self.draws_texts)
 
 
 class PointRetrievalDataset(PointTextDataset):
     """Captions and objects to be matched; objects with equal captions are all right answers.
+
+    Of several captions of an object the first is matched.
 
     Attributes:
         texts: the distinct processed captions, in order of first appearance.

@@ -21,6 +21,7 @@ from lavis.datasets.datasets.base_dataset import BaseDataset
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.annotations import Entry, sample_rng
+from lavis.datasets.datasets.record_texts import one_text_each, text_problem
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.samples import Batch, Sample, collate
 from lavis.datasets.stores.point_stores import PointStore
@@ -71,7 +72,8 @@ class RecordDataset(BaseDataset):
             knows it.
 
     Raises:
-        DataError: more than `max_bad_fraction` of the records lack a required text.
+        DataError: more than `max_bad_fraction` of the records lack a required text, or hold
+            something else in its place (lavis/datasets/datasets/record_texts.py).
     """
 
     id_key = "object_id"
@@ -98,7 +100,8 @@ class RecordDataset(BaseDataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._reference: RecordDataset | None = None
         self.annotation: list[Entry] = [
-            {**record, "instance_id": str(record.get(self.id_key, ""))} for record in records
+            {**one_text_each(record), "instance_id": str(record.get(self.id_key, ""))}
+            for record in records
         ]
         self.leave_out(self._missing_text)
 
@@ -187,8 +190,7 @@ class RecordDataset(BaseDataset):
         self.leave_out(lambda record: problems.get(record["object_id"]))
 
     def _missing_text(self, record: Entry) -> str | None:
-        empty = [key for key in self.required_text if not str(record.get(key) or "").strip()]
-        return f"empty or missing {', '.join(empty)}" if empty else None
+        return text_problem(record, self.required_text)
 
     def leave_out(self, problem: Callable[[Entry], str | None]) -> None:
         """Drop and list the records with a problem; too many are an error."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.annotations import Entry, draw_field
+from lavis.datasets.datasets.record_texts import drawn_text
 from lavis.datasets.samples import Sample
 
 OPTIONAL_FIELDS = ("description", "colored_caption", "category")
@@ -26,19 +27,23 @@ class CaptionLoader:
             of several texts per object and epoch; empty is always `caption`.
         class_names: label texts in the order of the labels.
         needs_label: refuse records whose category is not among `class_names`.
+        draws: of several captions draw one per epoch (training); else the first (evaluation).
     """
 
     text_processor: Callable[[str], str]
     text_weights: Mapping[str, float] = field(default_factory=dict)
     class_names: Sequence[str] = ()
     needs_label: bool = False
+    draws: bool = False
     stream = "text:"
 
     def load(self, record: Entry, rng: np.random.Generator) -> Sample:
         """Return the texts, ids and label."""
         name = draw_field(self.text_weights, rng) if self.text_weights else "caption"
         return {
-            "text_input": self.text_processor(record[name]),
+            "text_input": self.text_processor(
+                drawn_text(record, name, rng if self.draws else None)
+            ),
             "instance_id": record["instance_id"],
             "object_id": record["object_id"],
             "caption": record["caption"],
@@ -75,9 +80,15 @@ class CaptionLoader:
 @dataclass(frozen=True)
 class QuestionLoader:
     """Load a question: text_input = question (processed), instance_id, question_id, object_id,
-    answer (the one to learn), answers (all that are right), family, question_type."""
+    answer (the one to learn), answers (all that are right), family, question_type.
+
+    Attributes:
+        text_processor: applied to the question.
+        draws: of several answers draw one per epoch (training); else the first (evaluation).
+    """
 
     text_processor: Callable[[str], str]
+    draws: bool = False
     stream = "text:"
 
     def load(self, record: Entry, rng: np.random.Generator) -> Sample:
@@ -89,7 +100,7 @@ class QuestionLoader:
             "instance_id": record["instance_id"],
             "question_id": record["question_id"],
             "object_id": record["object_id"],
-            "answer": record["answer"],
+            "answer": drawn_text(record, "answer", rng if self.draws else None),
             "answers": list(record.get("answers") or [record["answer"]]),
             "family": record.get("family", ""),
             "question_type": record.get("question_type", ""),

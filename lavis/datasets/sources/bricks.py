@@ -13,15 +13,20 @@ from typing import Any
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, explain, nearest
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointQADataset, PointTextDataset
 from lavis.datasets.download_scripts.bricks_files import read_json
+from lavis.datasets.fields.embeds import EmbedsLoader
 from lavis.datasets.manifest import verify_once
 from lavis.datasets.sources.bricks_mirror import Mirror, MirrorPointLoader
 from lavis.datasets.stores.point_stores import PackedPointStore
 
 HELD_OUT_NAMES = "held_out_class_names"
+MAKE_EMBEDS = (
+    "python -m lavis.datasets.download_scripts.render_bricks, then python -m "
+    "lavis.models.teachers.embed_views --views data/bricks_views/views_4x128.zip"
+)
 Processors = Mapping[str, Any]  # {"train", "eval"}
 
 
@@ -70,12 +75,14 @@ class BricksSource:
         store = PackedPointStore(self.folder)
         classes = read_json(self.folder / "classes.json")
         templates = self.config.get("class_templates")
+        embeds = self._embeds()
 
         def open_split(split: str, mode: str) -> PointTextDataset:
             names = classes[HELD_OUT_NAMES if split == "held_out" else "class_names"]
             options = {**self._options(split, mode), "class_names": names}
             processors = points[mode], texts[mode]
             dataset = self.dataset_cls(*processors, store, self._paths(split), **options)
+            dataset.loaders += embeds
             dataset.data_version = data_version(manifest)
             dataset.class_templates = list(templates) if templates else None
             return dataset
@@ -102,12 +109,33 @@ class BricksSource:
             "max_bad_fraction": float(self.info.get("max_bad_fraction", 0.0)),
         }
         if mode == "train":
+            options["draws_texts"] = True
             options["text_weights"] = self.info.get("text_weights")
             options["size_drop"] = float(self.info.get("size_drop", 0.0))
             probability = float(self.info.get("mirror_probability", 0.0))
             if probability:
                 options |= {"steps": [Mirror(probability)], "point_loader": MirrorPointLoader}
         return options
+
+    def _embeds(self) -> tuple[EmbedsLoader, ...]:
+        """Return what loads the embeddings of views, where `build_info.image_embeds` names any.
+
+        Raises:
+            DataError: no such file, or no embeddings in it.
+            ConfigError: mirrored clouds, whose views are not mirrored.
+        """
+        name = self.info.get("image_embeds")
+        if not name:
+            return ()
+        if self.info.get("mirror_probability"):
+            what = "views cannot be mirrored with their clouds"
+            where, fix = "build_info.mirror_probability", "mirror_probability=0.0"
+            raise ConfigError(explain(what, where=where, expected=0.0, fix=fix))
+        path = Path(utils.get_cache_path(str(name)))
+        if not path.is_file():
+            what, where = "no embeddings of views", f"build_info.image_embeds: {path}"
+            raise DataError(explain(what, where=where, fix=MAKE_EMBEDS))
+        return (EmbedsLoader(path),)
 
     def _paths(self, split: str) -> list[Path]:
         """Return the annotation files of a split; storage is one path or a list."""

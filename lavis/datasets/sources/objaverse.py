@@ -165,12 +165,14 @@ class ObjaverseSource:
         else:
             uids = [uid for uid in captions if uid in self.held_out]
         remove = word_remover(list(self.config.build_info.remove_words))
-        texts = {uid: captions[uid] for uid in uids}
-        # Anything but text counts as a missing caption.
-        return [
-            {"object_id": uid, "caption": remove(text) if isinstance(text, str) else ""}
-            for uid, text in texts.items()
-        ]
+
+        def cleaned(text: Any) -> Any:
+            """Return a caption or each of several; the data set refuses anything but text."""
+            if isinstance(text, list):
+                return [cleaned(one) for one in text]
+            return remove(text) if isinstance(text, str) else text
+
+        return [{"object_id": uid, "caption": cleaned(captions[uid])} for uid in uids]
 
     def _reference_entries(self) -> list[Entry]:
         """Return training objects for the nearest-neighbour baseline, perhaps none."""
@@ -190,7 +192,7 @@ class ObjaverseSource:
         share = 1.0 if split == "reference" else self.config.build_info.max_bad_fraction
         dataset = RecordDataset(
             entries,
-            [PointLoader(self.store, points), CaptionLoader(texts)],
+            [PointLoader(self.store, points), CaptionLoader(texts, draws=split == "train")],
             where=f"{[f'{self.name} {split}']}",
             max_bad_fraction=float(share),
             seed=int(self.config.build_info.augmentation_seed),

@@ -206,7 +206,7 @@ def test_bad_cloud_met_on_the_way_is_named_when_clouds_are_not_checked(layout: P
 
 
 def test_unusable_captions_count_as_bad(layout: Path) -> None:
-    captions = dict.fromkeys(UIDS, "a chair") | {LISTED[0]: "  ", LISTED[1]: ["a", "b"]}
+    captions = dict.fromkeys(UIDS, "a chair") | {LISTED[0]: "  ", LISTED[1]: ["a", 3]}
     (layout / "merged_data_new.json").write_text(json.dumps(captions))
     with pytest.raises(DataError, match="2 of 16 records"):
         build(layout)
