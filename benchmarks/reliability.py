@@ -68,7 +68,15 @@ def measure(number: int, quick: bool) -> dict[str, Any]:
         "command": f"python benchmarks/reliability.py --figures {number}" + " --quick" * quick,
         "subset": quick,
         "seconds": round(time.perf_counter() - started, 1),
+        **_stamp(),
     }
+
+
+def _stamp() -> dict[str, str]:
+    """Return the date and the commit of a measurement."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return {"date": datetime.date.today().isoformat(), "commit": commit}
 
 
 def machine() -> dict[str, Any]:
@@ -85,17 +93,17 @@ def machine() -> dict[str, Any]:
 
 
 def write(path: Path, headline: dict[str, Any]) -> None:
-    """Write the result file, keeping the figures that were not run."""
-    old = json.loads(path.read_text())["headline"] if path.is_file() else {}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    """Write the result file, keeping the figures that were not run, with their date and commit."""
+    old = json.loads(path.read_text()) if path.is_file() else {"headline": {}}
+    kept = {
+        name: {"date": old["date"], "commit": old["commit"], **entry}
+        for name, entry in old["headline"].items()
+    }
     content = {
         "name": "reliability",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        **_stamp(),
         "machine": machine(),
-        "headline": dict(sorted({**old, **headline}.items())),
+        "headline": dict(sorted({**kept, **headline}.items())),
         "rows": [],
         "equality": {},
     }

@@ -59,6 +59,17 @@ _FAULTS = (
     "same seed, workers, hash seeds: same losses",
     "evaluation over sizes, batches, ranks",
     "long run: memory, file handles, retention, broken tracker",
+    "job folder copied without times, clock set back, patterns in names",
+    "damaged or hostile weight folders",
+    "judge endpoint that redirects, quotes the key, answers nonsense",
+    "every key of the schema changed at resume",
+    "concurrent launches of one job, second, preparation",
+    "prepared data and results changed at equal size",
+    "full or unwritable disk at every file of a run",
+    "hostile texts and numbers",
+    "no HOME, ASCII terminal, read-only checkout, other folder",
+    "SIGTERM, SIGINT, SIGHUP in every phase, lost terminal",
+    "two launchers: one dies, stands still, both restart",
 )
 
 

@@ -11,8 +11,10 @@ FIGURES = {
     **dict.fromkeys((13, 14), "repeatable"),
     **dict.fromkeys((15,), "endurance"),
     **dict.fromkeys((16,), "newest"),
+    **dict.fromkeys((18,), "judge_keys"),
     **dict.fromkeys((19,), "other_keys"),
     **dict.fromkeys((20,), "launches"),
+    **dict.fromkeys((21,), "silent_changes"),
     **dict.fromkeys((25,), "phases"),
     **dict.fromkeys((26,), "two_machines"),
 }
