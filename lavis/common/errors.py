@@ -94,7 +94,8 @@ def explain(
     parts += [f"  got:      {got}"] if got is not None else []
     parts += [f"  expected: {expected}"] if expected is not None else []
     parts += [f"  next:     {fix}"] if fix is not None else []
-    return "\n".join(parts)
+    # Half a surrogate pair (of a file name, an option) cannot be printed or logged.
+    return "\n".join(parts).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def require_choice(what: str, value: str, choices: Sequence[str], where: str) -> None:

@@ -55,7 +55,8 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("test_splits", "strings", [], "splits scored once at the end with the best weights"),
     Field("evaluations", "sections", {}, "{name: {task, dataset, split, every, task options}}"),
     Field("best", "str", None, "evaluation/metric that selects best; null: the first, agg_metric"),
-    Field("seed", "int", 42, "seed of weights, order and augmentation", low=0),
+    # numpy takes 32 bits, and rank r draws from seed + r
+    Field("seed", "int", 42, "seed of weights, order and augmentation", low=0, high=2**32 - 2**16),
     # optimisation
     Field("lr_sched", "str", "linear_warmup_cosine_lr", "learning-rate schedule"),
     Field("init_lr", "float", 1e-4, "learning rate after warm-up", low=0),

@@ -23,6 +23,7 @@ _RULES: tuple[tuple[str, float, float], ...] = (
         1,
         math.inf,
     ),
+    (r"(\w+_)?seed", 0, 2**32 - 2**16),
     # shares
     (
         r"drop\w*_rate|\w*dropout|label_smoothing|max_bad_fraction|mirror_probability|color_drop|drop_max",
