@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
+from lavis.config.sources import load_yaml
 from lavis.processors.base_processor import BaseProcessor
 from lavis.stock import registered
 
@@ -71,7 +71,7 @@ def load_model_and_preprocess(
         Model, processors of clouds, processors of texts, each {"train", "eval"}.
     """
     model = load_model(name, model_type, is_eval, device)
-    default = OmegaConf.load(type(model).default_config_path(model_type))
+    default = load_yaml(type(model).default_config_path(model_type), "model_type")
     return (model, *load_preprocess(default.get("preprocess") or {}))
 
 
