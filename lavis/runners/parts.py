@@ -29,6 +29,7 @@ from lavis.common.precision import fast_bf16
 from lavis.runners.batching import build_train_loader
 from lavis.runners.distribution import prepare_for_training, share_weights
 from lavis.runners.ema import Ema
+from lavis.runners.embeds_check import check_embeds
 from lavis.runners.loaders import TrainLoader, eval_loader
 from lavis.runners.lr_schedules import SCHEDULES, LrPlan
 from lavis.runners.optimizer import build_optimizer, select_trainable
@@ -57,6 +58,7 @@ class RunParts:
     ) -> None:
         self.config, self.run_cfg, self.task, self.job_id = cfg, cfg.run_cfg, task, job_id
         self.datasets, self.dry_run = datasets, dry_run
+        check_embeds(model, datasets)
         if not cfg.run_cfg.evaluate:
             select_trainable(model, cfg.run_cfg.trainable)
         self.module = model  # neither moved nor wrapped, until `model` is read

@@ -26,7 +26,8 @@ class EmbedsLoader:
         views: the first so many of an object; None: all.
 
     Attributes:
-        space: of the teacher, as `Teacher.space`.
+        path: of the file.
+        space: of the teacher, as `Teacher.space`; None: the file does not say.
 
     Raises:
         DataError: no such file, a damaged one, or another content.
@@ -35,7 +36,7 @@ class EmbedsLoader:
     stream = "embeds:"
 
     def __init__(self, path: str | Path, name: str = "image_embeds", views: int | None = None):
-        self.name = name
+        self.name, self.path = name, Path(path)
         try:
             with safe_open(path, "np") as file:
                 facts, embeds = file.metadata() or {}, file.get_tensor(name)
@@ -52,6 +53,9 @@ class EmbedsLoader:
         self.embeds: np.ndarray = embeds[:, :views]
         self.row_of = {str(object_id): row for row, object_id in enumerate(ids)}
         self.space = facts.get("space")
+
+    def __contains__(self, object_id: object) -> bool:
+        return str(object_id) in self.row_of
 
     def load(self, record: Entry, rng: np.random.Generator) -> Sample:
         """Return the embeddings of an object's views."""

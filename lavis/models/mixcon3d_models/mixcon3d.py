@@ -57,6 +57,7 @@ class MixCon3D(BaseModel):
     modalities = ("point", "image", "joint", "text")
     config_class = Mixcon3dConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "bricks": "configs/models/mixcon3d/mixcon3d_bricks.yaml",
         "openshape": "configs/models/mixcon3d/mixcon3d_openshape.yaml",
     }
 
