@@ -27,6 +27,7 @@ from lavis.evaluation.tokenization import TOKENIZER_NAME, tokenize_caption
 
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 JAVA_METRICS = ("meteor", "spice")
+NO_IDF = "every n-gram of the references occurs for every item, so that its idf is 0"
 NOT_ASKED = "needs Java, and was not asked for (run.java_metrics, or java_metrics=True)"
 FAST, LIBRARY = SCORERS = ("fast", "pycocoevalcap")
 TOKENIZERS = (TOKENIZER_NAME, java_metrics_module.PTB_NAME)
@@ -42,7 +43,7 @@ class CaptionScores:
             vocabulary (counts), distinct_1, distinct_2 (0..1), mean_length (words), meteor and
             spice (0..1 or None).
         per_item: [N] float64 for bleu_1..4 (sentence level), rouge_l, cider, length, and meteor
-            and spice when computed.
+            and spice when computed; a metric without a value has none.
         n_empty: predictions without a word; each scores 0.
         tokenizer: name of the tokenizer; scores of different tokenizers do not compare.
         unavailable: reason for every None in `values`.
@@ -66,7 +67,7 @@ class CaptionScores:
         CIDEr intervals keep the idf of the whole corpus; corpus BLEU is recomputed per resample.
         """
         ci95: dict[str, list[float]] = {}
-        for name in ("rouge_l", "cider"):
+        for name in (name for name in ("rouge_l", "cider") if name in self.per_item):
             ci95[name] = list(mean_ci(self.per_item[name], n_resamples=n_resamples, seed=seed))
         means = {"mean_length": self.per_item["length"]}
         # METEOR's corpus score is no mean over items, so it has no interval here.
@@ -143,6 +144,10 @@ def caption_scores(
         per_item |= found_items
     if java_metrics:
         unavailable = _add_java_metrics(words, groups, values, per_item)
+    if not ngrams.has_idf(corpus):
+        values["cider"] = None
+        del per_item["cider"]
+        unavailable = {**unavailable, "cider": NO_IDF}
     values |= ngrams.diversity(corpus)
     n_empty = int((corpus.length[: len(ids)] == 0).sum())
     return CaptionScores(ids, values, per_item, n_empty, tokenizer_name, unavailable, rows)

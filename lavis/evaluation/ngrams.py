@@ -181,6 +181,21 @@ def cider_per_item(corpus: Corpus) -> np.ndarray:
     return 10.0 * total / n_references
 
 
+def has_idf(corpus: Corpus) -> bool:
+    """Return whether any n-gram of the references distinguishes items: else CIDEr is undefined.
+
+    The idf of every n-gram is 0 for a single item, and where all items have the same references.
+    """
+    n = corpus.n_items
+    for table in corpus.tables:
+        is_reference = table.caption >= n
+        pairs = np.stack([corpus.item[table.caption], table.code])[:, is_reference]
+        document_frequency = np.bincount(np.unique(pairs, axis=1)[1])
+        if np.any((document_frequency > 0) & (document_frequency < n)):
+            return True
+    return False
+
+
 def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
     """Clipped tf-idf cosine between every reference and its hypothesis, [references] float64."""
     n, width = corpus.n_items, max(table.n_codes, 1)

@@ -168,7 +168,7 @@ def _add_caption_metrics(
     scores = caption_scores(first, dict(zip(ids, right)), java_metrics=java_metrics)
     entries = scores.metrics(seed=seed)
     result.metrics.update({f"scanqa/{name}": entries[name] for name in _CAPTION_METRICS})
-    for name in ("rouge_l", "cider"):
+    for name in (name for name in ("rouge_l", "cider") if name in scores.per_item):
         result.per_item[f"scanqa/{name}"] = scores.per_item[name]
     result.unavailable.update({f"scanqa/{k}": reason for k, reason in scores.unavailable.items()})
 

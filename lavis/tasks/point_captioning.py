@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.registry import registry
+from lavis.datasets.datasets.record_texts import all_texts
 from lavis.evaluation.baselines import nearest_neighbour_captions
 from lavis.evaluation.baselines.captions import caption_baselines, training_text
 from lavis.evaluation.baselines.pool import Pool, pool_of
@@ -95,7 +96,10 @@ class PointCaptioningTask(PointTask):
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """BLEU, ROUGE-L, CIDEr and diversity, beside captioners that cannot write."""
-        references = {record["image_id"]: [record["2d_caption"]] for record in records}
+        references = references_of(records, dataset)
+        for record in records:
+            several = references[record["image_id"]]
+            record |= {"references": several} if len(several) > 1 else {}
         scores = self.scored({r["image_id"]: r["caption"] for r in records}, references)
         object_of = object_ids_of(dataset)
         pool = pool_of(dataset, [object_of.get(i, i) for i in references])
@@ -125,7 +129,7 @@ class PointCaptioningTask(PointTask):
             baseline_items={
                 name: by_id(given.ids, given.per_item) for name, given in baselines.items()
             },
-            claims=list(CLAIMED),
+            claims=[name for name in CLAIMED if name in scores.per_item],
         )
 
     def baseline_captions(
@@ -148,6 +152,16 @@ class PointCaptioningTask(PointTask):
             java_metrics=self.options.java_metrics,
             scorer=self.options.caption_scorer,
         )
+
+
+def references_of(records: list[dict[str, Any]], dataset: Any) -> dict[str, list[str]]:
+    """Return every caption of each item, the first one first."""
+    several = {
+        str(entry["instance_id"]): all_texts(entry, "caption")
+        for entry in dataset.annotation
+        if "texts" in entry
+    }
+    return {r["image_id"]: several.get(r["image_id"], [r["2d_caption"]]) for r in records}
 
 
 def text_field_of(dataset: Any) -> str:

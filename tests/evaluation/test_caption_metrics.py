@@ -77,7 +77,10 @@ def test_tiny_corpora_equal_pycocoevalcap(captions):
     references = {i: ["a b"] for i in predictions}
     scores = score_words(predictions, references)
     wrapped = {i: [caption] for i, caption in predictions.items()}
-    assert scores.values["cider"] == cider.Cider().compute_score(references, wrapped)[0]
+    # pycocoevalcap writes 0 where every idf is 0; here CIDEr has no value.
+    assert cider.Cider().compute_score(references, wrapped)[0] == 0
+    assert scores.values["cider"] is None
+    assert "idf" in scores.unavailable["cider"]
     corpus, _ = bleu.Bleu(4).compute_score(references, wrapped, verbose=0)
     np.testing.assert_allclose([scores.values[n] for n in BLEU_NAMES], corpus, atol=1e-9)
 
@@ -243,3 +246,25 @@ def test_without_java_the_reason_is_recorded(monkeypatch, tmp_path):
     assert "Java is not installed" in scores.unavailable["spice"]
     with pytest.raises(DependencyError, match="Java"):
         caption_scores({1: "a"}, {1: ["a"]}, tokenizer_name=PTB_NAME)
+
+
+@pytest.mark.parametrize("scorer", ["fast", "pycocoevalcap"])
+@pytest.mark.parametrize(
+    ("references", "is_defined"),
+    [
+        ({0: ["a red chair"]}, False),
+        ({0: ["a", "b c"]}, False),
+        ({0: ["a lamp"], 1: ["a lamp"], 2: ["a lamp"]}, False),
+        ({0: ["a lamp"], 1: ["a lamp on"]}, True),
+    ],
+)
+def test_cider_without_idf_is_null_with_a_reason(references, is_defined, scorer) -> None:
+    pytest.importorskip("pycocoevalcap")
+    scores = caption_scores(
+        {i: group[0] for i, group in references.items()}, references, scorer=scorer
+    )
+    entry = scores.metrics(n_resamples=10)["cider"]
+    assert (entry["value"] is not None) == is_defined
+    assert (entry["ci95"] is not None) == is_defined
+    assert ("cider" in scores.per_item) == is_defined
+    assert ("cider" in scores.unavailable) == (not is_defined)

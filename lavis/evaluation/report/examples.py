@@ -45,9 +45,11 @@ def caption_examples(
     """
     scores = caption_scores(
         {entry["image_id"]: entry["caption"] for entry in entries},
-        {entry["image_id"]: [entry["2d_caption"]] for entry in entries},
+        {e["image_id"]: e.get("references", [e["2d_caption"]]) for e in entries},
     )
-    cider = dict(zip(scores.ids, scores.per_item["cider"].tolist()))
+    # Without a CIDEr (one object, equal references) examples are in the order of their ids.
+    values = scores.per_item.get("cider", np.zeros(len(scores.ids)))
+    cider = dict(zip(scores.ids, values.tolist()))
     ranked = sorted(entries, key=lambda entry: (-cider[entry["image_id"]], str(entry["image_id"])))
     bounds = [round(part * len(ranked) / 3) for part in range(4)]
     rng = np.random.default_rng(seed)
