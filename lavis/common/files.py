@@ -35,7 +35,7 @@ def make_folder(folder: Path, new: bool = False) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=not new)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that this system's encoding lacks
         if new and isinstance(error, FileExistsError) and folder.parent.is_dir():
             raise
         raise ConfigError(
