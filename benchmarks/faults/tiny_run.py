@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lavis.common.dist_utils import all_gather_object_list, get_world_size
+from lavis.common.files import replace_file
 from lavis.config.run_schema import validate_run
 from lavis.runners.runner import PointRunner
 
@@ -118,7 +119,7 @@ class TinyConfig:
 
     def save(self, path: Path) -> None:
         """Write yaml."""
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(self.to_dict())))
+        replace_file(path, OmegaConf.to_yaml(OmegaConf.create(self.to_dict())).encode())
 
 
 def tiny_runner(

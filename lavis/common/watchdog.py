@@ -8,6 +8,7 @@ notes, names the rank that is behind, prints where each of its own threads is, a
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import logging
@@ -40,7 +41,8 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self.timeout > 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # notes are lost, see `_write`
+                self.folder.mkdir(parents=True, exist_ok=True)
             self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
             self._thread.start()
         return self
@@ -49,7 +51,8 @@ class Watchdog:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-            self._path(self.rank).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path(self.rank).unlink(missing_ok=True)
 
     def beat(self, step: int, phase: str, watched: bool = True) -> None:
         """Note progress: costs a tuple, the thread writes it.
