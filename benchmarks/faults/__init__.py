@@ -11,12 +11,18 @@ FIGURES = {
     **dict.fromkeys((13, 14), "repeatable"),
     **dict.fromkeys((15,), "endurance"),
     **dict.fromkeys((16,), "newest"),
+    **dict.fromkeys((17,), "weight_folders"),
+    **dict.fromkeys((18,), "judge_keys"),
     **dict.fromkeys((18,), "judge_keys"),
     **dict.fromkeys((19,), "other_keys"),
     **dict.fromkeys((20,), "launches"),
+    **dict.fromkeys((21,), "silent_changes"),
+    **dict.fromkeys((22,), "full_disk"),
+    **dict.fromkeys((23,), "hostile_values"),
+    **dict.fromkeys((24,), "environments"),
     **dict.fromkeys((21,), "silent_changes"),
     **dict.fromkeys((25,), "phases"),
     **dict.fromkeys((26,), "two_machines"),
 }
 # Those whose short form takes more than a minute are run by hand.
-BY_HAND: tuple[int, ...] = ()
+BY_HAND = (26,)
