@@ -44,10 +44,8 @@ def check_embeds(model: Any, datasets: Mapping[str, Mapping[str, Any]]) -> None:
             objects |= ids
             absent |= dict.fromkeys(missing, loader.path)
     if absent:
-        shown, files = (
-            ", ".join(sorted(absent)[:SHOWN]),
-            ", ".join(sorted(map(str, {*absent.values()}))),
-        )
+        shown = ", ".join(sorted(absent)[:SHOWN])
+        files = ", ".join(sorted({str(path) for path in absent.values()}))
         message = "%d of %d objects have no views in %s and leave the image terms: %s, …"
         logging.warning(message, len(absent), len(objects), files, shown)
 

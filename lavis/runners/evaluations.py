@@ -142,9 +142,12 @@ class Evaluations:
         self.plan = plan_evaluations(parts.run_cfg, parts.task, parts.datasets)
 
     def check(self) -> None:
-        """Refuse an evaluation without data before anything is trained."""
+        """Refuse an evaluation without its data or modalities before anything is trained."""
         for evaluation in self.plan:
-            evaluation.members(self.parts.datasets)
+            for _, dataset in evaluation.members(self.parts.datasets).values():
+                # Tasks of stock LAVIS have no such check.
+                check = getattr(evaluation.task, "check_inputs", lambda *_: None)
+                check(self.parts.module, dataset)
 
     def due(self, epoch: int, last: bool) -> list[Evaluation]:
         """Return what is scored at the end of an epoch, counted from 0; all at the last one."""

@@ -57,6 +57,10 @@ class ModalityRetrievalTask(PointTask):
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Choose the modalities, the same on every rank."""
+        self.check_inputs(model, dataset)
+
+    def check_inputs(self, model: Any, dataset: Any) -> None:
+        """Choose the modalities, or refuse those that are absent."""
         batch = dataset.collater([dataset[0]])
         self.modalities = choose_modalities(model.modalities, batch, self.options.modalities)
 
@@ -98,6 +102,37 @@ class ModalityRetrievalTask(PointTask):
         )
 
 
+def has_fields(name: str, batch: Mapping[str, Any]) -> bool:
+    """Return whether a batch has what a modality needs."""
+    return name not in FIELDS_OF or any(key in batch for key in FIELDS_OF[name])
+
+
+def check_modalities(
+    known: Sequence[str], batch: Mapping[str, Any], chosen: Sequence[str], where: str
+) -> None:
+    """Refuse modalities that a model or a data set lacks.
+
+    Args:
+        known: those of the model.
+        batch: of the data set.
+        chosen: those to embed.
+        where: the key that chose them.
+
+    Raises:
+        ConfigError: names the modality and who lacks it.
+    """
+    for name in chosen:
+        if name not in known or not has_fields(name, batch):
+            raise ConfigError(
+                explain(
+                    f"the {'data set' if name in known else 'model'} has no {name!r}",
+                    where=where,
+                    got=list(chosen),
+                    expected=f"of {list(known)} those with fields in a batch of {sorted(batch)}",
+                )
+            )
+
+
 def choose_modalities(
     known: Sequence[str], batch: Mapping[str, Any], asked: Sequence[str]
 ) -> list[str]:
@@ -112,20 +147,8 @@ def choose_modalities(
         ConfigError: a modality that the model or the batch lacks, or fewer than two.
     """
 
-    def has(name: str) -> bool:
-        return name not in FIELDS_OF or any(key in batch for key in FIELDS_OF[name])
-
-    chosen = list(asked) or [name for name in known if has(name)]
-    for name in chosen:
-        if name not in known or not has(name):
-            raise ConfigError(
-                explain(
-                    f"the {'data set' if name in known else 'model'} has no {name!r}",
-                    where="run.modalities",
-                    got=chosen,
-                    expected=f"of {list(known)} those with fields in a batch of {sorted(batch)}",
-                )
-            )
+    chosen = list(asked) or [name for name in known if has_fields(name, batch)]
+    check_modalities(known, batch, chosen, "run.modalities")
     if len(set(chosen)) < 2:
         raise ConfigError(
             explain("retrieval needs two modalities", where="run.modalities", got=chosen)

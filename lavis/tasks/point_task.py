@@ -44,6 +44,7 @@ from lavis.evaluation.test_final import (
 )
 from lavis.models.abilities import check_abilities
 from lavis.tasks.base_task import BaseTask
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.options import TaskOptions
 
 # Keys of the run section that put altered copies beside the test splits.
@@ -111,11 +112,13 @@ class PointTask(BaseTask):
         name: written into the metrics file.
         id_key: the records' id field.
         options_class: the task's keys of the `run:` section.
+        data_needs: what every evaluated split has to have.
     """
 
     name = "point_task"
     id_key = "instance_id"
     options_class: type[TaskOptions] = TaskOptions
+    data_needs = DataNeeds()
 
     def __init__(self, run_cfg: Any) -> None:
         super().__init__()
@@ -141,8 +144,26 @@ class PointTask(BaseTask):
         """Build the data sets and the altered splits: `run.corruptions` and `run.controls`."""
         datasets = super().build_datasets(cfg)
         check_test_final(datasets, cfg.run_cfg, registry.get_path("repo_root"))
+        self.check_data_needs(datasets, cfg.run_cfg)
         self.add_altered_splits(datasets, cfg.run_cfg)
         return datasets
+
+    def check_data_needs(self, datasets: dict[str, Any], run: Any) -> None:
+        """Refuse splits that lack what `run.task` or a named evaluation scores.
+
+        Raises:
+            DataError: names the key, the split and what it lacks.
+        """
+        splits = {"test_splits": run.get("test_splits")}
+        splits |= {} if run.get("evaluate") else {"valid_splits": run.get("valid_splits")}
+        for key, names in splits.items():
+            for split in names or ():
+                for name, parts in datasets.items():
+                    self.data_needs.check(parts.get(split), f"run.{key}: {name} {split}")
+        for name, place in (run.get("evaluations") or {}).items():
+            needs = getattr(registry.get_task_class(place.task), "data_needs", DataNeeds())
+            split = datasets.get(place.dataset, {}).get(place.split)
+            needs.check(split, f"run.evaluations.{name}: {place.dataset} {place.split}")
 
     def add_altered_splits(self, datasets: dict[str, Any], run: Any) -> None:
         """Put altered copies of the test splits beside them, and into `run.test_splits`.
@@ -177,6 +198,9 @@ class PointTask(BaseTask):
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Turn the whole split's records into scores; called on rank 0."""
         raise TypeError(f"{type(self).__name__} has to define score()")
+
+    def check_inputs(self, model: Any, dataset: Any) -> None:
+        """Refuse a model or data that lack what the options ask for; called before training."""
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Prepare what needs every rank, e.g. class embeddings or a baseline's features."""
