@@ -28,6 +28,7 @@ from lavis.evaluation.captioning import (
 )
 from lavis.evaluation.tokenization import TOKENIZER_NAME
 from lavis.models.abilities import Captioner, Embedder
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.embedding import embed_objects, object_embeddings
 from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
@@ -57,6 +58,7 @@ class PointCaptioningTask(PointTask):
     name = "point_captioning"
     id_key = "image_id"
     options_class = CaptioningOptions
+    data_needs = DataNeeds(("caption",))
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner, and Embedder for the baseline of the model's own embedding."""

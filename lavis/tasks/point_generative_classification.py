@@ -19,6 +19,7 @@ from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.pointllm import PROMPTS
 from lavis.evaluation.sentence_encoders import SentenceEncoder
 from lavis.models.abilities import Captioner
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
@@ -38,6 +39,7 @@ class PointGenerativeClassificationTask(PointTask):
     name = "point_generative_classification"
     id_key = "object_id"
     options_class = GenerativeClassificationOptions
+    data_needs = DataNeeds(classes=True)
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner."""

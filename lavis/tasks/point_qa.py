@@ -31,6 +31,7 @@ from lavis.evaluation.qa import (
 )
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
 from lavis.models.abilities import Answerer, AnswerScorer
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
@@ -64,6 +65,7 @@ class PointQATask(PointTask):
     name = "point_qa"
     id_key = "question_id"
     options_class = QAOptions
+    data_needs = DataNeeds(("question_id", "object_id", "question", "answer"))
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Answerer for written answers, else AnswerScorer."""

@@ -26,6 +26,7 @@ from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.retrieval import BlockScorer, RetrievalScores, streamed_retrieval_scores
 from lavis.models.abilities import JointEmbedder, Reranker, can
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.extra_directions import add_direction, embed_images, object_to_object
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
 from lavis.tasks.options import TaskOptions, task_option
@@ -66,6 +67,7 @@ class PointRetrievalTask(PointTask):
 
     name = "point_retrieval"
     options_class = RetrievalOptions
+    data_needs = DataNeeds(("caption",))
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder, and Reranker where the run asks for candidates."""
