@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.baselines.classes import class_baselines
 from lavis.evaluation.baselines.pool import Pool, pool_of
@@ -30,15 +31,27 @@ from lavis.evaluation.prompt_sets import load_templates
 from lavis.models.abilities import JointEmbedder
 from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.embedding import embed_objects, object_embeddings, similarity
+from lavis.tasks.modality_retrieval import check_modalities
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_captioning import object_ids_of
 from lavis.tasks.point_task import PointTask, Scores, by_id
+
+# What is compared with the class names; cosines of several modalities are added.
+QUERIES = {
+    "point": ("point",),
+    "image": ("image",),
+    "joint": ("joint",),
+    "merged": ("point", "image"),
+}
 
 
 @dataclass(frozen=True)
 class ClassificationOptions(TaskOptions):
     """Options of zero-shot classification."""
 
+    query: str = task_option(
+        "point", "modality that is classified; merged: cosines of point + image", choices=[*QUERIES]
+    )
     prompt_templates: str | None = task_option(
         None, "name, short, ensemble, or a file of templates; null: the data set's own, else short"
     )
@@ -58,8 +71,20 @@ class PointClassificationTask(PointTask):
         """Return JointEmbedder."""
         return {JointEmbedder: "run.task"}
 
+    def check_inputs(self, model: Any, dataset: Any) -> None:
+        """Refuse a query that the model or the data set lacks, and probes of other queries."""
+        if self.options.query == "point":
+            return
+        batch = dataset.collater([dataset[0]])
+        check_modalities(model.modalities, batch, QUERIES[self.options.query], "run.query")
+        if self.options.linear_probe or self.options.few_shot:
+            what = "linear_probe and few_shot classify by the embeddings of clouds"
+            got = self.options.query
+            raise ConfigError(explain(what, where="run.query", got=got, expected="point"))
+
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed the class names once."""
+        self.check_inputs(model, dataset)
         asked = self.options.prompt_templates
         own = None if asked else dataset.class_templates
         self.templates = list(own or load_templates(asked or "short"))
@@ -73,7 +98,7 @@ class PointClassificationTask(PointTask):
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Score a batch against every class."""
-        scores = similarity(model.embed(samples, "point"), self.class_embeds).cpu().numpy()
+        scores = self.class_scores(model, samples).cpu().numpy()
         records = [
             {"instance_id": str(i), "label": int(label), "scores": row}
             for i, label, row in zip(samples["instance_id"], samples["label"], scores, strict=True)
@@ -83,6 +108,11 @@ class PointClassificationTask(PointTask):
             for record, embed in zip(records, embeds, strict=True):
                 record["embedding"] = embed
         return records
+
+    def class_scores(self, model: Any, samples: dict[str, Any]) -> Tensor:
+        """Compare the queries of a batch with every class: [B,K]."""
+        embeds = [model.embed(samples, modality) for modality in QUERIES[self.options.query]]
+        return torch.stack([similarity(own, self.class_embeds) for own in embeds]).sum(0)
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Top-1/3/5 and class mean, beside baselines that learn no embedding."""
@@ -99,6 +129,7 @@ class PointClassificationTask(PointTask):
             baselines={"chance": chance_accuracy(len(names)), **values},
             agg_metrics=scores.values["top_1"],
             extra={
+                **({} if self.options.query == "point" else {"query": self.options.query}),
                 "templates": self.templates,
                 "protocol": protocol(names, pool.train),
                 "per_class": scores.per_class,

@@ -199,6 +199,9 @@ class PointTask(BaseTask):
         """Turn the whole split's records into scores; called on rank 0."""
         raise TypeError(f"{type(self).__name__} has to define score()")
 
+    def check_inputs(self, model: Any, dataset: Any) -> None:
+        """Refuse a model or data that lack what the options ask for; called before training."""
+
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Prepare what needs every rank, e.g. class embeddings or a baseline's features."""
 
