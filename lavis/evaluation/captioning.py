@@ -67,11 +67,10 @@ class CaptionScores:
         CIDEr intervals keep the idf of the whole corpus; corpus BLEU is recomputed per resample.
         """
         ci95: dict[str, list[float]] = {}
-        for name in (name for name in ("rouge_l", "cider") if name in self.per_item):
-            ci95[name] = list(mean_ci(self.per_item[name], n_resamples=n_resamples, seed=seed))
         means = {"mean_length": self.per_item["length"]}
         # METEOR's corpus score is no mean over items, so it has no interval here.
-        means |= {"spice": self.per_item["spice"]} if "spice" in self.per_item else {}
+        found = [name for name in ("rouge_l", "cider", "spice") if name in self.per_item]
+        means |= {name: self.per_item[name] for name in found}
         for name, items in means.items():
             ci95[name] = list(mean_ci(items, n_resamples=n_resamples, seed=seed))
         bounds = bootstrap_ci(

@@ -193,6 +193,10 @@ def build_metrics_record(
                 expected=f"n_expected {n_expected}",
             )
         )
+    extra = dict(extra or {})
+    if n_scored == 1:  # resamples of one item are all equal: no interval
+        metrics = {name: {**entry, "ci95": None} for name, entry in metrics.items()}
+        extra["unavailable"] = {**extra.get("unavailable", {}), "ci95": "one item has no interval"}
     return {
         "schema_version": SCHEMA_VERSION,
         "task": task,
@@ -211,7 +215,7 @@ def build_metrics_record(
         "checkpoint_hash": checkpoint_hash,
         "git_commit": git_commit,
         "seed": None if seed is None else int(seed),
-        "extra": to_plain(dict(extra or {})),
+        "extra": to_plain(extra),
     }
 
 

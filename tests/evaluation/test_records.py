@@ -173,3 +173,20 @@ def test_the_test_final_log_alone_leaves_a_checkout_clean(tmp_path):
         subprocess.run([*git, *command], check=True)
     log.write_text("{}\n")
     assert len(git_commit(tmp_path)) == 40
+
+
+def test_one_item_has_scores_and_no_intervals() -> None:
+    record = build_metrics_record(
+        task="t",
+        split="test",
+        metrics={"top_1": {"value": 1.0, "ci95": [1.0, 1.0]}},
+        baselines={},
+        n_expected=1,
+        n_scored=1,
+        config_hash=None,
+        git_commit=None,
+        seed=1,
+        checkpoint_hash=None,
+    )
+    assert record["metrics"]["top_1"] == {"value": 1.0, "ci95": None}
+    assert "ci95" in record["extra"]["unavailable"]
