@@ -129,7 +129,7 @@ def check_changes(
             )
         )
     for change in found:
-        logging.warning("Resumed with another value of %s", change)
+        logging.warning("Another value than the checkpoint has: %s", change)
     return found
 
 
