@@ -54,10 +54,7 @@ class MixedDataset(Dataset):
             if annotation is None:
                 message = "a data set without annotation cannot be sorted by text length"
                 raise ConfigError(explain(message, where="run.length_buckets", got=type(member)))
-            lengths += [
-                len(str(entry.get("caption") or entry.get("question") or "").split())
-                for entry in annotation
-            ]
+            lengths += [len(_first_text(entry).split()) for entry in annotation]
         return np.asarray(lengths)
 
     def neighbours(self, wanted: Mapping[str, Sequence[str]]) -> dict[int, list[int]]:
@@ -204,3 +201,9 @@ def eval_loader(
         generator=torch.Generator().manual_seed(0),
         worker_init_fn=ignore_stop_signals,
     )
+
+
+def _first_text(entry: Mapping[str, Any]) -> str:
+    """Return the caption of a record, else its question; of several texts the first."""
+    text = next((entry[key] for key in ("caption", "question") if entry.get(key)), "")
+    return str(text[0] if isinstance(text, list) else text)
