@@ -28,6 +28,7 @@ from lavis.common.dist_utils import (
 from lavis.common.errors import CheckpointError
 from lavis.common.launch import is_restarted
 from lavis.common.model_state import load_trainable_state, trainable_state
+from lavis.models.teachers import check_trained_space
 from lavis.runners.optimizer import own_options
 from lavis.runners.parts import RunParts
 from lavis.runners.resume_keys import SELECTS, Change, check_changes
@@ -225,13 +226,26 @@ class Checkpoints:
             return own
         return find_newest(base)
 
-    def load_weights(self, path: Path) -> None:
-        """Load the weights alone, for an evaluation that names a checkpoint."""
+    def load_weights(self, path: Path) -> bool:
+        """Load the weights, for an evaluation that names a checkpoint.
+
+        Returns:
+            Whether run.ema_decay asked for their average and the checkpoint had one.
+
+        Raises:
+            CheckpointError: damaged, of other sizes, or trained in another space.
+        """
         payload = load_checkpoint_file(path)
         self._add_shards(payload, path)
-        model = self.parts.unwrapped_model
+        model, average = self.parts.unwrapped_model, payload.get("ema")
+        if space := getattr(model, "space", None):
+            check_trained_space(payload, space, str(path))
         load_trainable_state(model, payload.get("model", payload), str(path))
         self.parts.evaluated_checkpoint = path
+        if not average or self.parts.ema is None:
+            return False
+        load_tensors(self.parts.ema.state_dict(), average)
+        return True
 
     def load_best(self) -> None:
         """Load the weights of the best checkpoint."""

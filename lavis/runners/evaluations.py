@@ -181,14 +181,15 @@ class Evaluations:
         """
         parts = self.parts
         path = self.checkpoints.resume_path() if parts.evaluate_only else None
+        averaged = not parts.evaluate_only and parts.ema is not None
         if path is not None:
-            self.checkpoints.load_weights(path)
+            averaged = self.checkpoints.load_weights(path)
         if best and chosen:
             self.checkpoints.load_best()
         results: dict[str, Any] = {}
         for evaluation in chosen:
             results[evaluation.name] = self.score(evaluation, epoch)
-            if parts.ema is not None and not parts.evaluate_only:
+            if averaged:
                 results[f"{evaluation.name}_ema"] = self.score_average(evaluation, epoch)
         logging.info("Results: %s", parts.result_dir)
         return results
