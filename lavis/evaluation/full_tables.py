@@ -25,7 +25,8 @@ def full_tables(runs: Sequence[RunRecord]) -> str:
     for task in tasks:
         own = in_order([run for run in runs if run.task == task])
         sections += [f"## {task[0].upper()}{task[1:]}", task_table(own, verdicts)]
-    return "\n\n".join(["## Claims", summary(runs), *sections])
+    claimed = ["## Claims", summary(runs)] if claims else []
+    return "\n\n".join([*claimed, *sections])
 
 
 def in_order(runs: Sequence[RunRecord]) -> list[RunRecord]:

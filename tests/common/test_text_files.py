@@ -27,6 +27,8 @@ OWN_FILES = {
     "runners/loss_curve.py",
     "tasks/alignment_compare.py",
     "tasks/alignment_pictures.py",
+    "common/threads.py",
+    "stock.py",
     "tasks/alignment_runs.py",
     "tasks/alignment_words.py",
 }

@@ -38,7 +38,6 @@ from lavis.evaluation.report.markdown_page import html_page
 from lavis.evaluation.result_hashes import check_hashes
 from lavis.evaluation.run_records import RunRecord, check_data_versions, named
 from lavis.evaluation.seeds import matching, read_seeds
-from lavis.evaluation.summary_table import NO_CLAIMS, summary
 
 _SUFFIX = "_metrics.json"
 
@@ -209,10 +208,7 @@ def markdown(
         EvaluationError: several versions of the data, or runs that cannot be compared.
     """
     records = run_records(runs, seeds)
-    claims = summary(records)
-    text = "# Results\n\n"
-    text += "" if claims == NO_CLAIMS else f"## Headline claims\n\n{claims}\n\n"
-    text += full_tables(records) + "\n"
+    text = f"# Results\n\n{full_tables(records)}\n"
     if comparison is not None:
         first, second = comparison
         rows = compare_runs(first, second)
