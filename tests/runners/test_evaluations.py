@@ -10,7 +10,7 @@ import torch
 from lavis.common.registry import registry
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import ConfigError
+from lavis.common.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture
@@ -107,6 +107,50 @@ def test_an_unknown_split_is_refused_before_training(tiny, named):
 def test_averaged_weights_are_scored_per_evaluation(tiny, named):
     runner = tiny.runner(max_epoch=1, ema_decay=0.5, evaluations={"own": place("test")})
     assert {"own", "own_ema", "test", "test_ema"} == set(runner.train())
+
+
+def test_evaluating_a_checkpoint_scores_its_average_where_the_recipe_asks(tiny, named):
+    options = {"max_epoch": 1, "evaluations": {"own": place("test")}}
+    during = tiny.runner("raw", **options).train(), tiny.runner(ema_decay=0.5, **options).train()
+    again = {"evaluate": True, "valid_splits": [], "test_splits": []} | options
+    for decay, job, names in (
+        (0.5, "job", {"own", "own_ema"}),
+        (None, "job", {"own"}),
+        (0.5, "raw", {"own"}),
+    ):
+        last = str(tiny.path / job / "checkpoint_last.pth")
+        found = tiny.runner("again", ema_decay=decay, resume_ckpt_path=last, **again)
+        found = found.evaluate(skip_reload=True)
+        assert set(found) == names
+    scores = tiny.runner(
+        "again", ema_decay=0.5, resume_ckpt_path=str(tiny.path / "job/checkpoint_last.pth"), **again
+    ).evaluate(skip_reload=True)
+    for name in ("own", "own_ema"):
+        assert scores[name]["agg_metrics"] == during[1][name]["agg_metrics"]
+
+
+def test_a_checkpoint_of_another_space_is_not_evaluated(tiny, named):
+    options = {"max_epoch": 1, "evaluations": {"own": place("test")}}
+    model = tiny.Model()
+    model.space = "minilm@mean"
+    tiny.runner(model=model, **options).train()
+    model.space = "openclip/ViT-bigG-14"
+    last = str(tiny.path / "job" / "checkpoint_last.pth")
+    runner = tiny.runner("again", model=model, evaluate=True, resume_ckpt_path=last, **options)
+    with pytest.raises(CheckpointError, match="another teacher"):
+        runner.evaluate(skip_reload=True)
+
+
+def test_inputs_that_an_evaluation_lacks_are_refused_before_training(tiny, named, monkeypatch):
+    def check_inputs(task, model, dataset):
+        assert isinstance(model, tiny.Model)
+        raise ConfigError(f"no views of {len(dataset)} objects")
+
+    monkeypatch.setattr(registry.get_task_class("tiny_named"), "check_inputs", check_inputs, False)
+    runner = tiny.runner(evaluations={"own": place("test")})
+    with pytest.raises(ConfigError, match="no views of 5 objects"):
+        runner.train()
+    assert runner.parts.task.trained_ids == []
 
 
 def test_at_most_seven_frames_from_the_command_to_the_loss(tiny, monkeypatch):

@@ -217,6 +217,60 @@ def test_classification_writes_probes_and_a_picture(finish, tmp_path):
     assert (tmp_path / "test_confusion.svg").read_text().startswith("<svg")
 
 
+class TwoSided(Clairvoyant):
+    """Clouds are sure of the class, views of class 0, and the joint vector of the other class."""
+
+    modalities = ("point", "image", "joint")
+
+    def embed(self, samples, modality):
+        known = torch.eye(2)[samples["point_cloud"][:, 0, 0].long()]
+        views = torch.tensor([0.8, 0.6]).expand_as(known)
+        return {"point": known, "image": views, "joint": known.flip(1)}[modality]
+
+
+@pytest.mark.parametrize(
+    ("query", "scores"),
+    [
+        ("point", [[1, 0], [0, 1]]),
+        ("image", [[0.8, 0.6], [0.8, 0.6]]),
+        ("joint", [[0, 1], [1, 0]]),
+        ("merged", [[1.8, 0.6], [0.8, 1.6]]),
+    ],
+)
+def test_a_query_chooses_what_is_classified(finish, query, scores):
+    task, model, dataset = PointClassificationTask(run_cfg(query=query)), TwoSided(), Objects()
+    samples = batch([0, 1, 0, 1]) | {"image_embeds": torch.zeros(4, 1, 2)}
+    dataset.collater = lambda labels: samples
+    task.before_evaluation(model, dataset)
+    records = task.valid_step(model, samples)
+    assert records[0]["scores"].tolist() == pytest.approx(scores[0])
+    assert records[1]["scores"].tolist() == pytest.approx(scores[1])
+    _, record, _ = finish(task, records, dataset)
+    assert record["extra"].get("query", "point") == query
+
+
+@pytest.mark.parametrize(
+    ("options", "modalities", "message"),
+    [
+        ({"query": "joint"}, ("point", "image"), r"model has no 'joint'[\s\S]*run\.query"),
+        ({"query": "merged"}, ("point", "image"), r"data set has no 'image'[\s\S]*run\.query"),
+        ({"query": "text"}, ("point", "text"), r"query"),
+    ],
+)
+def test_a_query_without_its_input_is_refused(options, modalities, message):
+    model = TwoSided()
+    model.modalities = modalities
+    with pytest.raises(ConfigError, match=message):
+        PointClassificationTask(run_cfg(**options)).check_inputs(model, Objects())
+
+
+def test_probes_are_of_clouds():
+    task, dataset = PointClassificationTask(run_cfg(query="image", linear_probe=True)), Objects()
+    dataset.collater = lambda labels: {"image_embeds": None}
+    with pytest.raises(ConfigError, match="linear_probe"):
+        task.check_inputs(TwoSided(), dataset)
+
+
 def test_generated_words_are_matched_to_classes(finish, tiny_bert):
     task = PointGenerativeClassificationTask(run_cfg(sentence_encoder=tiny_bert))
     dataset = Objects()
