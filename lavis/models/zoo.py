@@ -9,11 +9,14 @@ import torch
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
-from lavis.config.sources import load_yaml
+from lavis.config.sources import load_defaults, load_yaml
 from lavis.processors.base_processor import BaseProcessor
 from lavis.stock import registered
 
 Processors = dict[str, Any]  # "train" and "eval"
+# Types whose name has such a part are trained on these captions, all others as published.
+DATA_OF_TYPES = (("bricks", "bricks_caption"), ("smollm2-135m", "bricks_caption"))
+PUBLISHED_DATA = "objaverse_caption"
 
 
 def load_model(
@@ -65,14 +68,25 @@ def load_preprocess(config: Mapping[str, Any]) -> tuple[Processors, Processors]:
 def load_model_and_preprocess(
     name: str, model_type: str, is_eval: bool = False, device: str | torch.device = "cpu"
 ) -> tuple[Any, Processors, Processors]:
-    """Build a model (see `load_model`) and the processors of its default yaml's `preprocess`.
+    """Build a model (see `load_model`) and its processors.
+
+    They are those of its default yaml's `preprocess`, or of the data that the recipes of this type
+    train on.
 
     Returns:
         Model, processors of clouds, processors of texts, each {"train", "eval"}.
     """
     model = load_model(name, model_type, is_eval, device)
     default = load_yaml(type(model).default_config_path(model_type), "model_type")
-    return (model, *load_preprocess(default.get("preprocess") or {}))
+    preprocess = default.get("preprocess") or _data_section(model_type)
+    return (model, *load_preprocess(preprocess))
+
+
+def _data_section(model_type: str) -> Mapping[str, Any]:
+    """Return the default section of the captions that a type is trained on."""
+    name = next((data for part, data in DATA_OF_TYPES if part in model_type), PUBLISHED_DATA)
+    path = registry.get_builder_class(name).default_config_path()
+    return load_defaults(path, name).datasets[name]
 
 
 def _known_type(name: str, model_type: str) -> str:

@@ -45,6 +45,10 @@ def test_a_model_and_its_processors_are_built_by_name(tmp_path):
     model, points, texts = load_model_and_preprocess("point_blip", "bricks", is_eval=True)
     assert not model.training
     assert points.keys() == texts.keys() == {"train", "eval"}
+    assert isinstance(points["eval"], PointProcessor)
+    cloud = torch.rand(2000, 6).numpy()
+    assert points["eval"](cloud).shape == (1024, 6)  # points of the bricks' recipes
+    assert texts["eval"]("A Brick 2 x 4.") == "a brick 2 x 4"
     state = {name: tensor + 0.5 for name, tensor in model.state_dict().items()}
     torch.save({"model": state}, tmp_path / "whole.pth")
     loaded = load_model("point_blip", "bricks", checkpoint=str(tmp_path / "whole.pth"))
