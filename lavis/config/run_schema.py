@@ -53,7 +53,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("train_splits", "strings", ["train"], "splits that are trained on"),
     Field("valid_splits", "strings", [], "splits scored during training; the first selects best"),
     Field("test_splits", "strings", [], "splits scored once at the end with the best weights"),
-    Field("evaluations", "sections", {}, "{name: {task, dataset, split, every, task options}}"),
+    Field("evaluations", "sections", {}, "{name: {task, dataset, split, every, options} or null}"),
     Field("best", "str", None, "evaluation/metric that selects best; null: the first, agg_metric"),
     # numpy takes 32 bits, and rank r draws from seed + r
     Field("seed", "int", 42, "seed of weights, order and augmentation", low=0, high=2**32 - 2**16),
@@ -274,9 +274,12 @@ def _as_factors(raw: Any) -> dict[str, float] | None:
 
 
 def _as_sections(raw: Any) -> dict[str, dict[str, Any]] | None:
-    if not isinstance(raw, Mapping) or not all(isinstance(v, Mapping) for v in raw.values()):
+    if not isinstance(raw, Mapping):
         return None
-    return {str(name): dict(section) for name, section in raw.items()}
+    named = {str(name): section for name, section in raw.items() if section is not None}
+    if not all(isinstance(section, Mapping) for section in named.values()):
+        return None
+    return {name: dict(section) for name, section in named.items()}
 
 
 _COERCIONS = {

@@ -19,6 +19,13 @@ def test_the_demo_recipe_names_three_evaluations(repo_root):
     assert section.evaluations.retrieval.k_test == 8
 
 
+def test_null_drops_an_evaluation_of_the_recipe(repo_root):
+    section = RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}=null"]).run_cfg
+    assert list(section.evaluations) == ["classification", "classification_held_out"]
+    with pytest.raises(ConfigError, match=r"run\.evaluations"):
+        RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}=3"])
+
+
 def test_numbers_of_a_command_line_take_their_type(repo_root):
     section = RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}.k_test=4", f"{PREFIX}.every=2"])
     assert section.run_cfg.evaluations.retrieval.k_test == 4

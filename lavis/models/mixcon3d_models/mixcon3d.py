@@ -54,7 +54,7 @@ class MixCon3D(BaseModel):
     """
 
     abilities = (JointEmbedder,)
-    modalities = ("point", "image", "joint", "text")
+    modalities: tuple[str, ...] = ("point", "image", "joint", "text")
     config_class = Mixcon3dConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/mixcon3d/mixcon3d_bricks.yaml",
@@ -75,7 +75,10 @@ class MixCon3D(BaseModel):
         self.text_proj, self.image_proj = self._build_projections()
         self.view_pool = ViewPool(config.views, width)
         self.joint_proj = nn.Linear(2 * width, width) if config.joint_text else None
+        if self.joint_proj is None:
+            self.modalities = ("point", "image", "text")
         self.logit_scale = ContrastiveTerms(self._build_terms())
+        self.loaded_checkpoint: str | None = None
 
     @classmethod
     def from_config(cls, cfg: DictConfig) -> MixCon3D:
@@ -253,9 +256,7 @@ class MixCon3D(BaseModel):
             raise DataError(explain(what, where="image_embeds", got=got))
         if modality == "image":
             return F.normalize(image, dim=-1)
-        if self.joint_proj is None:
-            what = "the model has no joint vector"
-            raise ConfigError(explain(what, where="model.joint_text", got=False, expected=True))
+        assert self.joint_proj is not None  # else joint is no modality
         joint = self.joint_proj(torch.cat([self.point_feature(samples), image], -1))
         return F.normalize(joint, dim=-1)
 

@@ -235,8 +235,8 @@ def test_bad_inputs_are_refused_with_their_key(build, samples, tiny_bert):
         model.embed_texts(["a brick"])
     with pytest.raises(ConfigError, match=r"model\.text_teacher[\s\S]*model\.embed_dim=32"):
         build(text_teacher=tiny_bert)
-    with pytest.raises(ConfigError, match=r"model\.joint_text"):
-        build(joint_text=False).eval().embed(samples | {"image_embeds_mask": None}, "joint")
+    with pytest.raises(ConfigError, match=r"does not embed 'joint'"):
+        build(joint_text=False).eval().embed(samples, "joint")
 
 
 def test_views_of_different_number_become_one_batch():
