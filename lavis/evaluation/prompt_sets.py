@@ -13,6 +13,7 @@ from typing import Any
 from lavis.common.errors import ConfigError, DataError, explain, nearest
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_text
+from lavis.datasets.class_names import MODELNET40, SCANOBJECTNN
 
 _SHORT = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
 _KINDS = ("3D model", "3D object", "3D scan", "point cloud", "CAD model", "rendering", "shape")
@@ -27,19 +28,6 @@ PROMPT_SETS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# fmt: off
-MODELNET40 = (
-    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone",
-    "cup", "curtain", "desk", "door", "dresser", "flower pot", "glass box", "guitar", "keyboard",
-    "lamp", "laptop", "mantel", "monitor", "night stand", "person", "piano", "plant", "radio",
-    "range hood", "sink", "sofa", "stairs", "stool", "table", "tent", "toilet", "tv stand", "vase",
-    "wardrobe", "xbox",
-)
-SCANOBJECTNN = (
-    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed",
-    "pillow", "sink", "sofa", "toilet",
-)
-# fmt: on
 CLASS_LISTS = {
     "modelnet40": MODELNET40,
     # The variants differ in clouds, not in classes; their names keep scores apart.

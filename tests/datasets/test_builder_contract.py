@@ -20,6 +20,7 @@ from lavis.datasets.builders.base_dataset_builder import (
     load_dataset_config,
 )
 from lavis.datasets.samples import FIELDS, batch_size, collate, instance_ids, select
+from tests.datasets.sources import trees
 
 Maker = Callable[[DictConfig, Path, Path], None]
 
@@ -47,6 +48,16 @@ def point_at_objaverse(cfg: DictConfig, bricks: Path, folder: Path) -> None:
     info.points.check_cache = None
 
 
+def released(write_tree: Callable[[Path], None]) -> Maker:
+    """Return a maker that writes a tree in a released layout and points a section at it."""
+
+    def point_at_tree(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+        write_tree(folder)
+        trees.below(cfg.build_info, folder)
+
+    return point_at_tree
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -55,6 +66,7 @@ MAKERS: dict[str, Maker] = {
     "bricks_classification": point_at_bricks,
     "objaverse_caption": point_at_objaverse,
     "objaverse_caption_tune": point_at_objaverse,
+    "modelnet40_classification": released(trees.modelnet40_text),
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -16,7 +16,11 @@ from lavis.stock import registered
 
 __all__ = ["BaseDatasetBuilder", "dataset_zoo", "load_dataset", "load_dataset_config"]
 
-from lavis.datasets.builders import bricks_builder, objaverse_builder  # noqa: F401
+from lavis.datasets.builders import (  # noqa: F401
+    bricks_builder,
+    modelnet40_builder,
+    objaverse_builder,
+)
 
 
 def load_dataset(

@@ -32,11 +32,12 @@ class PointTextDataset(RecordDataset):
         point_processor: `__call__(cloud, rng)`, or any callable on a cloud.
         text_processor: applied to the caption or question.
         point_store: where clouds come from.
-        ann_paths: JSON files, lists of records.
+        ann_paths: JSON files, lists of records; or what `read` reads.
         limit: keep so many records, chosen by a hash of their id; None keeps all.
         seed: of the augmentation.
         class_names: label texts in the order of the labels.
-        train_ann_paths: annotations of the training split, for baselines.
+        train_ann_paths: annotations of the training split, for baselines; empty: `ann_paths`, None:
+            there is no training split.
         max_bad_fraction: share of unusable clouds that may be left out (see `drop_bad_samples`).
         text_weights: see `CaptionLoader`.
         size_drop: share of samples whose box is NaN, "size unknown"; for training.
@@ -46,6 +47,7 @@ class PointTextDataset(RecordDataset):
         draws_texts: for training: draw one of several captions or answers per epoch, and keep
             records of one id apart. Else the first is `text_input`, all are references, and records
             of one id are joined.
+        read: returns the records of annotation files, for releases in another layout.
     """
 
     needs_label = False
@@ -60,7 +62,7 @@ class PointTextDataset(RecordDataset):
         limit: int | None = None,
         seed: int = 42,
         class_names: Sequence[str] = (),
-        train_ann_paths: Sequence[str | Path] = (),
+        train_ann_paths: Sequence[str | Path] | None = (),
         max_bad_fraction: float = 0.0,
         text_weights: Mapping[str, float] | None = None,
         size_drop: float = 0.0,
@@ -68,8 +70,10 @@ class PointTextDataset(RecordDataset):
         steps: Sequence[RecordStep] = (),
         point_loader: type[PointLoader] = PointLoader,
         draws_texts: bool = False,
+        read: Callable[[Sequence[str | Path]], list[Entry]] = read_annotation,
     ) -> None:
-        self.train_ann_paths, self.ann_paths = list(train_ann_paths), list(ann_paths)
+        self.ann_paths, self._read_files = list(ann_paths), read
+        self.train_ann_paths = None if train_ann_paths is None else list(train_ann_paths)
         self.class_names, self.text_field = list(class_names), text_field
         self.text_weights, self.draws_texts = dict(text_weights or {}), draws_texts
         self._labels = CaptionLoader(str, {}, self.class_names, self.needs_label)
@@ -107,7 +111,7 @@ class PointTextDataset(RecordDataset):
 
     def _read(self, paths: Sequence[str | Path]) -> list[Entry]:
         """Read records, with the chosen text as `caption`."""
-        records = [one_text_each(record) for record in read_annotation(paths)]
+        records = [one_text_each(record) for record in self._read_files(paths)]
         return choose_text(records, self.text_field)
 
     def label_field(self, record: Entry) -> Sample:
@@ -116,6 +120,8 @@ class PointTextDataset(RecordDataset):
 
     def train_annotation(self) -> list[Entry]:
         """Return the records of the training split, for baselines."""
+        if self.train_ann_paths is None:
+            return []
         return self._read(self.train_ann_paths or self.ann_paths)
 
     def train_labels(self) -> list[int]:

@@ -189,7 +189,7 @@ class _Values:
         raise ValueError(f"a pickle with a {type(stored).__name__}")
 
 
-def _array(content: Any, dtype: np.dtype, shape: Any, order: str) -> Any:
+def _array(content: Any, dtype: np.dtype, shape: Any, order: Any) -> Any:
     """Return an array of bytes, or of a list of objects (see `read_pickled`)."""
     shape = tuple(int(size) for size in shape)
     if any(size < 0 for size in shape) or order not in ("C", "F"):

@@ -1,0 +1,142 @@
+"""ModelNet40 in its three released layouts; the yamls in configs/datasets/modelnet40/ list them.
+
+Each has its own sampling of the same 12,311 shapes. Up is +y in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.text_files import read_json, read_text
+from lavis.datasets.class_names import MODELNET40
+from lavis.datasets.datasets.annotations import Entry
+from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.readers.hdf5 import read_hdf5
+from lavis.datasets.readers.pickled_arrays import read_pickled
+from lavis.datasets.sources.released import ReleasedSource
+from lavis.datasets.stores.array_stores import ArrayPointStore
+from lavis.datasets.stores.point_stores import FilePointStore, PointStore
+
+
+class _ModelNetSource(ReleasedSource):
+    def class_names(self) -> Sequence[str]:
+        """Return the 40 names, with spaces."""
+        return MODELNET40
+
+    def entry(self, object_id: str, category: str) -> Entry:
+        """Return the record of an object.
+
+        Args:
+            category: in any of the releases' spellings, e.g. "flower_pot".
+
+        Raises:
+            ValueError: no class of ModelNet40.
+        """
+        name = category.replace("_", " ").strip().lower()
+        if name not in self.class_names():
+            raise ValueError(f"{category!r} is no class.{nearest(name, self.class_names())}")
+        return {"object_id": object_id, "category": name, "caption": name}
+
+
+class _TextStore(FilePointStore):
+    def path(self, object_id: str) -> Path:
+        """Return <class>/<class>_<number>.txt."""
+        return self.folder / object_id.rpartition("_")[0] / f"{object_id}.txt"
+
+
+class ModelNetText(_ModelNetSource):
+    """modelnet40_normal_resampled: a text file per object, [10000,6] xyz and normals."""
+
+    origin = (
+        "modelnet40_normal_resampled.zip (shapenet.cs.stanford.edu/media): modelnet40_train.txt, "
+        "modelnet40_test.txt, <class>/<class>_<number>.txt"
+    )
+
+    def read(self, path: Path) -> list[Entry]:
+        """Return the objects of a list, one id a line; the id begins with the class."""
+        ids = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        return [self.entry(object_id, object_id.rpartition("_")[0]) for object_id in ids]
+
+    def open_store(self) -> PointStore:
+        """Return the text files."""
+        return _TextStore(self.path("points.storage"))
+
+
+class ModelNetOpenShape(_ModelNetSource):
+    """OpenShape's meta_data/modelnet40: the 2,468 test objects, 10,000 points, grey 100 of 255."""
+
+    origin = (
+        "OpenShape's meta_data.zip (hub data set OpenShape/openshape-training-data): "
+        "modelnet40/test_split.json and modelnet40/test_pc.npy, in the same order"
+    )
+
+    def read(self, path: Path) -> list[Entry]:
+        """Return the objects of test_split.json, a list of {name, category}."""
+        return [self.entry(str(item["name"]), str(item["category"])) for item in read_json(path)]
+
+    def open_store(self) -> PointStore:
+        """Return the clouds of test_pc.npy, a list of {xyz, rgb} in the order of the split.
+
+        Raises:
+            ConfigError: more than one annotation file.
+        """
+        names = [path for split in self.splits for path in self.paths(split)]
+        where = self.path("points.storage")
+        if len(names) != 1:
+            what, expected = "One file of clouds belongs to one list.", "one annotation file"
+            raise ConfigError(explain(what, where=str(where), got=len(names), expected=expected))
+        ids = [entry["object_id"] for entry in self.records(names)]
+        return ArrayPointStore(self.checked(where, partial(_open_shape, where, ids)), str(where))
+
+
+def _open_shape(path: Path, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    clouds = read_pickled(path)
+    if not isinstance(clouds, list) or len(clouds) != len(ids) or len(set(ids)) != len(ids):
+        raise ValueError(f"{len(clouds)} clouds for {len(ids)} objects ({len(set(ids))} ids)")
+    return {i: np.concatenate([one["xyz"], one["rgb"]], 1) for i, one in zip(ids, clouds)}
+
+
+class ModelNetHdf5(_ModelNetSource):
+    """modelnet40_ply_hdf5_2048: .h5 files with data [n,2048,3] and label [n,1]."""
+
+    origin = (
+        "modelnet40_ply_hdf5_2048.zip (shapenet.cs.stanford.edu/media): train_files.txt, "
+        "test_files.txt, ply_data_<split><number>.h5"
+    )
+
+    def __init__(self, config: DictConfig, name: str, dataset_cls: type[PointTextDataset]) -> None:
+        super().__init__(config, name, dataset_cls)
+        self.clouds: dict[str, np.ndarray] = {}
+
+    def read(self, path: Path) -> list[Entry]:
+        """Return the objects of the .h5 files that a list names; ids are <file>/<row>."""
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        # The lists name data/modelnet40_ply_hdf5_2048/<file>; the files are beside the lists.
+        files = [self.path("points.storage") / line.rpartition("/")[2] for line in lines]
+        return [e for file in files for e in self.checked(file, partial(self._read_rows, file))]
+
+    def _read_rows(self, path: Path) -> list[Entry]:
+        arrays = read_hdf5(path, ("data", "label"))
+        labels = arrays["label"].reshape(-1)
+        rows = {f"{path.stem}/{row}": cloud for row, cloud in enumerate(arrays["data"])}
+        names = [self.class_names()[int(label)] for label in labels]
+        self.clouds |= rows
+        return [self.entry(i, name) for i, name in zip(rows, names, strict=True)]
+
+    def open_store(self) -> PointStore:
+        """Return the clouds of every list."""
+        self.records([path for split in self.splits for path in self.paths(split)])
+        return ArrayPointStore(self.clouds, str(self.path("points.storage")))
+
+
+LAYOUTS: dict[str, type[_ModelNetSource]] = {
+    "txt": ModelNetText,
+    "npy": ModelNetOpenShape,
+    "h5": ModelNetHdf5,
+}

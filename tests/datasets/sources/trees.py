@@ -1,0 +1,68 @@
+"""Small trees of files in the released layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from lavis.common.registry import registry
+from omegaconf import DictConfig, OmegaConf
+
+import lavis  # noqa: F401  (registers builders)
+from lavis.datasets.builders.base_dataset_builder import load_dataset_config
+
+
+def random_cloud(seed: int, columns: int = 3, points: int = 64) -> np.ndarray:
+    """Return float32 [points, 3|6], colours in [0,1]."""
+    rng = np.random.default_rng(seed)
+    xyz = rng.standard_normal((points, 3))
+    return np.concatenate([xyz, rng.random((points, columns - 3))], 1).astype(np.float32)
+
+
+def config(root: Path, name: str, kind: str = "default", *changes: str) -> DictConfig:
+    """Return a builder's yaml with every `storage` below `root` and 32 points a cloud."""
+    cfg = load_dataset_config(registry.get_builder_class(name).default_config_path(kind))
+    below(cfg.build_info, root)
+    cfg.point_processor.train.num_points = cfg.point_processor.eval.num_points = 32
+    return OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes)))
+
+
+def below(section: DictConfig, root: Path) -> None:
+    """Put every path named `storage` of a section below `root`."""
+    for key, value in section.items():
+        if isinstance(value, DictConfig):
+            below(value, root)
+        elif key == "storage" and value is not None:
+            paths = [value] if isinstance(value, str) else list(value)
+            moved = [str(root / path) for path in paths]
+            section[key] = moved[0] if isinstance(value, str) else moved
+
+
+def build(root: Path, name: str, kind: str = "default", *changes: str) -> dict:
+    """Build the data sets of a builder."""
+    builder = registry.get_builder_class(name)
+    return builder(config(root, name, kind, *changes)).build_datasets()
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a text file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def modelnet40_text(root: Path) -> None:
+    """Four objects to train on and two to test, with normals."""
+    folder = root / "modelnet40_normal_resampled"
+    lists = {
+        "train": ["airplane_0001", "airplane_0002", "flower_pot_0001", "night_stand_0001"],
+        "test": ["airplane_0627", "flower_pot_0150"],
+    }
+    for split, ids in lists.items():
+        write(folder / f"modelnet40_{split}.txt", "\n".join(ids) + "\n")
+        for number, object_id in enumerate(ids):
+            cloud = random_cloud(number)
+            normals = cloud / np.linalg.norm(cloud, axis=1, keepdims=True)
+            rows = np.concatenate([cloud, normals], 1)
+            text = "\n".join(",".join(f"{value:.6f}" for value in row) for row in rows)
+            write(folder / object_id.rpartition("_")[0] / f"{object_id}.txt", text + "\n")
