@@ -67,6 +67,7 @@ MAKERS: dict[str, Maker] = {
     "objaverse_caption": point_at_objaverse,
     "objaverse_caption_tune": point_at_objaverse,
     "modelnet40_classification": released(trees.modelnet40_text),
+    "scanobjectnn_classification": released(trees.scanobjectnn),
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

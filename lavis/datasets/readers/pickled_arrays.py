@@ -27,7 +27,8 @@ class _Stored:
     """The arguments and the state of an object that a pickle describes."""
 
     def __init__(self, *args: Any) -> None:
-        self.args, self.state = args, ()
+        self.args = args
+        self.state: Any = ()
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -49,7 +50,7 @@ class _Dtype(_Stored):
     def build(self, plain: Callable[[Any], Any]) -> np.dtype:
         """Return a type of numbers, text or objects, in the stored byte order."""
         dtype = np.dtype(str(self.args[0]))
-        order = self.state[1] if self.state else "="
+        order: Any = self.state[1] if self.state else "="
         if dtype.kind not in "biufSUO" or order not in ("<", ">", "=", "|"):
             raise ValueError(f"an array of {dtype}")
         return dtype if order == "|" else dtype.newbyteorder(order)
@@ -154,7 +155,7 @@ def parse_pickled(content: bytes) -> Any:
 def _check_opcodes(content: bytes) -> None:
     """Refuse memo indices beyond the size of the pickle: they ask for memory only."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in _MEMO_OPCODES and argument > len(content):
+        if opcode.name in _MEMO_OPCODES and int(argument or 0) > len(content):
             raise ValueError(f"a pickle with the memo index {argument:,}")
 
 

@@ -10,16 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.class_names import MODELNET40
 from lavis.datasets.datasets.annotations import Entry
-from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.readers.hdf5 import read_hdf5
 from lavis.datasets.readers.pickled_arrays import read_pickled
-from lavis.datasets.sources.released import ReleasedSource
+from lavis.datasets.sources.released import ArraySource, ReleasedSource
 from lavis.datasets.stores.array_stores import ArrayPointStore
 from lavis.datasets.stores.point_stores import FilePointStore, PointStore
 
@@ -102,17 +100,13 @@ def _open_shape(path: Path, ids: Sequence[str]) -> dict[str, np.ndarray]:
     return {i: np.concatenate([one["xyz"], one["rgb"]], 1) for i, one in zip(ids, clouds)}
 
 
-class ModelNetHdf5(_ModelNetSource):
+class ModelNetHdf5(ArraySource, _ModelNetSource):
     """modelnet40_ply_hdf5_2048: .h5 files with data [n,2048,3] and label [n,1]."""
 
     origin = (
         "modelnet40_ply_hdf5_2048.zip (shapenet.cs.stanford.edu/media): train_files.txt, "
         "test_files.txt, ply_data_<split><number>.h5"
     )
-
-    def __init__(self, config: DictConfig, name: str, dataset_cls: type[PointTextDataset]) -> None:
-        super().__init__(config, name, dataset_cls)
-        self.clouds: dict[str, np.ndarray] = {}
 
     def read(self, path: Path) -> list[Entry]:
         """Return the objects of the .h5 files that a list names; ids are <file>/<row>."""
@@ -129,13 +123,8 @@ class ModelNetHdf5(_ModelNetSource):
         self.clouds |= rows
         return [self.entry(i, name) for i, name in zip(rows, names, strict=True)]
 
-    def open_store(self) -> PointStore:
-        """Return the clouds of every list."""
-        self.records([path for split in self.splits for path in self.paths(split)])
-        return ArrayPointStore(self.clouds, str(self.path("points.storage")))
 
-
-LAYOUTS: dict[str, type[_ModelNetSource]] = {
+LAYOUTS: dict[str, type[ReleasedSource]] = {
     "txt": ModelNetText,
     "npy": ModelNetOpenShape,
     "h5": ModelNetHdf5,

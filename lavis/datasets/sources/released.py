@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
@@ -19,7 +20,7 @@ from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.sources.objaverse_files import open_store
-from lavis.datasets.stores.array_stores import upright
+from lavis.datasets.stores.array_stores import ArrayPointStore, upright
 from lavis.datasets.stores.point_stores import PointStore
 
 Processors = Mapping[str, Any]  # {"train", "eval"}
@@ -219,3 +220,17 @@ class ReleasedSource:
     def key(self, key: str) -> str:
         """Return a key below `build_info` in full, for messages."""
         return f"datasets.{self.name}.build_info.{key}"
+
+
+class ArraySource(ReleasedSource):
+    """A release whose annotation files hold the clouds, too; `read` adds them to `clouds`."""
+
+    def __init__(self, config: DictConfig, name: str, dataset_cls: type[PointTextDataset]) -> None:
+        super().__init__(config, name, dataset_cls)
+        self.clouds: dict[str, np.ndarray] = {}
+
+    def open_store(self) -> PointStore:
+        """Return the clouds of every annotation file."""
+        paths = [path for split in self.splits for path in self.paths(split)]
+        self.records(paths)
+        return ArrayPointStore(self.clouds, ", ".join(map(str, paths)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from lavis.common.registry import registry
 from omegaconf import DictConfig, OmegaConf
 
@@ -66,3 +67,22 @@ def modelnet40_text(root: Path) -> None:
             rows = np.concatenate([cloud, normals], 1)
             text = "\n".join(",".join(f"{value:.6f}" for value in row) for row in rows)
             write(folder / object_id.rpartition("_")[0] / f"{object_id}.txt", text + "\n")
+
+
+SCANOBJECTNN_FILES = {
+    "pb_t50_rs": "main_split/{}_objectdataset_augmentedrot_scale75.h5",
+    "obj_bg": "main_split/{}_objectdataset.h5",
+    "obj_only": "main_split_nobg/{}_objectdataset.h5",
+}
+
+
+def scanobjectnn(root: Path, variant: str = "pb_t50_rs") -> None:
+    """Four objects to train on and two to test."""
+    h5py = pytest.importorskip("h5py")
+    for split, labels in {"training": [0, 5, 14, 5], "test": [14, 5]}.items():
+        path = root / "scanobjectnn/h5_files" / SCANOBJECTNN_FILES[variant].format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["data"] = np.stack([random_cloud(row) for row in range(len(labels))])
+            file["label"] = np.array(labels, np.int32)
+            file["mask"] = np.zeros((len(labels), 64), np.int32)
