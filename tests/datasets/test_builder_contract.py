@@ -58,6 +58,12 @@ def released(write_tree: Callable[[Path], None]) -> Maker:
     return point_at_tree
 
 
+def point_at_pointllm_questions(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Point a section at PointLLM's questions; a test file is the user's own."""
+    cfg.build_info.annotations.test.storage = "pointllm/anno_data/PointLLM_complex_test.json"
+    released(trees.pointllm)(cfg, bricks, folder)
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -68,6 +74,8 @@ MAKERS: dict[str, Maker] = {
     "objaverse_caption_tune": point_at_objaverse,
     "modelnet40_classification": released(trees.modelnet40_text),
     "scanobjectnn_classification": released(trees.scanobjectnn),
+    "pointllm_caption": released(trees.pointllm),
+    "pointllm_qa": point_at_pointllm_questions,
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -20,6 +20,7 @@ from lavis.datasets.builders import (  # noqa: F401
     bricks_builder,
     modelnet40_builder,
     objaverse_builder,
+    pointllm_builder,
     scanobjectnn_builder,
 )
 

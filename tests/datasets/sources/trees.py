@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,51 @@ def scanobjectnn(root: Path, variant: str = "pb_t50_rs") -> None:
             file["data"] = np.stack([random_cloud(row) for row in range(len(labels))])
             file["label"] = np.array(labels, np.int32)
             file["mask"] = np.zeros((len(labels), 64), np.int32)
+
+
+CORRUPT = ("6760e543e1d645d5aaacd3803bcae524", "b91c0711149d460a8004f9c06d3b7f38")
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    """Return a conversation of human and gpt; the first instruction names the cloud."""
+    values = [f"<point>\n{texts[0]}", *texts[1:]]
+    return [{"from": ("human", "gpt")[i % 2], "value": value} for i, value in enumerate(values)]
+
+
+def pointllm(root: Path) -> None:
+    """Three usable objects and a corrupt one to train on; one more is tested."""
+    uids = [f"{number:032x}" for number in range(4)]
+    points = root / "pointllm/8192_npy"
+    points.mkdir(parents=True)
+    for number, uid in enumerate(uids):
+        np.save(points / f"{uid}_8192.npy", random_cloud(number, 6))
+    asked = "Summarize the 3D point cloud object briefly."
+    brief = [
+        {"object_id": uid, "conversations": turns(asked, f"A red chair number {number}.")}
+        for number, uid in enumerate([*uids, CORRUPT[0]])
+    ]
+    complex_ = [
+        {
+            "object_id": uids[0],
+            "conversation_type": "multi_round",
+            "conversations": turns("What is it?", "A chair.", "And its colour?", "Red."),
+        },
+        {
+            "object_id": uids[1],
+            "conversation_type": "single_round",
+            "conversations": turns("Who would use it?", "Children."),
+        },
+        {
+            "object_id": uids[2],
+            "conversation_type": "detailed_description",
+            "conversations": turns("Describe it in detail.", "A red chair with four legs."),
+        },
+    ]
+    tested = [brief[3]]
+    for name, content in {
+        "brief_description_660K_filtered": brief,
+        "brief_description_val_200_GT": tested,
+        "complex_instruction_70K": complex_,
+        "complex_test": [{**complex_[1], "object_id": uids[3]}],
+    }.items():
+        write(root / f"pointllm/anno_data/PointLLM_{name}.json", json.dumps(content))
