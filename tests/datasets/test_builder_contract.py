@@ -76,6 +76,7 @@ MAKERS: dict[str, Maker] = {
     "scanobjectnn_classification": released(trees.scanobjectnn),
     "pointllm_caption": released(trees.pointllm),
     "pointllm_qa": point_at_pointllm_questions,
+    "cap3d_caption": released(trees.cap3d),
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,35 @@ def pointllm(root: Path) -> None:
         "complex_test": [{**complex_[1], "object_id": uids[3]}],
     }.items():
         write(root / f"pointllm/anno_data/PointLLM_{name}.json", json.dumps(content))
+
+
+def cap3d(root: Path) -> None:
+    """Four captioned clouds of ULIP-2, one of them tested; one uid has no caption."""
+    uids = [f"{number:032x}" for number in range(5)]
+    rows = [f'{uid},"A red chair, number {number}."' for number, uid in enumerate(uids[:4])]
+    write(root / "cap3d/Cap3D_automated_Objaverse_full.csv", "\n".join(rows) + "\n")
+    write(root / "objaverse/common_ids.txt", "\n".join(uids) + "\n")
+    write(root / "cap3d/test_ids.txt", uids[3] + "\n")
+    for number, uid in enumerate(uids[:4]):
+        folder = root / "objaverse/objaverse_pc_parallel" / uid
+        folder.mkdir(parents=True)
+        np.savez(folder / f"{uid}_8192.npz", random_cloud(number))
+
+
+def gpt4point(root: Path) -> None:
+    """Three clouds with a caption each, one without colour; a test object with two captions."""
+    folder = root / "cap3d/points/Cap3D_pcs_8192_xyz_w_color"
+    folder.mkdir(parents=True)
+    records = [
+        {"point": f"points/Cap3D_pcs_8192_xyz_w_color/{number}.pkl", "caption": f"Chair {number}."}
+        for number in range(4)
+    ]
+    for number in range(4):
+        cloud = random_cloud(number, 3 if number == 2 else 6)
+        (folder / f"{number}.pkl").write_bytes(pickle.dumps(cloud))
+    for name, content in {
+        "cap3d_caption_train": records[:3],
+        "cap3d_caption_val": records[1:2],
+        "cap3d_real_and_chatgpt_caption_test": [records[3], {**records[3], "caption": "A seat."}],
+    }.items():
+        write(root / f"cap3d/annotations/{name}.json", json.dumps(content))
