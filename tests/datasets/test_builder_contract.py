@@ -77,6 +77,8 @@ MAKERS: dict[str, Maker] = {
     "pointllm_caption": released(trees.pointllm),
     "pointllm_qa": point_at_pointllm_questions,
     "cap3d_caption": released(trees.cap3d),
+    "scanqa": released(trees.scanqa),
+    "sqa3d": released(trees.sqa3d),
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -23,6 +23,7 @@ from lavis.datasets.builders import (  # noqa: F401
     objaverse_builder,
     pointllm_builder,
     scanobjectnn_builder,
+    scanqa_builder,
 )
 
 

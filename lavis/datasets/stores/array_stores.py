@@ -1,4 +1,4 @@
-"""Clouds in memory, and clouds turned to this project's up axis."""
+"""Clouds in memory, clouds turned to this project's up axis, and samples of large clouds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lavis.common.errors import DataError, explain, require_choice
+from lavis.datasets.datasets.annotations import sample_rng
 from lavis.datasets.stores.point_stores import PointStore
 
 UP_AXES = ("y", "z", "unknown")
@@ -68,3 +69,28 @@ def upright(store: PointStore, up_axis: str, where: str) -> PointStore:
     """
     require_choice("up axis", up_axis, UP_AXES, where)
     return UprightStore(store) if up_axis == "z" else store
+
+
+@dataclass(frozen=True)
+class SampledStore:
+    """Large clouds of another store, reduced to a fixed random sample in a random order.
+
+    Attributes:
+        store: the whole clouds.
+        num_points: points that are kept; clouds with fewer stay whole.
+        seed: of the samples; a cloud's sample depends on it and on the object id.
+    """
+
+    store: PointStore
+    num_points: int
+    seed: int = 0
+
+    def load(self, object_id: str) -> np.ndarray:
+        """Return [min(N, num_points),3|6]."""
+        cloud = self.store.load(object_id)
+        rng = sample_rng(self.seed, 0, object_id)
+        return cloud[rng.permutation(len(cloud))[: self.num_points]]
+
+    def scale(self, object_id: str) -> float:
+        """Return the scale of the store."""
+        return self.store.scale(object_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,68 @@ def gpt4point(root: Path) -> None:
         "cap3d_real_and_chatgpt_caption_test": [records[3], {**records[3], "caption": "A seat."}],
     }.items():
         write(root / f"cap3d/annotations/{name}.json", json.dumps(content))
+
+
+def scenes(root: Path, names: Sequence[str]) -> None:
+    """Write ScanNet's meshes: vertices with colours and opacity, one face; each is 2 units high."""
+    for number, name in enumerate(names):
+        cloud = random_cloud(number, 6, 100)
+        cloud[:, 2] = np.linspace(0, 2, 100)
+        head = ["ply", "format ascii 1.0", "element vertex 100"]
+        head += [f"property float {axis}" for axis in "xyz"]
+        head += [f"property uchar {part}" for part in ("red", "green", "blue", "alpha")]
+        head += ["element face 1", "property list uchar int vertex_indices", "end_header"]
+        rows = [f"{x} {y} {z} {int(r * 255)} 0 255 255" for x, y, z, r, _, _ in cloud]
+        text = "\n".join([*head, *rows, "3 0 1 2"])
+        write(root / f"scannet/scans/{name}/{name}_vh_clean_2.ply", text + "\n")
+
+
+def scanqa(root: Path) -> None:
+    """Two scenes to train on, one to validate."""
+    names = [f"scene{number:04d}_00" for number in range(3)]
+    scenes(root, names)
+    questions = [
+        {
+            "scene_id": names[scene],
+            "object_ids": [8],
+            "object_names": ["cabinet"],
+            "question_id": f"{'val' if scene == 2 else 'train'}-scene{scene:04d}-{number}",
+            "question": question,
+            "answers": answers,
+        }
+        for scene, number, question, answers in [
+            (0, 0, "What is beside the bed?", ["brown cabinet", "cabinet"]),
+            (0, 1, "Where is the chair?", ["by the desk"]),
+            (1, 2, "How many windows are there?", ["2"]),
+            (2, 3, "Is the door open?", ["yes"]),
+        ]
+    ]
+    write(root / "scanqa/ScanQA_v1.0_train.json", json.dumps(questions[:3]))
+    write(root / "scanqa/ScanQA_v1.0_val.json", json.dumps(questions[3:]))
+
+
+def sqa3d(root: Path) -> None:
+    """A scene and a question for each split."""
+    splits = ("train", "val", "test")
+    scenes(root, [f"scene{number:04d}_00" for number in range(3)])
+    for number, split in enumerate(splits):
+        question = {
+            "scene_id": f"scene{number:04d}_00",
+            "situation": "I am facing a bed.",
+            "alternative_situation": ["I look at a bed."],
+            "question": "What is on my left?",
+            "question_id": 220602000000 + number,
+        }
+        answer = {
+            "scene_id": question["scene_id"],
+            "question_id": question["question_id"],
+            "question_type": "N/A",
+            "answer_type": "other",
+            "answers": [{"answer": "lamp", "answer_confidence": "yes", "answer_id": 1}],
+            "position": {"x": 0.0, "y": 0.0, "z": 0.0},
+            "rotation": {"_x": 0, "_y": 0, "_z": 0.0, "_w": 1.0},
+        }
+        for kind, content in (("questions", question), ("sqa_annotations", answer)):
+            body = {"info": {}, kind.rpartition("_")[2]: [content]}
+            path = f"sqa3d/balanced/v1_balanced_{kind}_{split}_scannetv2.json"
+            write(root / path, json.dumps(body))
