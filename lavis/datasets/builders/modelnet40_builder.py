@@ -19,6 +19,7 @@ class ModelNet40Builder(SourceBuilder):
     DATASET_CONFIG_DICT = {  # noqa: RUF012
         "default": "configs/datasets/modelnet40/txt.yaml",
         "openshape": "configs/datasets/modelnet40/openshape.yaml",
+        "pointllm": "configs/datasets/modelnet40/pointllm.yaml",
         "h5": "configs/datasets/modelnet40/h5.yaml",
     }
 

@@ -1,4 +1,4 @@
-"""ModelNet40 in its three released layouts; the yamls in configs/datasets/modelnet40/ list them.
+"""ModelNet40 in its four released layouts; the yamls in configs/datasets/modelnet40/ list them.
 
 Each has its own sampling of the same 12,311 shapes. Up is +y in all of them.
 """
@@ -100,7 +100,24 @@ def _open_shape(path: Path, ids: Sequence[str]) -> dict[str, np.ndarray]:
     return {i: np.concatenate([one["xyz"], one["rgb"]], 1) for i, one in zip(ids, clouds)}
 
 
-class ModelNetHdf5(ArraySource, _ModelNetSource):
+class _ModelNetArrays(ArraySource, _ModelNetSource):
+    def add_rows(
+        self, path: Path, clouds: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray
+    ) -> list[Entry]:
+        """Add the clouds of a file, and return their records; ids are <file>/<row>.
+
+        Raises:
+            ValueError: a label beyond the classes, or another number of labels.
+        """
+        names = self.class_names()
+        if len(labels) != len(clouds) or not np.isin(labels, range(len(names))).all():
+            raise ValueError(f"{len(clouds)} clouds, {len(labels)} labels of {len(names)} classes")
+        ids = [f"{path.stem}/{row}" for row in range(len(labels))]
+        self.clouds |= dict(zip(ids, clouds))
+        return [self.entry(i, names[int(label)]) for i, label in zip(ids, labels)]
+
+
+class ModelNetHdf5(_ModelNetArrays):
     """modelnet40_ply_hdf5_2048: .h5 files with data [n,2048,3] and label [n,1]."""
 
     origin = (
@@ -109,7 +126,7 @@ class ModelNetHdf5(ArraySource, _ModelNetSource):
     )
 
     def read(self, path: Path) -> list[Entry]:
-        """Return the objects of the .h5 files that a list names; ids are <file>/<row>."""
+        """Return the objects of the .h5 files that a list names."""
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         # The lists name data/modelnet40_ply_hdf5_2048/<file>; the files are beside the lists.
         files = [self.path("points.storage") / line.rpartition("/")[2] for line in lines]
@@ -117,15 +134,30 @@ class ModelNetHdf5(ArraySource, _ModelNetSource):
 
     def _read_rows(self, path: Path) -> list[Entry]:
         arrays = read_hdf5(path, ("data", "label"))
-        labels = arrays["label"].reshape(-1)
-        rows = {f"{path.stem}/{row}": cloud for row, cloud in enumerate(arrays["data"])}
-        names = [self.class_names()[int(label)] for label in labels]
-        self.clouds |= rows
-        return [self.entry(i, name) for i, name in zip(rows, names, strict=True)]
+        return self.add_rows(path, arrays["data"], arrays["label"].reshape(-1))
+
+
+class ModelNetPointBert(_ModelNetArrays):
+    """Point-BERT's and PointLLM's .dat files: pickled ([8192,6] xyz and normals, labels)."""
+
+    origin = (
+        "modelnet40_test_8192pts_fps.dat (hub data set RunsenXu/PointLLM), and the files of this "
+        "kind of Point-BERT: a pickled pair of clouds and labels"
+    )
+
+    def read(self, path: Path) -> list[Entry]:
+        """Return the objects of a file."""
+        content = read_pickled(path)
+        if not isinstance(content, list) or len(content) != 2:
+            raise ValueError(f"a {type(content).__name__}, no pair of clouds and labels")
+        clouds, labels = content
+        flat = np.concatenate([np.asarray(label).reshape(-1) for label in labels])
+        return self.add_rows(path, [cloud[:, :3] for cloud in clouds], flat)
 
 
 LAYOUTS: dict[str, type[ReleasedSource]] = {
     "txt": ModelNetText,
     "npy": ModelNetOpenShape,
     "h5": ModelNetHdf5,
+    "dat": ModelNetPointBert,
 }

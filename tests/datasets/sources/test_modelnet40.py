@@ -1,8 +1,9 @@
-"""ModelNet40 in its three layouts: classes, clouds, gravity axis, bad input."""
+"""ModelNet40 in its four layouts: classes, clouds, gravity axis, bad input."""
 
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,38 @@ def test_hdf5_files_become_labelled_clouds(h5_layout: Path) -> None:
     assert labels(datasets["test"]) == ["airplane", "flower pot", "xbox"]
     assert datasets["test"][2]["object_id"] == "ply_data_test0/2"
     assert datasets["train"][0]["point_cloud"].shape == (32, 3)
+
+
+def write_dat(root: Path, content: object) -> None:
+    path = root / "pointllm/modelnet40_test_8192pts_fps.dat"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_pickled_pairs_become_black_labelled_clouds(several: bool, tmp_path: Path) -> None:
+    clouds = [random_cloud(row, 6) for row in range(2)]
+    pair = (clouds, [np.array([9], np.int32), np.array([0], np.int32)])
+    write_dat(tmp_path, list(pair) if several else (np.stack(clouds), np.array([9, 0])))
+    dataset = build(tmp_path, NAME, "pointllm")["test"]
+    assert labels(dataset) == ["cone", "airplane"]
+    assert dataset[1]["object_id"] == "modelnet40_test_8192pts_fps/1"
+    assert torch.equal(dataset[0]["point_cloud"][:, 3:], torch.zeros(32, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "a list, no pair"),
+        (([random_cloud(0, 6)], [np.array([40])]), "1 clouds, 1 labels of 40 classes"),
+        (([random_cloud(0, 6)], [np.array([1, 2])]), "1 clouds, 2 labels"),
+        ((print, []), "never run"),
+    ],
+)
+def test_other_pickles_are_named(content: object, message: str, tmp_path: Path) -> None:
+    write_dat(tmp_path, content)
+    with pytest.raises(DataError, match=rf"8192pts_fps\.dat[\s\S]*{message}"):
+        build(tmp_path, NAME, "pointllm")
 
 
 def test_hdf5_links_to_other_files_are_not_followed(h5_layout: Path) -> None:
