@@ -168,9 +168,12 @@ class ReleasedSource:
         Raises:
             DataError: see `records`, or no training record is left.
         """
-        entries = self.records(paths)
-        if list(paths) != self.paths("train"):
-            return entries
+        return self._train if list(paths) == self.paths("train") else self.records(paths)
+
+    @cached_property
+    def _train(self) -> list[Entry]:
+        """Records whose objects are in no other split."""
+        entries = self.records(self.paths("train"))
         left = [entry for entry in entries if entry.get("object_id") not in self._held_out]
         if not left:
             where, got = self.key("annotations.train.storage"), "objects of other splits alone"

@@ -82,7 +82,15 @@ def test_an_object_of_both_lists_is_not_trained_on(text_layout: Path, caplog) ->
     assert ids == ["airplane_0001", "flower_pot_0001", "night_stand_0001"]
     assert [e["object_id"] for e in datasets["test"].train_annotation()] == ids
     assert [e["object_id"] for e in datasets["test"].reference_dataset().annotation] == ids
-    assert "1 of 4 training records belong to evaluated objects" in caplog.text
+    said = "1 of 4 training records belong to evaluated objects"
+    assert caplog.text.count(said) == 1
+
+
+def test_a_file_that_is_a_split_and_training_is_refused(text_layout: Path) -> None:
+    folder = text_layout / "modelnet40_normal_resampled"
+    (folder / "modelnet40_train.txt").write_text((folder / "modelnet40_test.txt").read_text())
+    with pytest.raises(DataError, match=r"No object is left to train on"):
+        build(text_layout, NAME)
 
 
 def test_open_shapes_file_has_grey_clouds_and_no_training_split(npy_layout: Path) -> None:
