@@ -1,4 +1,4 @@
-"""The speed and reliability tables of docs/benchmarks.md, generated from benchmarks/results/*.json.
+"""The tables of docs/benchmarks.md, generated from benchmarks/results/*.json.
 
 python -m benchmarks.tables            # rewrite them
 python -m benchmarks.tables --check    # exit 1 when the page is out of date
@@ -88,6 +88,19 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
+def accumulation_table() -> str:
+    """One row per case of contrast over micro-batches: its peak memory, or its gradients."""
+    lines = ["| What | Batch | In parts of | Result |", "| --- | ---: | ---: | ---: |"]
+    for row in read("grad_cache")["rows"]:
+        sizes = f"{row['effective_batch']} | {row['micro_batch']}"
+        if row["part"] == "memory":
+            lines.append(f"| peak memory of a step | {sizes} | {row['peak_mib']:.0f} MiB |")
+        else:
+            what = f"gradients of `{row['arch']}`, {row['dtype']}"
+            lines.append(f"| {what} | {sizes} | {row['relative_difference']:.0e} |")
+    return "\n".join(lines)
+
+
 def reliability_table() -> str:
     """One row per figure: whether it passed, how, in the full form or the tests' subset."""
     headline = read("reliability")["headline"]
@@ -111,15 +124,16 @@ def main(arguments: list[str] | None = None) -> int:
     path = ROOT / "docs" / "benchmarks.md"
     text = path.read_text(encoding="utf-8")
     wanted = render_between(text, speed_table(), "speed", str(path))
+    wanted = render_between(wanted, accumulation_table(), "accumulation", str(path))
     wanted = render_between(wanted, reliability_table(), "reliability", str(path))
     if wanted == text:
-        print(f"{path}: speed and reliability tables are up to date")
+        print(f"{path}: tables are up to date")
         return 0
     if options.check:
         print(f"{path}: out of date; run python -m benchmarks.tables")
         return 1
     path.write_text(wanted, encoding="utf-8")
-    print(f"{path}: speed and reliability tables rewritten")
+    print(f"{path}: tables rewritten")
     return 0
 
 
