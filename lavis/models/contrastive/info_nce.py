@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 # (x [N,E] or [N,Q,E], y [M,E] or [M,Q,E]) -> [N,M]
 Similarity = Callable[[Tensor, Tensor], Tensor]
+# [B,world*B], or a function (rows) -> those rows: blocks of rows then hold no [B,world*B] at all.
+Targets = Tensor | Callable[[slice], Tensor]
 
 
 class Temperature(NamedTuple):
@@ -116,13 +118,13 @@ def info_nce(
     b: Tensor,
     *,
     scale: Scale,
-    targets: Tensor,
+    targets: Targets,
     all_a: Tensor,
     all_b: Tensor,
     valid: tuple[Tensor, Tensor] | None = None,
     similarity: Similarity = cosine,
     log_counts: Tensor | float = 0.0,
-    back_targets: Tensor | None = None,
+    back_targets: Targets | None = None,
     rows: int | None = None,
 ) -> Tensor:
     """Return symmetric InfoNCE of pairs.
@@ -138,10 +140,11 @@ def info_nce(
             rows * world * B (* Q). None: all at once.
     """
     size = rows or len(a)
+    back_targets = targets if back_targets is None else back_targets
     if valid is None and size >= len(a):
         logits = pair_logits(a, b, all_a, all_b, scale, similarity)
-        return symmetric_cross_entropy(*logits, targets, log_counts, back_targets)
-    back_targets = targets if back_targets is None else back_targets
+        both = [_rows_of(t, slice(0, len(a))) for t in (targets, back_targets)]
+        return symmetric_cross_entropy(*logits, both[0], log_counts, both[1])
     if valid is None:
         own, everyone = torch.ones(len(a), device=a.device), None
     else:
@@ -149,11 +152,12 @@ def info_nce(
         # What is not there may be NaN, and zero times NaN would reach the gradients.
         a, b = _where(valid[0], a), _where(valid[0], b)
         all_a, all_b = _where(everyone, all_a), _where(everyone, all_b)
-        targets, back_targets = (_only(t, everyone) for t in (targets, back_targets))
 
-    def block(a: Tensor, b: Tensor, forth: Tensor, back: Tensor, weight: Tensor) -> Tensor:
+    def block(a: Tensor, b: Tensor, weight: Tensor, part: slice) -> Tensor:
+        forth, back = (_rows_of(t, part) for t in (targets, back_targets))
         a_to_b, b_to_a = pair_logits(a, b, all_a, all_b, scale, similarity)
         if everyone is not None:
+            forth, back = _only(forth, everyone), _only(back, everyone)
             lowest = torch.finfo(a_to_b.dtype).min
             a_to_b, b_to_a = (x.masked_fill(~everyone, lowest) for x in (a_to_b, b_to_a))
         losses = F.cross_entropy(a_to_b - log_counts, forth, reduction="none")
@@ -162,8 +166,9 @@ def info_nce(
         return torch.where(weight > 0, losses, torch.zeros_like(losses)).sum()
 
     total = sum(_zero(part) for part in (a, b, scale))
-    for part in zip(*(x.split(size) for x in (a, b, targets, back_targets, own))):
-        total = total + checkpoint(block, *part, use_reentrant=False)
+    for start in range(0, len(a), size):
+        part = slice(start, start + size)
+        total = total + checkpoint(block, a[part], b[part], own[part], part, use_reentrant=False)
     count = own.sum() if everyone is None else everyone.sum() * len(a) / len(everyone)
     return total / (2 * count.clamp(min=torch.finfo(torch.float32).tiny))
 
@@ -171,6 +176,10 @@ def info_nce(
 def _where(valid: Tensor, embeds: Tensor) -> Tensor:
     """Set the rows of embeds [B,...] to zero that are not valid [B]."""
     return torch.where(valid.view(-1, *[1] * (embeds.ndim - 1)), embeds, torch.zeros_like(embeds))
+
+
+def _rows_of(targets: Targets, part: slice) -> Tensor:
+    return targets[part] if isinstance(targets, Tensor) else targets(part)
 
 
 def _only(targets: Tensor, everyone: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class ContrastiveTerms(nn.Module):
             a,
             b,
             scale=self.scale(term),
-            targets=contrast_targets(own, everyone, self.smoothing),
+            targets=lambda part: contrast_targets(own[part], everyone, self.smoothing),
             all_a=gather_with_grad(a),
             all_b=gather_with_grad(b),
             valid=valid_pairs,

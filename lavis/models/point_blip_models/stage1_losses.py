@@ -147,12 +147,14 @@ class Stage1Losses(PointBlipBase):
         keys = PairKeys.of(samples, texts, options.positives, self.device)
         counts = log_text_counts(keys.all_texts) if options.correct_repeated_texts else 0.0
         all_points, all_texts = self.gather_embeds(embeds["point"], embeds["text"])
+        smoothing = options.label_smoothing
+        (points, texts_of), (words, points_of) = keys.object_to_text, keys.text_to_object
         loss = info_nce(
             embeds["point"],
             embeds["text"],
             scale=Temperature(self.temperature()),
-            targets=contrast_targets(*keys.object_to_text, options.label_smoothing, counts),
-            back_targets=contrast_targets(*keys.text_to_object, options.label_smoothing),
+            targets=lambda part: contrast_targets(points[part], texts_of, smoothing, counts),
+            back_targets=lambda part: contrast_targets(words[part], points_of, smoothing),
             all_a=all_points,
             all_b=all_texts,
             similarity=max_over_queries,

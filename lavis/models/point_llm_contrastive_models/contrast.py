@@ -56,11 +56,12 @@ def batch_contrast(
         rows: computed at a time; None: all.
     """
     keys = text_keys(captions).to(points.device)
+    everyone = gather(keys)
     return info_nce(
         points,
         texts,
         scale=Temperature(temperature),
-        targets=contrast_targets(keys, gather(keys), smoothing=0.0),  # [B,world*B]
+        targets=lambda part: contrast_targets(keys[part], everyone, smoothing=0.0),
         all_a=gather_with_grad(points),
         all_b=gather_with_grad(texts),
         similarity=autocast_cosine,
