@@ -4,7 +4,7 @@
     python -m torch.distributed.run --nproc_per_node=8 train.py --cfg-path lavis/projects/….yaml
     python train.py --cfg-path ….yaml --options run.max_epoch=2 run.batch_size_train=8
     python train.py --cfg-path ….yaml --dry-run        # the plan: parameters, memory, steps
-    python train.py --cfg-path ….yaml --resume auto    # go on where the last checkpoint stands
+    python train.py --cfg-path ….yaml --resume auto    # continue from the newest checkpoint
     CPU-sized: add --options run.max_steps=4 datasets.bricks_caption.build_info.limit.train=64
 
 One process or many, CPU (gloo) or CUDA (nccl). Results and checkpoints go to <output_dir>/<job_id>.

@@ -183,7 +183,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def is_valid(path: str | Path) -> bool:
-    """Tell whether a checkpoint is there and its hash is in its manifest."""
+    """Return whether a checkpoint is there and its hash is in its manifest."""
     return Path(path).is_file() and file_hash(path) in valid_hashes(Path(path))
 
 

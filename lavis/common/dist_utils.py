@@ -28,7 +28,7 @@ TIMEOUT = datetime.timedelta(hours=2)
 
 
 def is_dist_avail_and_initialized() -> bool:
-    """Tell whether a process group is up."""
+    """Return whether a process group is up."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -43,7 +43,7 @@ def get_rank() -> int:
 
 
 def is_main_process() -> bool:
-    """Tell whether this is rank 0."""
+    """Return whether this is rank 0."""
     return get_rank() == 0
 
 

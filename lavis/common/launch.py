@@ -63,7 +63,7 @@ def prepare_process(run_cfg: Any) -> None:
 
 
 def is_restarted() -> bool:
-    """Tell whether the launcher (torch.distributed.run, Slurm) started this run again."""
+    """Return whether the launcher (torch.distributed.run, Slurm) started this run again."""
     counts = (os.environ.get(n, "0") for n in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
     return any(count.isdigit() and int(count) > 0 for count in counts)
 

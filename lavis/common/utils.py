@@ -22,7 +22,7 @@ def now() -> str:
 
 
 def is_url(url_or_filename: str) -> bool:
-    """Tell whether the string is an http(s) address."""
+    """Return whether the string is an http(s) address."""
     return urlparse(str(url_or_filename)).scheme in ("http", "https")
 
 

@@ -105,12 +105,12 @@ def without_replaced(default: Mapping[str, Any], section: Mapping[str, Any]) -> 
 
 
 def _replaces(given: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
-    """Tell whether `given` names another component than `default`."""
+    """Return whether `given` names another component than `default`."""
     return "name" in given and "name" in default and given["name"] != default["name"]
 
 
 def _is_whole(value: Any) -> bool:
-    """Tell whether a number (or its text) is whole; anything else is left to `coerce`."""
+    """Return whether a number (or its text) is whole; anything else is left to `coerce`."""
     try:
         return isinstance(value, bool) or float(value) == int(float(value))
     except (TypeError, ValueError, OverflowError):

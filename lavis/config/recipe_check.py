@@ -81,7 +81,7 @@ def _as_text(value: str) -> str:
 
 
 def _calls(text: str) -> bool:
-    """Tell whether OmegaConf's grammar reads a function call in a text."""
+    """Return whether OmegaConf's grammar reads a function call in a text."""
     try:
         waiting: list[Any] = [parse(text)]
     except GrammarParseError:

@@ -135,7 +135,7 @@ def split_options(options: Sequence[str] | None) -> list[str]:
 
 
 def _looks_like_option(entry: str) -> bool:
-    """Tell whether an entry is a key (with or without value) rather than a value."""
+    """Return whether an entry is a key (with or without value) rather than a value."""
     return entry.split("=")[0].partition(".")[0] in SECTIONS and "." in entry.split("=")[0]
 
 

@@ -115,7 +115,7 @@ class Checkpoints:
         problem = self._write_shard(payload)
         if problem is None and is_main_process():
             problem = self._write_main(payload, is_best)
-        problem = broadcast_object(problem)  # also: nobody goes on before the file is there
+        problem = broadcast_object(problem)  # and no rank continues before the file exists
         if problem is None:
             return True
         if self.parts.run_cfg.on_save_error == "stop":
@@ -125,7 +125,7 @@ class Checkpoints:
         )
         if is_main_process():
             logging.error(
-                "training goes on without this checkpoint (run.on_save_error): %s", problem
+                "training continues without this checkpoint (run.on_save_error): %s", problem
             )
         return False
 

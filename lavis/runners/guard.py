@@ -39,7 +39,7 @@ class Guard:
     """Agrees on each step and acts on one that is not finite.
 
     Attributes:
-        policy: "stop" raises; "skip" leaves the weights as they are and goes on.
+        policy: "stop" raises; "skip" leaves the weights unchanged and continues.
         max_skipped: skips in a row that are too many.
         stop: notes signals; None: never asked.
         skipped_in_row: so far.

@@ -96,7 +96,7 @@ def parameter_groups(
 
 
 def _has_prefix(name: str, prefix: str) -> bool:
-    """Tell whether `name` is `prefix` or lies below it."""
+    """Return whether `name` is `prefix` or lies below it."""
     return name == prefix or name.startswith(prefix.rstrip(".") + ".")
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands, and how that goes into a checkpoint and back."""
+"""The position of a run, and how a checkpoint stores and restores it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunState:
     skipped_in_row: int = 0
 
     def is_better(self, metric: float, mode: str = "max") -> bool:
-        """Tell whether `metric` beats the best so far; the first always does, NaN never again."""
+        """Return whether `metric` beats the best so far; the first always does, NaN never again."""
         if self.best_metric is None:
             return True
         if math.isnan(metric):

@@ -53,12 +53,12 @@ def shard(model: nn.Module, device_type: str) -> nn.Module:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Tell whether `model` was sharded by `shard`."""
+    """Return whether `model` was sharded by `shard`."""
     return hasattr(model, "set_requires_gradient_sync")
 
 
 def is_shard(value: Any) -> bool:
-    """Tell whether `value` is a tensor of which this rank holds a part (a DTensor)."""
+    """Return whether `value` is a tensor of which this rank holds a part (a DTensor)."""
     return isinstance(value, torch.Tensor) and hasattr(value, "full_tensor")
 
 

@@ -144,7 +144,7 @@ class Trackers:
     def _failed(self, name: str, error: Exception) -> None:
         self._failures[name] = self._failures.get(name, 0) + 1
         if self._failures[name] == 1:
-            logging.warning("run.trackers: %s failed, training goes on: %s", name, error)
+            logging.warning("run.trackers: %s failed, training continues: %s", name, error)
         if self._failures[name] >= MAX_FAILURES:
             logging.warning("run.trackers: %s is left out from here on", name)
             del self._trackers[name]

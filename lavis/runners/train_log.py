@@ -145,7 +145,7 @@ class TrainLog:
 
     @property
     def pending(self) -> bool:
-        """Tell whether steps were added since the last row."""
+        """Return whether steps were added since the last row."""
         return self._steps > 0
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:

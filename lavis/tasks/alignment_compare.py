@@ -56,7 +56,7 @@ class Member:
     record: dict[str, Any]
 
     def shares_space(self, other: Member) -> bool:
-        """Tell whether both embed the texts alike, so that their objects can be compared."""
+        """Return whether both embed the texts alike, so that their objects can be compared."""
         ours, theirs = self.pairs.texts, other.pairs.texts
         return ours.shape == theirs.shape and bool(np.allclose(ours, theirs, atol=1e-4))
 

@@ -75,7 +75,7 @@ class ObjaverseSource:
         if missing:
             raise DataError(
                 explain(
-                    "data of Objaverse are not there",
+                    "Objaverse files not found",
                     where="\n            ".join(missing),
                     expected="the layout of the PointBLIP release (configs/datasets/objaverse/)",
                     fix="put or link them there, or set the keys; LAVIS_CACHE_ROOT moves data/",

@@ -87,7 +87,7 @@ def _stamp(store: FilePointStore, object_id: str) -> tuple[int, int]:
 
 
 def _is_current(store: FilePointStore, object_id: str, known: CloudCheck | None) -> bool:
-    """Tell whether the file is the one that was read."""
+    """Return whether the file is the one that was read."""
     return known is not None and _stamp(store, object_id) == (known.size, known.modified_ns)
 
 

@@ -1,10 +1,10 @@
-"""A draft of the caption in the language model's own tokens, spelled by the queries.
+"""Auxiliary token prediction: the k-th query predicts the k-th token of the target.
 
-A frozen language model reads what lies where its tokens lie. Given the caption's own token
-embeddings as prefix, SmolLM2-135M needs 1.3 nats a token to write it, untrained; given another
-caption's, 5.1. A linear prefix, trained for minutes, lies elsewhere and is ignored (docs/LOG.md).
-Mixtures of token embeddings, as in AlignVLM (arXiv 2502.01341), are read only once they are sharp;
-here each query names one token, and the linear prefix of BLIP-2 stays beside the draft.
+A frozen language model uses a prefix only if it resembles token embeddings. With the caption's own
+token embeddings as prefix, SmolLM2-135M needs 1.3 nats per token without training, with another
+caption's 5.1; a linear prefix that was trained for minutes has no effect (docs/LOG.md). Mixtures of
+token embeddings, as in AlignVLM (arXiv 2502.01341), work only once they are nearly one-hot. Here
+each query predicts one token, and the linear prefix of BLIP-2 is used beside the predicted tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class CaptionDraft(nn.Module):
-    """The k-th query state names the k-th token of the caption.
+    """Predicts the k-th token of the caption (or answer) from the k-th query state.
 
     Args:
         state_width: width C of the query states.
@@ -27,8 +27,7 @@ class CaptionDraft(nn.Module):
         super().__init__()
         self.length = length
         self.proj = nn.Linear(state_width, token_width)
-        # One projection serves all queries: without a bias of its own a place cannot say which
-        # word of the text it stands for.
+        # All queries share one projection; the position tells it which token is predicted.
         self.position = nn.Parameter(torch.zeros(length, token_width))
 
     def scores(self, query_states: Tensor, table: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -42,10 +41,10 @@ class CaptionDraft(nn.Module):
         Returns:
             Logits float32 [M,V] of the M chosen places, or [B,K,V].
         """
-        spelled = self.proj(query_states[:, : self.length]) + self.position  # [B,K,D]
+        predicted = self.proj(query_states[:, : self.length]) + self.position  # [B,K,D]
         if mask is not None:
-            spelled = spelled[:, : mask.shape[1]][mask]
-        return (spelled.to(table.dtype) @ table.T).float()
+            predicted = predicted[:, : mask.shape[1]][mask]
+        return (predicted.to(table.dtype) @ table.T).float()
 
     def loss(self, query_states: Tensor, ids: Tensor, mask: Tensor, table: Tensor) -> Tensor:
         """Cross-entropy of the k-th token at the k-th place.
@@ -60,7 +59,7 @@ class CaptionDraft(nn.Module):
 
     @torch.no_grad()
     def forward(self, query_states: Tensor, table: Tensor, end_id: int) -> Tensor:
-        """Write the draft: token ids Long [B,K], `end_id` behind the first end."""
+        """Predict the tokens: ids Long [B,K], `end_id` behind the first end."""
         ids = self.scores(query_states, table).argmax(-1)
         ended = (ids == end_id).cummax(dim=1).values
         return ids.masked_fill(ended, end_id)

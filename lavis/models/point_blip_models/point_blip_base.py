@@ -311,7 +311,9 @@ class PointBlipBase(BaseModel):
         self.load_state_dict(fitting, strict=False)
         self.loaded_checkpoint = str(url_or_filename)
         self._found |= fitting.keys()
-        missing = sorted(own.keys() - fitting.keys())
+        # The encoder's own file, or an earlier checkpoint, may have had them.
+        loaded = [n for n in own if self._encoder_has_file and n.startswith("point_encoder.")]
+        missing = sorted(own.keys() - self._found - set(loaded))
         unused = sorted(state.keys() - fitting.keys())
         logging.info(
             "Loaded %d tensors from %s; %d start fresh %s; %d not used %s",

@@ -175,7 +175,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         return output | {"loss": total}
 
     def draft_texts(self, samples: Mapping[str, Any]) -> list[str]:
-        """Return what the drafts of a batch are to spell; nothing where they cannot know it."""
+        """Return the targets of auxiliary token prediction; [] where the batch has none."""
         if self.draft is None:
             return []
         if "question" in samples:  # the answer: only queries that read the question can know it

@@ -50,5 +50,5 @@ def code_hash(folder: str | Path) -> str | None:
 
 
 def is_allowed(folder: str | Path) -> bool:
-    """Tell whether the recipe allows exactly this code."""
+    """Return whether the recipe allows exactly this code."""
     return code_hash(folder) in _allowed

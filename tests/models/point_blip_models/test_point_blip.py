@@ -13,7 +13,7 @@ from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeEr
 from lavis.models import contrastive
 from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
-from lavis.models.point_encoders import freeze
+from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.position_encoding import encode_xyz
 from lavis.tasks.embedding import similarity
 from lavis.tasks.point_classification import class_embeddings
@@ -388,3 +388,18 @@ def test_the_release_options_give_lavis_ptc(model, samples):
     assert torch.isfinite(output["loss_ptm"])
     model.options = replace(model.options, positives="drawn", correct_repeated_texts=True)
     assert not torch.isclose(model(batch)["loss_ptc"], output["loss_ptc"])
+
+
+def test_an_encoder_with_its_own_file_does_not_count_as_fresh(
+    tiny_bert, tiny_encoder_cfg, tmp_path, caplog
+):
+    encoder = build_point_encoder(tiny_encoder_cfg)
+    torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
+    options = {"qformer_bert": tiny_bert, "num_query_token": 4}
+    options |= {"point_encoder_weights": str(tmp_path / "encoder.pth")}
+    model = PointBlip(point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg), **options)
+    state = {n: v for n, v in model.state_dict().items() if not n.startswith("point_encoder.")}
+    torch.save({"model": state}, tmp_path / "stage1.pth")
+    with caplog.at_level("INFO"):
+        model.load_from_pretrained(str(tmp_path / "stage1.pth"))
+    assert "0 start fresh" in caplog.text
