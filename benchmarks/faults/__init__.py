@@ -22,5 +22,3 @@ FIGURES = {
     **dict.fromkeys((25,), "phases"),
     **dict.fromkeys((26,), "two_machines"),
 }
-# Those whose short form takes more than a minute are run by hand.
-BY_HAND = (26,)
