@@ -12,7 +12,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lavis.common.errors import ConfigError, StorageError, explain
+from lavis.common.errors import ConfigError, DataError, StorageError, explain
+
+
+def file_below(folder: Path, relative: str) -> Path:
+    """Return `folder / relative`, where `relative` contains a name that data give.
+
+    Raises:
+        DataError: the path leaves the folder (`..`, an absolute path) or cannot be a path.
+    """
+    normal = os.path.normpath(relative)
+    leaves = normal == ".." or normal.startswith(("../", "..\\")) or Path(normal).is_absolute()
+    if leaves or "\0" in relative:
+        what = "a name in the data leads out of the folder"
+        expected = "a path below the folder, without .. or a leading /"
+        raise DataError(explain(what, where=str(folder), got=relative, expected=expected))
+    return folder / relative
 
 
 def file_sha256(path: str | Path) -> str:

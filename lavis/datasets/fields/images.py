@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.files import file_below
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.samples import Sample
@@ -44,7 +45,7 @@ class ImageLoader:
     def load(self, record: Entry, rng: np.random.Generator) -> Sample:
         """Return the views and which of them exist."""
         paths = [
-            self.folder / self.pattern.format(object_id=record["object_id"], view=view)
+            file_below(self.folder, self.pattern.format(object_id=record["object_id"], view=view))
             for view in range(self.num_views)
         ]
         present = [path.is_file() for path in paths]

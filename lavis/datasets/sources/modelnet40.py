@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.files import file_below
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.class_names import MODELNET40
 from lavis.datasets.datasets.annotations import Entry
@@ -45,7 +46,7 @@ class _ModelNetSource(ReleasedSource):
 class _TextStore(FilePointStore):
     def path(self, object_id: str) -> Path:
         """Return <class>/<class>_<number>.txt."""
-        return self.folder / object_id.rpartition("_")[0] / f"{object_id}.txt"
+        return file_below(self.folder, f"{object_id.rpartition('_')[0]}/{object_id}.txt")
 
 
 class ModelNetText(_ModelNetSource):

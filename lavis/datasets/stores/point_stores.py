@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.files import file_below
 from lavis.common.text_files import read_json
 from lavis.datasets.readers.cloud import cloud_of_array, make_cloud
 from lavis.datasets.readers.files import FIRST_ARRAY, read_cloud
@@ -105,8 +106,12 @@ class FilePointStore:
         self.notes = Notes(str(self.folder))
 
     def path(self, object_id: str) -> Path:
-        """Return the file of an object, whether it exists or not."""
-        return self.folder / self.pattern.format(object_id=object_id)
+        """Return the file of an object, whether it exists or not.
+
+        Raises:
+            DataError: the id leads out of the folder.
+        """
+        return file_below(self.folder, self.pattern.format(object_id=object_id))
 
     def load(self, object_id: str) -> np.ndarray:
         """Return [N,3|6]: xyz as in the file (float32 or float64), rgb in [0,1].

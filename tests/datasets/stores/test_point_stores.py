@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError
+from lavis.datasets.fields.images import ImageLoader
 from lavis.datasets.stores.cloud_check import check_clouds
 from lavis.datasets.stores.point_stores import FilePointStore, check_cloud, check_points
 from lavis.datasets.stores.tar_shards import TarShardStore, write_shards
@@ -112,3 +113,13 @@ def test_one_bad_file_is_a_result_and_no_end_of_the_check(tmp_path, caplog):
     checks = check_clouds(store, ["good", "bad", "cut", "gone"])
     assert checks["good"].problem == ""
     assert all(checks[name].problem for name in ("bad", "cut", "gone"))
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/etc/passwd", "a\0b"])
+def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    (tmp_path / "inside").mkdir()
+    np.save(tmp_path / "outside.npy", np.random.default_rng(0).normal(size=(64, 3)))
+    with pytest.raises(DataError, match="leads out of the folder"):
+        FilePointStore(tmp_path / "inside").load(name)
+    with pytest.raises(DataError, match="leads out of the folder"):
+        ImageLoader(tmp_path / "inside").load({"object_id": name}, np.random.default_rng(0))
