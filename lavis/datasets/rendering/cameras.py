@@ -21,15 +21,22 @@ class Camera:
     Attributes:
         position: [3] in the world.
         rotation: [3,3] from world to camera; its rows are right, down and forward.
-        focal: focal length in pixels.
+        focal: focal length in pixels, or [2] across and down.
         width, height: of the image in pixels.
+        axis: [2] where the optical axis meets the image, column and row; None: in the middle.
     """
 
     position: np.ndarray
     rotation: np.ndarray
-    focal: float
+    focal: float | np.ndarray
     width: int
     height: int
+    axis: np.ndarray | None = None
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Where the optical axis meets the image: [2], column and row."""
+        return np.array([self.width, self.height]) / 2 if self.axis is None else self.axis
 
     def pixels(self) -> np.ndarray:
         """Return the centres of all pixels, row by row: [H*W,2] as (column, row)."""
@@ -38,15 +45,13 @@ class Camera:
 
     def directions(self, pixels: np.ndarray) -> np.ndarray:
         """Return where pixels [P,2] look: [P,3] in the world, one unit along forward."""
-        centre = np.array([self.width, self.height]) / 2
-        plane = (pixels - centre) / self.focal  # [P,2]
+        plane = (pixels - self.centre) / self.focal  # [P,2]
         return np.concatenate([plane, np.ones((len(plane), 1))], 1) @ self.rotation
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where points [N,3] appear: pixels [N,2] and depth [N] (negative: behind)."""
         seen = (points - self.position) @ self.rotation.T  # [N,3]
-        centre = np.array([self.width, self.height]) / 2
-        return self.focal * seen[:, :2] / seen[:, 2:] + centre, seen[:, 2]
+        return self.focal * seen[:, :2] / seen[:, 2:] + self.centre, seen[:, 2]
 
     def back_project(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Return the points [P,3] at a depth [P] behind pixels [P,2]; the inverse of `project`."""
