@@ -23,6 +23,7 @@ from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.files import replace_file
 from lavis.common.registry import registry
 from lavis.config.evaluation_check import check_evaluations
+from lavis.config.families import spread_families
 from lavis.config.key_check import check_keys, without_replaced
 from lavis.config.recipe_check import refuse_no_text, resolve_references
 from lavis.config.run_schema import LAUNCH_KEYS, validate_run
@@ -85,7 +86,7 @@ class RunConfig(Config):
         """Return recipe and options merged, as plain mappings with the three sections present."""
         recipe = load_yaml(self.cfg_path, "--cfg-path")
         try:
-            merged = merge(recipe, parse_options(options))
+            merged = merge(*self._spread(recipe, parse_options(options)))
             plain = resolve_references(as_plain(merged, resolve=False), self.cfg_path)
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
@@ -102,6 +103,16 @@ class RunConfig(Config):
                 what = f"the section {section!r} is missing or empty"
                 raise ConfigError(explain(what, where=self.cfg_path, got=plain.get(section)))
         return plain
+
+    @staticmethod
+    def _spread(*parts: DictConfig) -> list[DictConfig]:
+        """Return recipe and options with the keys of families in the sections of data sets."""
+        registered = registry.list_datasets()
+        sections = [
+            section for part in parts if isinstance(section := part.get("datasets"), Mapping)
+        ]
+        members = {name for section in sections for name in section if name in registered}
+        return [spread_families(part, members, registered) for part in parts]
 
     def _build_run(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """Return {"run": ...}, completed with defaults."""
