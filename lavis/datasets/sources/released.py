@@ -104,9 +104,7 @@ class ReleasedSource:
         """
 
         def open_split(split: str, mode: str) -> PointTextDataset:
-            options = self._options(split, mode)
-            paths = self.paths(split)
-            return self.dataset_cls(points[mode], texts[mode], self.store, paths, **options)
+            return self.open_split(split, mode, points[mode], texts[mode])
 
         datasets = {s: open_split(s, "train" if s == "train" else "eval") for s in self.splits}
         if "train" in datasets:
@@ -114,6 +112,11 @@ class ReleasedSource:
             for dataset in datasets.values():
                 dataset.set_reference(reference)
         return datasets
+
+    def open_split(self, split: str, mode: str, points: Any, texts: Any) -> PointTextDataset:
+        """Return one split, processed as in training or evaluation (`mode`: train, eval)."""
+        options = self._options(split, mode)
+        return self.dataset_cls(points, texts, self.store, self.paths(split), **options)
 
     @cached_property
     def store(self) -> PointStore:
