@@ -16,17 +16,6 @@ def brick_2x4() -> tuple[np.ndarray, np.ndarray]:
         return meshes.decode_mesh(archive, "3001")
 
 
-def test_samples_are_uniform_by_area() -> None:
-    # Two triangles in the planes z=0 and z=1, areas 1:3.
-    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [3, 0, 1], [0, 1, 1]], float)
-    faces = np.array([[0, 1, 2], [3, 4, 5]])
-    points = meshes.sample_surface(vertices, faces, 20_000, np.random.default_rng(0))
-    assert (points[:, 2] == 1).mean() == pytest.approx(0.75, abs=0.015)
-    lower = points[points[:, 2] == 0]
-    assert (lower[:, :2].sum(axis=1) <= 1 + 1e-12).all()
-    np.testing.assert_allclose(lower[:, :2].mean(axis=0), [1 / 3, 1 / 3], atol=0.02)
-
-
 def test_cloud_fills_the_unit_sphere_and_depends_on_id_and_seed(brick_2x4) -> None:
     cloud, radius = meshes.sample_cloud(*brick_2x4, 512, 0, "3001")
     assert np.linalg.norm(cloud, axis=1).max() == pytest.approx(1.0)
@@ -53,12 +42,6 @@ def test_geometry_hash_ignores_order_and_position(brick_2x4) -> None:
     shuffled = np.random.default_rng(0).permutation(vertices)
     assert meshes.geometry_hash(shuffled) == meshes.geometry_hash(vertices)
     assert meshes.geometry_hash(vertices * 1.1) != meshes.geometry_hash(vertices)
-
-
-def test_mesh_without_area_is_refused() -> None:
-    flat = np.zeros((3, 3))
-    with pytest.raises(DataError, match="no surface"):
-        meshes.sample_surface(flat, np.array([[0, 1, 2]]), 8, np.random.default_rng(0))
 
 
 def test_unknown_part_is_named() -> None:

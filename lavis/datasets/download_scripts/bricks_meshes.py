@@ -17,6 +17,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, DependencyError, explain
 from lavis.datasets.download_scripts.bricks_text import stable_hash
+from lavis.datasets.surface import sample_surface
 
 _STUD_LDU = 20.0  # LDraw units from one stud to the next
 # Rounding to a tenth of an LDraw unit makes equal meshes hash equally.
@@ -118,39 +119,6 @@ def geometry_hash(vertices: np.ndarray) -> str:
     return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
-def sample_surface(
-    vertices: np.ndarray, faces: np.ndarray, num_points: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw points uniformly by area.
-
-    Args:
-        vertices: [V,3].
-        faces: [F,3].
-        num_points: P.
-        rng: the only source of randomness.
-
-    Returns:
-        [P,3] in the frame of the mesh.
-
-    Raises:
-        DataError: the mesh has no area.
-    """
-    corners = vertices[faces]  # [F,3,3]
-    edge_u, edge_v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]  # [F,3]
-    area = np.linalg.norm(np.cross(edge_u, edge_v), axis=1)  # [F], doubled
-    total = np.cumsum(area)
-    if len(total) == 0 or not np.isfinite(total[-1]) or total[-1] <= 0:
-        raise DataError(explain("a mesh has no surface", got=f"{len(faces)} faces, area 0"))
-    chosen = np.searchsorted(total, rng.random(num_points) * total[-1], side="right")
-    chosen = np.minimum(chosen, len(faces) - 1)
-    weights = rng.random((num_points, 2))  # [P,2]
-    outside = weights.sum(axis=1) > 1.0
-    weights[outside] = 1.0 - weights[outside]  # fold the square onto the triangle
-    return (
-        corners[chosen, 0] + weights[:, :1] * edge_u[chosen] + weights[:, 1:] * edge_v[chosen]
-    )  # [P,3]
-
-
 def to_unit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
     """Turn up to +y, move the mean to the origin, scale the largest radius to 1.
 
@@ -172,5 +140,5 @@ def sample_cloud(
         The cloud [P,3] in the unit sphere, and the sphere's radius in studs.
     """
     rng = np.random.default_rng([seed, stable_hash(f"points:{part_id}")])
-    cloud, radius = to_unit_sphere(sample_surface(vertices, faces, num_points, rng))
+    cloud, radius = to_unit_sphere(sample_surface(vertices, faces, num_points, rng).xyz)
     return cloud, radius / _STUD_LDU
