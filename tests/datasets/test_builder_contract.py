@@ -21,6 +21,7 @@ from lavis.datasets.builders.base_dataset_builder import (
 )
 from lavis.datasets.samples import FIELDS, batch_size, collate, instance_ids, select
 from tests.datasets.sources import trees
+from tests.datasets.sources.own_tree import own_folder
 
 Maker = Callable[[DictConfig, Path, Path], None]
 
@@ -64,6 +65,11 @@ def point_at_pointllm_questions(cfg: DictConfig, bricks: Path, folder: Path) -> 
     released(trees.pointllm)(cfg, bricks, folder)
 
 
+def point_at_own(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Write a converted folder and point a section at it."""
+    cfg.build_info.path = str(own_folder(folder / "mine"))
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -72,6 +78,10 @@ MAKERS: dict[str, Maker] = {
     "bricks_classification": point_at_bricks,
     "objaverse_caption": point_at_objaverse,
     "objaverse_caption_tune": point_at_objaverse,
+    "own_caption": point_at_own,
+    "own_retrieval": point_at_own,
+    "own_qa": point_at_own,
+    "own_classification": point_at_own,
     "modelnet40_classification": released(trees.modelnet40_text),
     "scanobjectnn_classification": released(trees.scanobjectnn),
     "pointllm_caption": released(trees.pointllm),

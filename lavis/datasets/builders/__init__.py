@@ -21,6 +21,7 @@ from lavis.datasets.builders import (  # noqa: F401
     cap3d_builder,
     modelnet40_builder,
     objaverse_builder,
+    own_builder,
     pointllm_builder,
     scanobjectnn_builder,
     scanqa_builder,
