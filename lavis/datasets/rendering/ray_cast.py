@@ -102,6 +102,12 @@ class RayCaster:
             self._ids(face, hit).reshape(shape),
         )
 
+    def free_between(self, points: np.ndarray, viewpoint: np.ndarray) -> np.ndarray:
+        """Return which points [N,3] nothing hides from a viewpoint [3]: bool [N]."""
+        origins = np.ascontiguousarray(points, np.float32)
+        towards = np.ascontiguousarray(viewpoint - points, np.float32)
+        return self._scene.run(origins, towards, output=1)["tfar"] >= 1  # in lengths of `towards`
+
     def _shade(
         self, face: np.ndarray, hit: np.ndarray, normal: np.ndarray, camera: Camera
     ) -> np.ndarray:

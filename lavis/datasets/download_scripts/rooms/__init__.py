@@ -1,0 +1,1 @@
+"""Composition of rooms: objects, layouts, points, frames, expressions (prepare_rooms.py)."""
