@@ -11,8 +11,8 @@ __all__ = ["BaseProcessor", "BlipCaptionProcessor", "load_processor"]
 
 from lavis.processors import (  # noqa: F401
     blip_processors,
-    objaverse_transforms,
     point_processors,
+    published_transforms,
 )
 from lavis.processors.blip_processors import BlipCaptionProcessor
 

@@ -28,7 +28,14 @@ EXAMPLES = {
     "Tilt": [(0.06, 0.18)],
 }
 CASES = [(name, arguments) for name, choices in EXAMPLES.items() for arguments in choices]
-POINT_PROCESSORS = ("point_train", "point_eval", "point_objaverse_train")
+POINT_PROCESSORS = (
+    *("point_train", "point_eval", "point_objaverse_train"),
+    *(
+        f"point_{system}_{mode}"
+        for system in ("pointblip", "openshape", "mixcon3d", "pointllm")
+        for mode in ("train", "eval")
+    ),
+)
 # What describes the place or colour of a point may change; everything else may only move.
 CHANGING = {"xyz", "rgb", "normal"}
 

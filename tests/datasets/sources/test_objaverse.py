@@ -24,7 +24,7 @@ from lavis.datasets.sources.objaverse_files import (
     word_remover,
 )
 from lavis.datasets.stores import cloud_check
-from lavis.processors.objaverse_transforms import PointObjaverseTrainProcessor
+from lavis.processors.published_transforms import PointObjaverseTrainProcessor
 from lavis.processors.point_transforms import Tilt, rotation_xyz
 
 UIDS = [f"{index:032x}" for index in range(24)]
