@@ -1,7 +1,7 @@
 """Steps a second beside other work: torch's own wait policy beside ours.
 
     python -m benchmarks.busy_machine                     # quiet machine, about ten minutes
-    python -m benchmarks.busy_machine --quick --out /tmp/busy.json        # under two minutes
+    python -m benchmarks.busy_machine --quick             # under two minutes
     python -m benchmarks.busy_machine --policies default ours passive spin1000
 
 A stage-1 step, a stage-2 step and the writing of captions (the demo's recipes, made-up batches), on
@@ -18,12 +18,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = Path(__file__).parent / "results" / "busy_machine.json"
 POLICIES = {
     "default": {},
     "ours": {},
@@ -137,23 +136,19 @@ def measure(workers: dict[str, subprocess.Popen[str]], busy: int, rounds: int) -
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every kind of work and write the result."""
-    from benchmarks.record import Record
+    from benchmarks.record import Record, parse_options
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--policies", nargs="+", default=["default", "ours"], choices=POLICIES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--quick", action="store_true", help="one round, batch 4, stage 1 alone")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    if options.quick:
-        options.rounds, options.batch, options.work = 1, 4, ["stage1"]
+    small = {"rounds": 1, "batch": 4, "work": ["stage1"]}
+    options = parse_options(parser, "busy_machine", arguments, **small)
     policies = list(dict.fromkeys(["default", "ours", *options.policies]))
-    record = Record("busy_machine", options.out, rounds=options.rounds, batch=options.batch)
+    record = Record("busy_machine", options)
     for work in options.work:
         workers = {policy: start_worker(work, policy, options.batch) for policy in policies}
         try:

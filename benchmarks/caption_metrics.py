@@ -1,42 +1,49 @@
 """Caption metrics: ours beside pycocoevalcap, on the same captions, interleaved in one process.
 
-    python -m benchmarks.caption_metrics                      # 20,000 captions, 5 references each
-    python -m benchmarks.caption_metrics --captions 500 --rounds 1 --out /tmp/x.json
+    python -m benchmarks.caption_metrics              # corpora of 1000 and 20,000 captions
+    python -m benchmarks.caption_metrics --quick      # 500 and 2000 captions, under two minutes
 
 Both sides start from strings that are tokenised already and end with corpus and per-item scores.
 Equality of every score is checked in the same run. Times are CPU seconds of this single-threaded
-process, so that other work on the machine does not decide.
+process, which other work lengthens less than wall time, but not equally on both sides: it takes
+caches and memory bandwidth. So a row states the smallest, the median and the largest ratio over the
+rounds, and there is a row for each size of the corpus and each length of captions.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
+from benchmarks.record import Record, parse_options
 from lavis.evaluation import ngrams
-from lavis.evaluation.provenance import write_json_atomic
 from lavis.evaluation.rouge import rouge_l_per_item
 
-OUT = Path(__file__).parent / "results" / "caption_metrics.json"
+METRICS = ("cider", "rouge", "bleu")
 Captions = dict[int, list[str]]
 
 
-def made_up_captions(count: int, n_references: int, seed: int) -> tuple[Captions, Captions]:
-    """Captions of 6 to 16 words over a skewed vocabulary of 3000; every seventh copies one."""
+def made_up_captions(
+    count: int, n_references: int, words: int, seed: int
+) -> tuple[Captions, Captions]:
+    """Return captions and their references over a skewed vocabulary of 3000 words.
+
+    Lengths are `words` on average and differ by up to half of it. Every seventh caption copies its
+    first reference.
+    """
     generator = random.Random(seed)
 
     def sentence() -> str:
-        words = range(generator.randint(6, 16))
-        return " ".join(f"w{int(3000 * generator.random() ** 3)}" for _ in words)
+        length = generator.randint(words - words // 2, words + words // 2)
+        return " ".join(f"w{int(3000 * generator.random() ** 3)}" for _ in range(length))
 
     references = {i: [sentence() for _ in range(n_references)] for i in range(count)}
     captions = {i: [references[i][0] if i % 7 == 0 else sentence()] for i in references}
@@ -83,10 +90,8 @@ def timed(function: Callable[..., np.ndarray], *arguments: Any) -> tuple[float, 
     return time.process_time() - begin, result
 
 
-def compare(
-    names: Sequence[str], captions: Captions, references: Captions, rounds: int
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Rows of (metric, seconds of both, ratio) and the largest difference per metric."""
+def compare(captions: Captions, references: Captions, rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row per metric: seconds of both in every round, ratios, largest difference."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
@@ -96,55 +101,62 @@ def compare(
         "rouge": (our_rouge, usual(Rouge())),
         "bleu": (our_bleu, usual(Bleu(4))),
     }
-    rows, difference = [], {}
-    for name in names:
+    for name in METRICS:
         ours, theirs = sides[name]
         seconds: list[tuple[float, float]] = []
+        difference = 0.0
         for _ in tqdm(range(rounds), desc=name):
             first, own = timed(ours, captions, references)
             second, other = timed(theirs, captions, references)
             seconds.append((first, second))
-            difference[name] = max(difference.get(name, 0.0), float(np.abs(own - other).max()))
+            difference = max(difference, float(np.abs(own - other).max()))
         ratios = [b / a for a, b in seconds]
-        rows.append(
-            {
-                "metric": name,
-                "seconds_ours": [round(a, 4) for a, _ in seconds],
-                "seconds_pycocoevalcap": [round(b, 4) for _, b in seconds],
-                "speedup_median": round(float(np.median(ratios)), 2),
-                "speedup_worst": round(min(ratios), 2),
-            }
-        )
-    return rows, difference
+        yield {
+            "metric": name,
+            "seconds_ours": [round(a, 4) for a, _ in seconds],
+            "seconds_pycocoevalcap": [round(b, 4) for _, b in seconds],
+            "speedup_min": round(min(ratios), 2),
+            "speedup_median": round(float(np.median(ratios)), 2),
+            "speedup_max": round(max(ratios), 2),
+            "max_difference": difference,
+        }
+
+
+def headline(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the median ratios of the largest corpus of the shortest captions."""
+    size = max(row["captions"] for row in rows)
+    words = min(row["words"] for row in rows)
+    return {
+        f"{row['metric']}_speedup": row["speedup_median"]
+        for row in rows
+        if (row["captions"], row["words"]) == (size, words)
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--captions", type=int, default=20_000)
+    parser.add_argument("--captions", type=int, nargs="+", default=[1000, 20_000])
+    parser.add_argument("--words", type=int, nargs="+", default=[11, 40], help="of a caption")
     parser.add_argument("--references", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(arguments)
-    data = made_up_captions(options.captions, options.references, options.seed)
-    rows, difference = compare(["cider", "rouge", "bleu"], *data, options.rounds)
-    if max(difference.values()) > 1e-6:
-        raise SystemExit(f"scores differ from pycocoevalcap: {difference}")
-    result = {
-        **result_header("caption_metrics"),
-        "machine": describe_machine(),
-        "headline": {f"{row['metric']}_speedup": row["speedup_median"] for row in rows},
-        "rows": [
-            {"captions": options.captions, "references": options.references} | r for r in rows
-        ],
-        "equality": {f"{name}_max_difference": value for name, value in difference.items()},
+    small = {"captions": [500, 2000], "rounds": 3}
+    options = parse_options(parser, "caption_metrics", arguments, **small)
+    record = Record("caption_metrics", options)
+    for words, count in itertools.product(options.words, options.captions):
+        data = made_up_captions(count, options.references, words, options.seed)
+        for row in compare(*data, options.rounds):
+            record.add({"captions": count, "words": words} | row)
+    equality = {
+        f"{name}_max_difference": max(
+            row["max_difference"] for row in record.rows if row["metric"] == name
+        )
+        for name in METRICS
     }
-    write_json_atomic(options.out, result)
-    for row in rows:
-        print(f"{row['metric']}: {row['speedup_median']}x (worst {row['speedup_worst']}x)")
-    print(f"written: {options.out}")
+    if max(equality.values()) > 1e-6:
+        raise SystemExit(f"scores differ from pycocoevalcap: {equality}")
+    record.finish(headline(record.rows), equality)
 
 
 if __name__ == "__main__":

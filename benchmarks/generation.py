@@ -5,6 +5,7 @@ texts are compared in the same run. transformers' `generate` with its dynamic ca
 way. Ours scores the first token without copying the vocabulary, and beams share their prefix.
 
     python -m benchmarks.generation                       # SmolLM2-135M, some minutes on one core
+    python -m benchmarks.generation --quick               # short captions, small batches
     python -m benchmarks.generation --beams 1 --dtype bfloat16 \
         --out benchmarks/results/generation_bf16.json
 """
@@ -12,19 +13,17 @@ way. Ours scores the first token without copying the vocabulary, and beams share
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
+from benchmarks.record import Record, parse_options
 from lavis.common.precision import resolve_dtype
 from lavis.models.language.llm import LanguageModel
 
-RESULT = Path(__file__).parent / "results" / "generation.json"
 PROMPT = "a 3D point cloud of"
 
 
@@ -71,7 +70,7 @@ def measure(model: LanguageModel, options: argparse.Namespace, batch: int, beams
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every batch size and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--llm", default="smollm2-135m")
@@ -82,29 +81,21 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    small = {"batches": [1, 4], "new_tokens": 12, "rounds": 1}
+    options = parse_options(parser, "generation", arguments, **small)
     torch.set_num_threads(options.threads)
     dtype = resolve_dtype(options.dtype, "--dtype")
     model = LanguageModel(options.llm, dtype=dtype).eval().to(options.device)
-    rows = [measure(model, options, b, beams) for beams in options.beams for b in options.batches]
+    what = "dynamic cache; on CPU seconds of the processor; headline is the geometric mean over "
+    record = Record("generation", options, what=what + "the batch sizes")
+    for beams in options.beams:
+        for batch in options.batches:
+            record.add(measure(model, options, batch, beams))
     widest = max(options.beams)
-    of_beams = [row["speedup"] for row in rows if row["beams"] == widest]
-    result = result_header("generation") | {
-        "machine": describe_machine(),
-        "headline": {f"beam{widest}_speedup": statistics.geometric_mean(of_beams)},
-        "rows": rows,
-        "equality": {"texts_that_differ": sum(row["texts_that_differ"] for row in rows)},
-        "llm": options.llm,
-        "dtype": options.dtype,
-        "new_tokens": options.new_tokens,
-        "rounds": options.rounds,
-        "what": "dynamic cache; on CPU seconds of the processor; headline is the "
-        "geometric mean over the batch sizes",
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result["headline"], indent=1))
+    speedups = [row["speedup"] for row in record.rows if row["beams"] == widest]
+    differing = sum(row["texts_that_differ"] for row in record.rows)
+    headline = {f"beam{widest}_speedup": statistics.geometric_mean(speedups)}
+    record.finish(headline, {"texts_that_differ": differing})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Contrast over many micro-batches: peak memory by effective batch, gradients beside one batch.
 
     python -m benchmarks.grad_cache
-    python -m benchmarks.grad_cache --quick --out /tmp/grad_cache.json    # under two minutes
+    python -m benchmarks.grad_cache --quick               # under two minutes
 
 memory     One step of MixCon3D with a small encoder, as `run.accumulate: contrast` does it. Each
            case is a child process, and its peak is what `getrusage` says at its end.
@@ -22,6 +22,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,10 @@ import lavis  # noqa: F401 (sets the policy of threads before torch is loaded)
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks.record import Record
+from benchmarks.record import Record, parse_options
 from lavis.models.contrastive.grad_cache import GradCache, whole_batch
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = Path(__file__).parent / "results" / "grad_cache.json"
 ARCHS = ("ulip_text", "point_blip", "point_llm_contrastive", "mixcon3d")
 POINTS, WIDTH = 10_000, 64
 ENCODER = {
@@ -158,24 +158,20 @@ def in_child(call: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every case and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--effective", type=int, nargs="+", default=[64, 2048])
     parser.add_argument("--micro", type=int, default=16)
     parser.add_argument("--compared", type=int, default=32, help="whole batch of the gradients")
-    parser.add_argument("--quick", action="store_true", help="256 clouds, two archs")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    archs = ARCHS
-    if options.quick:
-        options.effective, options.compared, archs = [64, 256], 8, ("mixcon3d", "ulip_text")
+    parser.add_argument("--archs", nargs="+", default=list(ARCHS), choices=ARCHS)
+    small = {"effective": [64, 256], "compared": 8, "archs": ["mixcon3d", "ulip_text"]}
+    options = parse_options(parser, "grad_cache", arguments, **small)
     size = min(options.micro, options.compared // 2)
-    record = Record("grad_cache", options.out, points=POINTS, encoder=ENCODER)
+    record = Record("grad_cache", options, points=POINTS, encoder=ENCODER)
     for effective in options.effective:
         record.add(in_child(f"measure_memory({effective}, {options.micro})"))
-    for arch in archs:
+    for arch in options.archs:
         for dtype in ("float64", "float32"):
             call = f"measure_gradients({arch!r}, {dtype!r}, {options.compared}, {size})"
             record.add(in_child(call))

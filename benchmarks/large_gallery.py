@@ -1,7 +1,7 @@
 """Retrieval with re-ranking on a simulated gallery of Objaverse-LVIS' size: memory and time.
 
     python -m benchmarks.large_gallery                          # 46,000 objects of PointBLIP
-    python -m benchmarks.large_gallery --objects 4000 --k-test 8
+    python -m benchmarks.large_gallery --quick                  # 2000 objects, under two minutes
 
 The scoring code is that of the task `point_retrieval` (embedding, gathering, candidates, matching,
 ranks both ways, the curve of weights). Only the model is made up: its embeddings and tokens are
@@ -16,8 +16,7 @@ import argparse
 import os
 import resource
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,12 +26,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 from lavis.models.abilities import JointEmbedder, Reranker
 from lavis.tasks.point_retrieval import PointRetrievalTask, rank_pairs
 
-OUT = Path(__file__).parent / "results" / "large_gallery.json"
 BATCH = 32
 
 
@@ -105,7 +102,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     matched, peak = time.perf_counter(), peak_gigabytes()
     results, _ = rank_pairs(task.pairs, [[row] for row in range(given.objects)], 0.2)
     return {
-        **{k: v for k, v in vars(given).items() if k != "out"},
+        "objects": given.objects,
         "peak_gigabytes_at_start": round(at_start, 2),
         "peak_gigabytes_matching": round(peak, 2),
         "peak_gigabytes": round(peak_gigabytes(), 2),
@@ -117,28 +114,21 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=46_000)
     parser.add_argument("--queries", type=int, default=32, help="embeddings per object")
     parser.add_argument("--width", type=int, default=256, help="of an embedding")
     parser.add_argument("--tokens", type=int, default=513, help="per object, for matching")
     parser.add_argument("--token-width", type=int, default=384)
     parser.add_argument("--k-test", type=int, default=8, help="candidates per side")
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    row = measure(given)
+    given = parse_options(parser, "large_gallery", arguments, objects=2000)
+    record = Record("large_gallery", given)
+    row = record.add(measure(given))
     keys = ("objects", "peak_gigabytes", "tokens_gigabytes", "matrix_gigabytes")
-    result = {
-        **result_header("large_gallery"),
-        "machine": describe_machine(),
-        "headline": {key: row[key] for key in keys},
-        "rows": [row],
-        "equality": {"recall_at_1_of_own_text": 1.0 - row["recall_at_1"]["object_to_text"]},
-    }
-    write_json_atomic(given.out, result)
-    print(f"{given.out}: {result['headline']}")
+    equality = {"recall_at_1_of_own_text": 1.0 - row["recall_at_1"]["object_to_text"]}
+    record.finish({key: row[key] for key in keys}, equality)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The two-process launch, many times: no abort, no process and no shared memory left behind.
 
     python -m benchmarks.launch_loop                      # 20 launches, about ten minutes
-    python -m benchmarks.launch_loop --times 2 --out /tmp/launch_loop.json
+    python -m benchmarks.launch_loop --quick              # 2 launches
 
 Each launch trains stage 1 on 32 bricks for two steps under torch.distributed.run (gloo, a worker
 process per rank for loading), writes its checkpoint and ends. salesforce-lavis' layout aborted now
@@ -16,16 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import trange
 
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "launch_loop.json"
 RECIPE = "lavis/projects/bricks/train/demo_stage1.yaml"
 
 
@@ -71,25 +70,18 @@ def is_clean(row: dict[str, Any]) -> bool:
     return bool(row["checkpoint"] and not bad)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Launch again and again; 1 when one of them was not clean."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    options = parse_options(parser, "launch_loop", arguments, times=2)
+    record = Record("launch_loop", options)
     with tempfile.TemporaryDirectory(prefix="launch-loop-") as folder:
-        rows = [launch(Path(folder), number) for number in trange(options.times)]
-    clean = sum(map(is_clean, rows))
-    result = result_header("launch_loop") | {
-        "machine": describe_machine(),
-        "headline": {"launches": len(rows), "clean": clean},
-        "rows": rows,
-        "equality": {},
-    }
-    write_json_atomic(options.out, result)
-    print(f"{clean} of {len(rows)} launches were clean; written: {options.out}")
-    return int(clean != len(rows))
+        for number in trange(options.times):
+            record.add(launch(Path(folder), number))
+    clean = sum(map(is_clean, record.rows))
+    record.finish({"launches": len(record.rows), "clean": clean}, {})
+    return int(clean != len(record.rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Point encoders: the mini-PointNet as published beside ours, outputs compared in the same run.
 
     python -m benchmarks.point_encoders                   # about a minute on a quiet core
-    python -m benchmarks.point_encoders --repeats 1 --batch-size 1 --out /tmp/point_encoders.json
+    python -m benchmarks.point_encoders --quick           # one cloud, a few seconds
 
 The usual way is the published block: 1x1 convolutions over [M,C,S], BatchNorm as a layer of its
 own, the group's maximum concatenated to every point. Ours (`mini_pointnet.py`) reads the same
@@ -13,10 +13,8 @@ busy machine distorts less; the headline is the smaller of the two.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -24,11 +22,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 from lavis.models.point_encoders.mini_pointnet import MiniPointNet
 
-OUT = Path(__file__).parent / "results" / "point_encoders.json"
 TOLERANCE = 1e-6  # of the largest output
 CASES = {  # name: channels, G, S, hidden widths, out
     "ulip_512x32": (3, 512, 32, (128, 256, 512), 256),
@@ -92,30 +88,27 @@ def measure(name: str, batch_size: int, repeats: int) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure from the command line and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    args = parse_options(parser, "point_encoders", arguments, repeats=3, batch_size=1)
     torch.set_num_threads(1)
-    rows = [measure(name, args.batch_size, args.repeats) for name in tqdm(CASES)]
-    result = {
-        **result_header("point_encoders"),
-        "machine": describe_machine(),
-        "headline": {
-            f"{row['case']}_speedup": min(row["speedup_wall"], row["speedup_cpu"]) for row in rows
-        },
-        "rows": rows,
-        "equality": {
-            f"{row['case']}: relative difference": row["relative_difference"] for row in rows
-        },
+    record = Record("point_encoders", args)
+    for name in tqdm(args.cases):
+        record.add(measure(name, args.batch_size, args.repeats))
+    speedups = {
+        f"{row['case']}_speedup": min(row["speedup_wall"], row["speedup_cpu"])
+        for row in record.rows
     }
-    write_json_atomic(args.out, result)
-    print(json.dumps(result["headline"], indent=2))
-    if max(result["equality"].values()) > TOLERANCE:
-        raise SystemExit(f"ours differs from the published block: {result['equality']}")
+    equality = {
+        f"{row['case']}: relative difference": row["relative_difference"] for row in record.rows
+    }
+    record.finish(speedups, equality)
+    if max(equality.values()) > TOLERANCE:
+        raise SystemExit(f"ours differs from the published block: {equality}")
 
 
 if __name__ == "__main__":

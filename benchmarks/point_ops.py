@@ -1,7 +1,7 @@
 """Point operators: ours and the usual way side by side, indices compared in the same run.
 
     python -m benchmarks.point_ops                     # one and two threads; about a minute
-    python -m benchmarks.point_ops --threads 1 --repeats 1 --out /tmp/point_ops.json
+    python -m benchmarks.point_ops --quick             # one thread, once
 
 The usual way is what public point-language repositories run on a CPU: a torch loop for
 farthest-point sampling, and neighbours by the expansion |a|²+|b|²-2ab and topk. Both start at
@@ -15,11 +15,9 @@ is the smaller of the two with one thread.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,11 +25,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 from lavis.models.point_ops import farthest_point_sample, gather_points, knn, resolve_backend
 
-OUT = Path(__file__).parent / "results" / "point_ops.json"
 CASES = {  # name: B, N, S
     "fps_8192_512": (32, 8192, 512),
     "fps_10000_512": (8, 10000, 512),
@@ -221,36 +217,26 @@ def headline(rows: list[dict[str, Any]]) -> dict[str, float]:
     return figures
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run all cases and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    warm_up_seconds = warm_up()
-    rows = [measure_memory()]
+    options = parse_options(parser, "point_ops", arguments, threads=[1], repeats=1)
+    record = Record("point_ops", options, warm_up_seconds=warm_up())
+    record.add(measure_memory())
     cases = [(name, threads) for threads in options.threads for name in CASES]
     for name, threads in tqdm(cases, desc="cases"):
-        rows.append(measure_case(name, threads, options.repeats))
-        tqdm.write(json.dumps(rows[-1]))
+        record.add(measure_case(name, threads, options.repeats))
     if torch.cuda.is_available():
-        rows += [measure_gpu(name, options.repeats) for name in CASES]
+        for name in CASES:
+            record.add(measure_gpu(name, options.repeats))
     equality = {
         f"{row['case']}, {row.get('threads', 'cuda')} threads: {check}": count
-        for row in rows
+        for row in record.rows
         for check, count in row.get("differing", {}).items()
     }
-    result = {
-        **result_header("point_ops"),
-        "machine": describe_machine() | {"threads": options.threads},
-        "warm_up_seconds": warm_up_seconds,
-        "headline": headline(rows),
-        "rows": rows,
-        "equality": equality,
-    }
-    write_json_atomic(options.out, result)
-    print(json.dumps(result["headline"]))
+    record.finish(headline(record.rows), equality)
     if any(equality.values()):
         raise SystemExit(f"results differ: {equality}")
 

@@ -1,7 +1,7 @@
 """Retrieval: blocked search beside LAVIS' per-object loop, int8 codes, and a gallery of 1M objects.
 
     python -m benchmarks.retrieval                             # all parts
-    python -m benchmarks.retrieval --objects 2000 --timed-objects 200 --large 20000
+    python -m benchmarks.retrieval --quick                     # 2000 objects, under two minutes
 
 Times are CPU seconds of this process, with one thread by default, so that other work on the machine
 does not decide.
@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 from lavis.evaluation.search import (
     QuantizedGallery,
     int8_codes,
@@ -47,7 +46,6 @@ from lavis.evaluation.search import (
     two_stage_search,
 )
 
-OUT = Path(__file__).parent / "results" / "retrieval.json"
 TOKENS, WIDTH = 32, 256
 
 
@@ -233,7 +231,6 @@ def peak_resident() -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the three parts and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--objects", type=int, default=20_000)
     parser.add_argument("--timed-objects", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
@@ -242,37 +239,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--large-queries", type=int, default=32)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(arguments)
+    small = {"objects": 2000, "timed_objects": 200, "queries": 200, "large": 20_000}
+    options = parse_options(parser, "retrieval", arguments, **small)
+    record = Record("retrieval", options)
     torch.set_num_threads(options.threads)
     texts, tokens = made_up_embeddings(options.objects, seed=0)
     blocked, difference = compare_blocked(texts, tokens, options.timed_objects, options.rounds)
     if difference > 1e-5:
         raise SystemExit(f"scores differ from the loop by {difference}")
-    int8 = compare_int8(texts[: options.queries], tokens, options.k, options.rounds)
+    record.add(blocked)
+    int8 = record.add(compare_int8(texts[: options.queries], tokens, options.k, options.rounds))
     # The simulated gallery needs a small base only; what the first parts hold is let go.
     texts, tokens = texts[:10_000].copy(), tokens[:10_000].copy()
-    large = search_large(texts, tokens, options.large, options.large_queries, options.k)
+    large = record.add(search_large(texts, tokens, options.large, options.large_queries, options.k))
     recall = f"recall_at_{options.k}"
-    result = {
-        **result_header("retrieval"),
-        "machine": describe_machine(),
-        "headline": {
-            "gemm_share": blocked["gemm_share"],
-            f"blocked_speedup_{options.objects // 1000}k": blocked["speedup_median"],
-            f"int8_speedup_{options.objects // 1000}k": int8["speedup_median"],
-            f"int8_{recall}": int8[recall],
-            "large_objects": large["objects"],
-            f"large_{recall}": large[recall],
-            "large_gigabytes_peak_resident": large["gigabytes_peak_resident"],
-        },
-        "rows": [blocked, int8, large],
-        "equality": {"blocked_max_difference": difference},
+    headline = {
+        "gemm_share": blocked["gemm_share"],
+        f"blocked_speedup_{options.objects // 1000}k": blocked["speedup_median"],
+        f"int8_speedup_{options.objects // 1000}k": int8["speedup_median"],
+        f"int8_{recall}": int8[recall],
+        "large_objects": large["objects"],
+        f"large_{recall}": large[recall],
+        "large_gigabytes_peak_resident": large["gigabytes_peak_resident"],
     }
-    write_json_atomic(options.out, result)
-    for name, value in result["headline"].items():
-        print(f"{name}: {value}")
-    print(f"written: {options.out}")
+    record.finish(headline, {"blocked_max_difference": difference})
 
 
 if __name__ == "__main__":

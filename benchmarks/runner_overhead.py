@@ -1,7 +1,7 @@
 """What the training loop costs beside the model: work per step, and waiting for checkpoints.
 
     python -m benchmarks.runner_overhead              # about a minute
-    python -m benchmarks.runner_overhead --steps 40 --parameters 1000000 --out /tmp/x.json
+    python -m benchmarks.runner_overhead --quick      # under two minutes
 
 steps   A step whose model takes 50 ms without using the processor, then backward pass and update of
         a tiny model: in the runner and in a bare loop over the same data. What the runner computes
@@ -17,7 +17,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from benchmarks.faults.tiny_run import TinyData, TinyModel, TinyTask, tiny_runner
-from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import write_json_atomic
+from benchmarks.record import Record, parse_options
 
-RESULT = Path(__file__).parent / "results" / "runner_overhead.json"
 STEP_SECONDS = 0.05
 SAVED_EVERY, STAGE1_STEP_SECONDS = 50, 1.3
 
@@ -123,35 +121,24 @@ def save_stall(folder: Path, parameters: int, saves: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both parts and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--parameters", type=int, default=31_376_190)
     parser.add_argument("--saves", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    small = {"steps": 100, "parameters": 1_000_000, "saves": 2}
+    options = parse_options(parser, "runner_overhead", arguments, **small)
     torch.set_num_threads(1)
+    record = Record("runner_overhead", options)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            step_overhead(Path(folder), options.steps),
-            save_stall(Path(folder), options.parameters, options.saves),
-        ]
+        steps = record.add(step_overhead(Path(folder), options.steps))
+        saves = record.add(save_stall(Path(folder), options.parameters, options.saves))
     headline = {
-        "overhead_share_of_50_ms_steps": rows[0]["share_of_50_ms"],
-        "save_stall_share": rows[1]["share_of_time"],
+        "overhead_share_of_50_ms_steps": steps["share_of_50_ms"],
+        "save_stall_share": saves["share_of_time"],
     }
-    result = result_header("runner_overhead") | {
-        "machine": describe_machine(),
-        "headline": headline,
-        "rows": rows,
-        "equality": {},
-    }
-    write_json_atomic(options.out, result)
-    for name, share in headline.items():
-        print(f"{name}: {share:.2%}")
-    print(f"written: {options.out}")
+    record.finish(headline, {})
 
 
 if __name__ == "__main__":

@@ -8,29 +8,28 @@ each in its way; `cached` takes ours from stored features, against the usual ste
 
     python -m benchmarks.stage1_step                  # about six minutes of one core
     python -m benchmarks.stage1_step --device cuda --rounds 20
-    python -m benchmarks.stage1_step --batch 4 --layers 2 --rounds 1 --out /tmp/x.json
+    python -m benchmarks.stage1_step --quick          # 2 layers, batch 4, under two minutes
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
+from benchmarks.record import Record, parse_options
 from benchmarks.usual_point_bert import usual_point_tokens
 from benchmarks.usual_qformer import usual_losses
 from lavis.common.launch import keep_freed_memory
 from lavis.models.contrastive import contrast_targets, pair_keys, symmetric_cross_entropy
 from lavis.models.point_blip_models.point_blip import PointBlip
 
-RESULT = Path(__file__).parent / "results" / "stage1_step.json"
 # Lengths in tokens, [CLS] and [SEP] included, of captions as Cap3D writes them: 18 on average.
 LENGTHS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 26, 30)
 PADDED = 32
@@ -241,7 +240,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     return row
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both layouts and write the result."""
     import tempfile
 
@@ -251,38 +250,22 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=12, help="layers of the Q-Former")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    small = {"layers": 2, "batch": 4, "rounds": 1}
+    options = parse_options(parser, "stage1_step", arguments, **small)
+    what = "forward and backward, float32, no optimizer step; median of the rounds; "
+    record = Record("stage1_step", options, what=what + "on CPU seconds of the processor")
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as train.py does; page faults are neither way's work
     with tempfile.TemporaryDirectory() as folder:
         bert = random_bert(Path(folder), options.layers)
-        rows = [measure(options, width, bert) for width in (None, 1408)]
-    plain, lifted = rows
-    result = result_header("stage1_step") | {
-        "machine": describe_machine(),
-        "headline": {
-            "frozen_speedup": plain["frozen_speedup"],
-            "cached_speedup": plain["cached_speedup"],
-            "lifted_frozen_speedup": lifted["frozen_speedup"],
-            "lifted_cached_speedup": lifted["cached_speedup"],
-            "qformer_speedup": plain["qformer_speedup"],
-            "lifted_qformer_speedup": lifted["qformer_speedup"],
-            "saved_memory_ratio": plain["saved_memory_ratio"],
-            "lifted_saved_memory_ratio": lifted["saved_memory_ratio"],
-        },
-        "rows": rows,
-        "equality": {
-            name: max(row["equality"][name] for row in rows) for name in plain["equality"]
-        },
-        "layers": options.layers,
-        "what": "forward and backward, float32, no optimizer step; median of the rounds; "
-        "on CPU seconds of the processor",
-        "rounds": options.rounds,
+        plain, lifted = (record.add(measure(options, width, bert)) for width in (None, 1408))
+    names = ("frozen_speedup", "cached_speedup", "qformer_speedup", "saved_memory_ratio")
+    figures = {name: plain[name] for name in names}
+    figures |= {f"lifted_{name}": lifted[name] for name in names}
+    equality = {
+        name: max(row["equality"][name] for row in record.rows) for name in plain["equality"]
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result["headline"], indent=1))
+    record.finish(figures, equality)
 
 
 if __name__ == "__main__":

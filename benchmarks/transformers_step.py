@@ -5,16 +5,15 @@ and queries with embedded text under a padding mask (matching). Same weights and
 backward, interleaved in one process; states and gradients are compared in the same run.
 
     python -m benchmarks.transformers_step            # about four minutes of one core
-    python -m benchmarks.transformers_step --layers 2 --batch 4 --rounds 1 --out /tmp/x.json
+    python -m benchmarks.transformers_step --quick    # 2 layers, batch 4, under two minutes
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, result_header
+from benchmarks.record import Record, parse_options
 from benchmarks.stage1_step import Step, build, make_batch, random_bert, timed
 from lavis.common.launch import keep_freed_memory
-
-RESULT = Path(__file__).parent / "results" / "transformers_step.json"
 
 
 def transformers_qformer(model: Step) -> nn.Module:
@@ -108,13 +105,12 @@ def backward(model: Step, states: Callable[[], Tensor], weights: Tensor) -> dict
     return {"states": found.detach()}
 
 
-def measure(options: argparse.Namespace, width: int | None, bert: str) -> list[dict[str, Any]]:
+def measure(options: argparse.Namespace, width: int | None, bert: str) -> Iterator[dict[str, Any]]:
     """Measure both passes for one width of the cloud tokens."""
     model, batch = build(options, width, bert), make_batch(options.batch, options.device)
     theirs = transformers_qformer(model)
     with torch.no_grad():
         tokens = model.point_tokens({"point_cloud": batch["cloud"]})
-    rows = []
     for name, (ours, usual) in passes(model, theirs, batch, tokens).items():
         torch.manual_seed(0)
         weights = torch.randn_like(ours().detach())
@@ -129,56 +125,45 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> list[d
             spent, expected = timed(model, backward, usual, weights)
             seconds["transformers"].append(spent)
             reference = model.qformer.query_tokens.grad
-        rows.append(
-            {
-                "pass": name,
-                "lift": width,
-                "seconds": {way: statistics.median(values) for way, values in seconds.items()},
-                "speedup": statistics.median(seconds["transformers"])
-                / statistics.median(seconds["ours"]),
-                "states_max_difference": float((found["states"] - expected["states"]).abs().max()),
-                "query_gradient_relative_difference": float(
-                    (gradient - reference).norm() / reference.norm()
-                ),
-            }
-        )
-    return rows
+        median = {way: statistics.median(values) for way, values in seconds.items()}
+        yield {
+            "pass": name,
+            "lift": width,
+            "seconds": median,
+            "speedup": median["transformers"] / median["ours"],
+            "states_max_difference": float((found["states"] - expected["states"]).abs().max()),
+            "query_gradient_relative_difference": float(
+                (gradient - reference).norm() / reference.norm()
+            ),
+        }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both widths and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--layers", type=int, default=12, help="layers of the Q-Former")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    small = {"layers": 2, "batch": 4, "rounds": 1}
+    options = parse_options(parser, "transformers_step", arguments, **small)
+    what = "forward and backward, float32; median of the rounds; on CPU seconds of the processor"
+    record = Record("transformers_step", options, what=what)
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as train.py does; page faults are neither way's work
     with tempfile.TemporaryDirectory() as folder:
         bert = random_bert(Path(folder), options.layers)
-        rows = [row for width in (None, 1408) for row in measure(options, width, bert)]
+        for width in (None, 1408):
+            for row in measure(options, width, bert):
+                record.add(row)
     compared = ("states_max_difference", "query_gradient_relative_difference")
-    result = result_header("transformers_step") | {
-        "machine": describe_machine(),
-        "headline": {
-            f"{row['pass']}{'_lifted' if row['lift'] else ''}_speedup": row["speedup"]
-            for row in rows
-        },
-        "rows": rows,
-        "equality": {name: max(row[name] for row in rows) for name in compared},
-        "layers": options.layers,
-        "batch": options.batch,
-        "rounds": options.rounds,
-        "what": "forward and backward, float32; median of the rounds; on CPU seconds of the "
-        "processor",
+    speedups = {
+        f"{row['pass']}{'_lifted' if row['lift'] else ''}_speedup": row["speedup"]
+        for row in record.rows
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result["headline"] | result["equality"], indent=1))
+    equality = {name: max(row[name] for row in record.rows) for name in compared}
+    record.finish(speedups, equality)
 
 
 if __name__ == "__main__":
