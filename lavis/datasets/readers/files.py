@@ -12,15 +12,18 @@ from typing import IO
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import decode
 from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
+from lavis.datasets.readers.las import cloud_of_las
 from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES, cloud_of_npy, read_npz
 from lavis.datasets.readers.pcd import cloud_of_pcd
+from lavis.datasets.readers.pickled_arrays import cloud_of_pickle
 from lavis.datasets.readers.ply import cloud_of_ply
 from lavis.datasets.readers.text import SUFFIXES, cloud_of_text
 from lavis.datasets.readers.torch_files import cloud_of_torch
 
 READ = (
-    ".npy and .npz, .ply, .pcd, .pt of tensors, or text (.txt .xyz .pts .csv .asc): finite points "
-    "[N,3] that are not all in one place, colours [N,3] in [0,1] or 0 to 255"
+    ".npy and .npz, .ply, .pcd, .pt of tensors, .pkl of arrays, .las and .laz, or text (.txt .xyz "
+    ".pts .csv .asc): finite points [N,3] that are not all in one place, colours [N,3] in [0,1] or "
+    "0 to 255"
 )
 # What numpy, zipfile and torch raise on damaged files; a flipped bit in a header asks for an
 # unknown compression or encryption (RuntimeError) or for more memory than there is.
@@ -32,11 +35,11 @@ DAMAGE = (
 FIRST_ARRAY = "arr_0"  # numpy's name for an array that was saved without one
 MAX_REASON = 500  # characters; torch's reasons fill a page
 _TORCH_SUFFIXES = (".pt", ".pth")
+_PICKLE_SUFFIXES = (".pkl", ".pickle")
 # First bytes of files that are named in the message.
 _OTHERS = {
     b"\x89HDF": "HDF5",
     b"glTF": "a binary glTF mesh",
-    b"LASF": "LAS or LAZ",
     b"DRACO": "a Draco mesh",
     b"OFF": "an OFF mesh",
     b"solid": "an STL mesh",
@@ -52,8 +55,8 @@ def read_cloud(
 
     Args:
         path: a file in one of the formats of `READ`.
-        array_name: the array of an .npz, or tensor of a .pt, with the coordinates; None goes by
-            the names.
+        array_name: the array of an .npz or .pkl, or tensor of a .pt, with the coordinates; None
+            goes by the names.
         object_id: named in messages beside the file.
 
     Raises:
@@ -87,6 +90,10 @@ def _read(file: IO[bytes], size: int, path: Path, array_name: str | None) -> Clo
         return cloud_of_torch(path, array_name)
     if head.startswith(b"PK"):
         return _cloud_of_npz(file, array_name)
+    if head.startswith(b"LASF"):
+        return cloud_of_las(file, size)
+    if suffix in _PICKLE_SUFFIXES:
+        return cloud_of_pickle(file.read(), array_name)
     if suffix == ".pcd":
         return cloud_of_pcd(file, size)
     if suffix in SUFFIXES:

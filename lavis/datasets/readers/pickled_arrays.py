@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from lavis.datasets.readers.cloud import Cloud, cloud_of_array, cloud_of_fields
+
 MAX_PICKLE_BYTES = 2**32
 MAX_DEPTH = 8
 _MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
@@ -136,6 +138,23 @@ def read_pickled(path: str | Path) -> Any:
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
         return parse_pickled(file.read())
+
+
+def cloud_of_pickle(content: bytes, array_name: str | None = None) -> Cloud:
+    """Return the cloud of a pickle of one array [N,3|6] or of a mapping of named arrays.
+
+    Raises:
+        ValueError: other content, or see `parse_pickled` and `cloud_of_fields`.
+    """
+    stored = parse_pickled(content)
+    if isinstance(stored, np.ndarray):
+        return cloud_of_array(stored)
+    if not isinstance(stored, dict):
+        raise ValueError(
+            f"a pickle of a {type(stored).__name__}, no array and no mapping of arrays"
+        )
+    arrays = {str(name): value for name, value in stored.items() if isinstance(value, np.ndarray)}
+    return cloud_of_fields(arrays, array_name)
 
 
 def parse_pickled(content: bytes) -> Any:

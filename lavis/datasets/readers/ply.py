@@ -1,7 +1,7 @@
 """Read the vertices of .ply files: ASCII, and binary of either byte order.
 
 trimesh reads PLY, too, but takes a cut ASCII file for a shorter one and refuses meshes whose faces
-differ in size; here only the vertices are read, and their number has to be the declared one.
+differ in size; here the number of vertices has to be the declared one. Faces: ply_mesh.py.
 """
 
 from __future__ import annotations
@@ -22,17 +22,35 @@ _TYPES = {
     **{"int32": "i4", "uint32": "u4", "int64": "i8", "uint64": "u8"},
     **{"float32": "f4", "float64": "f8"},
 }
-_BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
+BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 
 
 @dataclass
 class Element:
-    """An element of the header: `count` rows of `properties` (name, type), in the file's order."""
+    """An element of the header: `count` rows of `properties` (name, type), in the file's order.
+
+    Attributes:
+        lists: {name: type of the lengths} of the properties that are lists.
+    """
 
     name: str
     count: int
     properties: list[tuple[str, str]] = field(default_factory=list)
-    has_lists: bool = False
+    lists: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Header:
+    """What precedes the data of a .ply file."""
+
+    encoding: str = ""
+    elements: list[Element] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+
+    @property
+    def num_faces(self) -> int:
+        """Declared number of faces."""
+        return sum(element.count for element in self.elements if element.name == "face")
 
 
 def cloud_of_ply(file: IO[bytes], size: int) -> Cloud:
@@ -41,52 +59,70 @@ def cloud_of_ply(file: IO[bytes], size: int) -> Cloud:
     Raises:
         ValueError: a damaged or cut file, or see `cloud_of_fields`.
     """
-    encoding, elements = _read_header(file)
-    before, vertex = _vertices(elements)
-    if encoding == "ascii":
-        rows = _ascii_rows(file, sum(element.count for element in before), vertex)
-    elif encoding in _BYTE_ORDERS:
-        rows = _binary_rows(file, size, _BYTE_ORDERS[encoding], before, vertex)
-    else:
-        raise ValueError(f"PLY format {encoding!r}")
-    cloud = cloud_of_fields(rows)
-    faces = sum(element.count for element in elements if element.name == "face")
-    if not faces:
+    header = read_header(file)
+    cloud = cloud_of_fields(read_vertices(file, size, header))
+    if not header.num_faces:
         return cloud
-    note = f"a mesh: its {vertex.count:,} vertices are the points, its faces are not sampled"
+    note = f"a mesh: its {len(cloud.xyz):,} vertices are the points, its faces are not sampled"
     return Cloud(cloud.xyz, cloud.rgb, cloud.fields, cloud.notes | {"mesh": note})
 
 
-def _read_header(file: IO[bytes]) -> tuple[str, list[Element]]:
-    """Return the encoding and the elements; `file` is at the data afterwards."""
-    encoding, elements = "", list[Element]()
-    left = MAX_HEADER_BYTES
+def read_vertices(file: IO[bytes], size: int, header: Header) -> dict[str, np.ndarray]:
+    """Return {property: values [N]} of the vertices; `file` is at the data.
+
+    A binary file is behind the vertices afterwards, a text is read to its end.
+
+    Raises:
+        ValueError: a damaged or cut file.
+    """
+    before, vertex = _vertices(header.elements)
+    if header.encoding == "ascii":
+        return _ascii_rows(file, sum(element.count for element in before), vertex)
+    if header.encoding in BYTE_ORDERS:
+        return _binary_rows(file, size, BYTE_ORDERS[header.encoding], before, vertex)
+    raise ValueError(f"PLY format {header.encoding!r}")
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """Return the header; `file` is at the data afterwards.
+
+    Raises:
+        ValueError: not a header of PLY.
+    """
+    header, left = Header(), MAX_HEADER_BYTES
     while left > 0:
         line = file.readline(left)
         left -= len(line)
         words = line.decode("ascii", "replace").split()
         if not line or words == ["end_header"]:
             left = 0 if not line else -1
-        elif words[:1] == ["format"] and len(words) >= 2:
-            encoding = words[1]
-        elif words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
-            elements.append(Element(words[1], int(words[2])))
-        elif words[:1] == ["property"] and elements:
-            _add_property(elements[-1], words)
-        elif words and words[0] not in ("ply", "comment", "obj_info"):
-            raise ValueError(f"PLY header line {line[:60]!r}")
+        elif words:
+            _add_line(header, words, line)
     if left == 0:
         raise ValueError("a PLY header without end")
-    return encoding, elements
+    return header
+
+
+def _add_line(header: Header, words: list[str], line: bytes) -> None:
+    if words[0] == "format" and len(words) >= 2:
+        header.encoding = words[1]
+    elif words[0] == "element" and len(words) == 3 and words[2].isdecimal():
+        header.elements.append(Element(words[1], int(words[2])))
+    elif words[0] == "property" and header.elements:
+        _add_property(header.elements[-1], words)
+    elif words[0] == "comment":
+        header.comments.append(line.decode("utf-8", "replace").split(None, 1)[-1].strip())
+    elif words[0] not in ("ply", "obj_info"):
+        raise ValueError(f"PLY header line {line[:60]!r}")
 
 
 def _add_property(element: Element, words: list[str]) -> None:
-    if words[1:2] == ["list"]:
-        element.has_lists = True
-        return
-    if len(words) != 3 or words[1] not in _TYPES:
+    types = words[2:4] if words[1:2] == ["list"] else words[1:2]
+    if len(words) != len(types) + len(types) // 2 + 2 or not set(types) <= set(_TYPES):
         raise ValueError(f"PLY property {' '.join(words[1:])!r}")
-    element.properties.append((words[2], _TYPES[words[1]]))
+    element.properties.append((words[-1], _TYPES[types[-1]]))
+    if len(types) == 2:
+        element.lists[words[-1]] = _TYPES[types[0]]
 
 
 def _vertices(elements: list[Element]) -> tuple[list[Element], Element]:
@@ -96,8 +132,8 @@ def _vertices(elements: list[Element]) -> tuple[list[Element], Element]:
         raise ValueError(f"PLY elements {names}, no vertex")
     place = names.index("vertex")
     for element in elements[: place + 1]:
-        properties = [name for name, _ in element.properties]
-        if element.has_lists or len(set(properties)) < len(properties):
+        names = [name for name, _ in element.properties]
+        if element.lists or len(set(names)) < len(names):
             raise ValueError(f"PLY element {element.name} with lists or repeated properties")
     return elements[:place], elements[place]
 

@@ -22,8 +22,9 @@ def test_content_decides_over_the_name(points, write, tmp_path):
     [
         ("a.glb", b"glTF\x02\0\0\0", "glTF mesh"),
         ("a.h5", b"\x89HDF\r\n", "HDF5"),
-        ("a.las", b"LASF\0\0", "LAS"),
-        ("a.pkl", b"\x80\x04]", "pickle"),
+        ("a.las", b"LASF\0\0", "LAS header of 6"),
+        ("a.pkl", b"\x80\x04]", "pickle exhausted"),
+        ("a.bin", b"\x80\x04]", "pickle, which is never run"),
         ("a.npy", b"", "empty file"),
         ("a.obj", b"v 1 2 3\n", ".obj file"),
         ("a.bin", b"\0\0\x80?", ".bin file"),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lavis.common.errors import DataError
+from lavis.datasets.readers.files import read_cloud
 from lavis.datasets.readers.pickled_arrays import MAX_DEPTH, parse_pickled, read_pickled
 
 
@@ -134,3 +136,21 @@ def test_a_flipped_byte_gives_a_value_error_or_a_value() -> None:
         changed[place] ^= int(rng.integers(1, 256))
         with contextlib.suppress(ValueError):
             parse_pickled(bytes(changed))
+
+
+@pytest.mark.parametrize("columns", [3, 6])
+def test_a_pickled_array_is_a_cloud(tmp_path, columns):
+    values = np.random.default_rng(0).random((9, columns)).astype(np.float32)
+    path = tmp_path / "a.pkl"
+    for stored in (values, {"points": values, "name": "chair"}):
+        path.write_bytes(pickle.dumps(stored))
+        cloud = read_cloud(path)
+        np.testing.assert_array_equal(cloud.xyz, values[:, :3])
+        assert (cloud.rgb is None) == (columns == 3)
+
+
+@pytest.mark.parametrize("stored", [["chair"], {"name": "chair"}, print, 3])
+def test_other_pickles_are_no_clouds(tmp_path, stored):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(stored))
+    with pytest.raises(DataError, match=r"pickle|no coordinates"):
+        read_cloud(tmp_path / "a.pkl")
