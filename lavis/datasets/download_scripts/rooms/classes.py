@@ -37,7 +37,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("washbasin", r"washbasin|(double )?vanity|small lavatory"),
     ("bath", r"(island )?bath|corner bathtub|shower stall"),
     ("rug", r"oriental rug|round carpet|bathmat|doormat|tatami"),
-    ("computer", r"laptop|apple i\w+( \d+)?|screen"),
+    ("computer", r"laptop|apple i(book|mac)( \d+)?|screen"),
     ("vase", r"vase|pottery|old jar"),
     ("box", r"box|(open )?cardboard box|crate|letter tray|shopping basket|clothes basket"),
     ("bin", r"dustbin|bullet trash can|recycling bin"),

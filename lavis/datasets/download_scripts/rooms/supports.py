@@ -40,9 +40,7 @@ class Surface:
             return np.empty(0)
         return self.heights[cells[:, 0], cells[:, 1]]
 
-    def rest(
-        self, x: float, z: float, width: float, depth: float, angle: float
-    ) -> float | None:
+    def rest(self, x: float, z: float, width: float, depth: float, angle: float) -> float | None:
         """Return the height at which an object would stand there; None where it would not."""
         heights = self.under(x, z, width, depth, angle)
         if not len(heights) or np.isnan(heights).any():

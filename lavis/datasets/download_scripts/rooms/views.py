@@ -74,9 +74,7 @@ def _candidates(layout: Layout, rng: np.random.Generator) -> Iterator[Camera]:
             target = np.array([*rng.uniform(-reach, reach), 0.5])[[0, 2, 1]]
         if np.linalg.norm((target - position)[[0, 2]]) > 0.8:
             width, height = _PREVIEW
-            yield look_at(
-                position, target, field_of_view=FIELD_OF_VIEW, width=width, height=height
-            )
+            yield look_at(position, target, field_of_view=FIELD_OF_VIEW, width=width, height=height)
 
 
 def _objects_in(caster: RayCaster, camera: Camera) -> set[int] | None:
