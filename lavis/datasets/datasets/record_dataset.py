@@ -68,6 +68,7 @@ class RecordDataset(BaseDataset):
         annotation: the records in use.
         bad_samples: records left out, with reasons.
         class_names, class_templates: for classification, where the source has classes.
+        class_embeds: float32 [K,E], embeddings of the class names that came with the data.
         data_version: {"name", "version", "split_file_sha256"} for result files, where the builder
             knows it.
 
@@ -80,6 +81,7 @@ class RecordDataset(BaseDataset):
     required_text: tuple[str, ...] = ("object_id", "caption")
     class_names: Sequence[str] = ()
     class_templates: Sequence[str] | None = None
+    class_embeds: np.ndarray | None = None
     data_version: dict[str, Any] | None = None
 
     def __init__(
