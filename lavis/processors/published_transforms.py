@@ -1,15 +1,16 @@
 """The point transforms of published systems, by name.
 
-| name | of | steps after colour, resampling and normalisation |
-|---|---|---|
-| `point_pointblip_train` (`point_objaverse_train`) | PointBLIP, from ULIP | drop, scale, shift, tilt, turn about y |
-| `point_openshape_train`, `point_mixcon3d_train` | OpenShape, MixCon3D | the same, then drop the colour |
-| `point_pointllm_train` | PointLLM | none |
+    point_pointblip_train     PointBLIP, from ULIP: drop, scale, shift, tilt, turn about y
+    point_objaverse_train     the same under its earlier name
+    point_openshape_train     OpenShape: the same, then drop the colour
+    point_mixcon3d_train      MixCon3D: as OpenShape
+    point_pointllm_train      PointLLM: none of these
 
-`<name>_eval` has no random step. Differences from the releases: up is +y throughout (OpenShape and
-MixCon3D swap y and z first, so they turn about z; the encoder option `up_axis: swap_yz` serves
-their weights), and a dropped point takes the colour of the first point along with its place
-(theirs keeps its own).
+Colour, resampling and normalisation come first. `<name>_eval` has no random step.
+
+Differences from the releases: up is +y throughout (OpenShape and MixCon3D swap y and z first, so
+they turn about z; the encoder option `up_axis: swap_yz` serves their weights), and a dropped point
+takes the colour of the first point along with its place (theirs keeps its own).
 """
 
 from __future__ import annotations

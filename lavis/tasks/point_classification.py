@@ -88,13 +88,25 @@ class PointClassificationTask(PointTask):
         asked = self.options.prompt_templates
         own = None if asked else dataset.class_templates
         self.templates = list(own or load_templates(asked or "short"))
-        self.class_embeds = class_embeddings(model, dataset.class_names, self.templates)
+        self.class_embeds = self._class_embeds(model, dataset)
         self.train_embeds: np.ndarray | None = None
         self.probing = self.options.linear_probe or bool(self.options.few_shot)
         if self.probing:
             reference = dataset.reference_dataset()
             self.train_labels = [reference.label_field(e)["label"] for e in reference.annotation]
             self.train_embeds = embed_objects(model, reference, int(self.run_cfg.batch_size_eval))
+
+    def _class_embeds(self, model: Any, dataset: Any) -> Tensor:
+        """Return what the classes are compared by [K,E]: prompts, or what came with the data."""
+        given = getattr(dataset, "class_embeds", None)
+        if given is None:
+            return class_embeddings(model, dataset.class_names, self.templates)
+        if not hasattr(model, "embed_text_features"):
+            what = "the model embeds texts, not the text features of the data set"
+            where, fix = "build_info.class_embeds.storage", "build_info.class_embeds.storage=null"
+            raise ConfigError(explain(what, where=where, got=type(model).__name__, fix=fix))
+        self.templates = []  # those of the features, which the release knows
+        return model.embed_text_features(torch.from_numpy(given))
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Score a batch against every class."""

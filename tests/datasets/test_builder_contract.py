@@ -70,6 +70,18 @@ def point_at_own(cfg: DictConfig, bricks: Path, folder: Path) -> None:
     cfg.build_info.path = str(own_folder(folder / "mine"))
 
 
+def point_at_openshape(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Point a section at OpenShape's records; the list of validation is the user's own."""
+    cfg.build_info.annotations.val.storage = "openshape/meta_data/split/own_val.json"
+    released(trees.openshape)(cfg, bricks, folder)
+
+
+def point_at_lvis(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Point a section at Objaverse-LVIS; a list to train on is the user's own."""
+    cfg.build_info.annotations.train.storage = "openshape/meta_data/split/lvis_train.json"
+    released(trees.lvis_openshape)(cfg, bricks, folder)
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -89,6 +101,9 @@ MAKERS: dict[str, Maker] = {
     "cap3d_caption": released(trees.cap3d),
     "scanqa": released(trees.scanqa),
     "sqa3d": released(trees.sqa3d),
+    "openshape_caption": point_at_openshape,
+    "objaverse_lvis_classification": point_at_lvis,
+    "ulip_shapenet_caption": released(trees.ulip_shapenet),
 }
 every_builder = pytest.mark.parametrize("name", sorted(MAKERS))
 

@@ -19,12 +19,15 @@ __all__ = ["BaseDatasetBuilder", "dataset_zoo", "load_dataset", "load_dataset_co
 from lavis.datasets.builders import (  # noqa: F401
     bricks_builder,
     cap3d_builder,
+    lvis_builder,
     modelnet40_builder,
     objaverse_builder,
+    openshape_builder,
     own_builder,
     pointllm_builder,
     scanobjectnn_builder,
     scanqa_builder,
+    ulip_shapenet_builder,
 )
 
 

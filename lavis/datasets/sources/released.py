@@ -19,6 +19,7 @@ import lavis.common.utils as utils
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.sources.class_embeds import read_class_embeds
 from lavis.datasets.sources.objaverse_files import open_store
 from lavis.datasets.stores.array_stores import ArrayPointStore, upright
 from lavis.datasets.stores.point_stores import PointStore
@@ -89,7 +90,7 @@ class ReleasedSource:
     def files(self) -> list[tuple[str, Path]]:
         """Return (yaml key, path) of every file and folder that is read."""
         keys = [
-            key for key in ("points", "class_names") if (self.info.get(key) or {}).get("storage")
+            key for key in ("points", "class_embeds") if (self.info.get(key) or {}).get("storage")
         ]
         found = [(f"{key}.storage", self.path(f"{key}.storage")) for key in keys]
         for split in self.splits:
@@ -116,7 +117,17 @@ class ReleasedSource:
     def open_split(self, split: str, mode: str, points: Any, texts: Any) -> PointTextDataset:
         """Return one split, processed as in training or evaluation (`mode`: train, eval)."""
         options = self._options(split, mode)
-        return self.dataset_cls(points, texts, self.store, self.paths(split), **options)
+        dataset = self.dataset_cls(points, texts, self.store, self.paths(split), **options)
+        dataset.class_embeds = self.class_embeds
+        return dataset
+
+    @cached_property
+    def class_embeds(self) -> np.ndarray | None:
+        """Embeddings [K,E] of the class names, where `class_embeds.storage` names a file."""
+        if not (self.info.get("class_embeds") or {}).get("storage"):
+            return None
+        path = self.path("class_embeds.storage")
+        return self.checked(path, lambda: read_class_embeds(path, self.class_names()))
 
     @cached_property
     def store(self) -> PointStore:

@@ -264,3 +264,8 @@ class MixCon3D(BaseModel):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings [B,E] of texts, behind their projection."""
         return F.normalize(self.text_proj(self._embed_with_teacher(texts)), dim=-1)
+
+    @torch.no_grad()
+    def embed_text_features(self, features: Tensor) -> Tensor:
+        """Return unit embeddings [B,E] of features [B,E] of the text teacher."""
+        return F.normalize(self.text_proj(self._checked("class_embeds", features)), dim=-1)

@@ -24,8 +24,8 @@ from lavis.datasets.sources.objaverse_files import (
     word_remover,
 )
 from lavis.datasets.stores import cloud_check
-from lavis.processors.published_transforms import PointObjaverseTrainProcessor
 from lavis.processors.point_transforms import Tilt, rotation_xyz
+from lavis.processors.published_transforms import PointObjaverseTrainProcessor
 
 UIDS = [f"{index:032x}" for index in range(24)]
 LISTED, REST = UIDS[:16], UIDS[16:]

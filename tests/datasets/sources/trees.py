@@ -234,3 +234,112 @@ def sqa3d(root: Path) -> None:
             body = {"info": {}, kind.rpartition("_")[2]: [content]}
             path = f"sqa3d/balanced/v1_balanced_{kind}_{split}_scannetv2.json"
             write(root / path, json.dumps(body))
+
+
+def feature(value: float, width: int = 8) -> np.ndarray:
+    """Return a feature as OpenShape stores it: [1,E], filled with a value."""
+    return np.full((1, width), value, np.float32)
+
+
+def openshape_record(number: int, name: str, **changes: object) -> dict[str, object]:
+    """Return the record of an object; views are filled with 0, 1, 2 …, the thumbnail with -1."""
+    cloud = random_cloud(number, 6)
+
+    def texts(value: float) -> dict[str, np.ndarray]:
+        return {"original": feature(value), "prompt_avg": feature(value + 0.5)}
+
+    return {
+        "dataset": "Objaverse",
+        "group": "000-000",
+        "id": name,
+        "xyz": cloud[:, :3],
+        "rgb": cloud[:, 3:],
+        "image_feat": np.concatenate([feature(view) for view in range(12)]),
+        "thumbnail_feat": feature(-1),
+        "text": [f"Chair {number}", "another name"],
+        "text_feat": [texts(100), texts(110)],
+        "blip_caption": "a red chair",
+        "blip_caption_feat": texts(200),
+        "msft_caption": "a chair on a floor",
+        "msft_caption_feat": texts(300),
+        "retrieval_text": ["old chair", "chair 3d model"],
+        "retrieval_text_feat": [{"original": feature(400)}, {"original": feature(410)}],
+        **changes,
+    }
+
+
+def write_record(path: Path, record: dict[str, object]) -> None:
+    """Write a pickled mapping as `np.save` does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.array(record, dtype=object), allow_pickle=True)
+
+
+RECORDS = "objaverse-processed/merged_for_training_final"
+
+
+def openshape(root: Path) -> None:
+    """Three objects of Objaverse and one of ShapeNet to train on; one more to validate."""
+    base, names = root / "openshape", [f"{number:032x}" for number in range(4)]
+    listed = []
+    for number, name in enumerate([*names, "1a2b"]):
+        dataset = "ShapeNet" if name == "1a2b" else "Objaverse"
+        group = "02691156" if name == "1a2b" else "000-000"
+        path = f"{RECORDS}/{dataset}/{group}/{name}.npy"
+        write_record(base / path, openshape_record(number, name, dataset=dataset, group=group))
+        listed += [
+            {"dataset": dataset, "group": group, "id": name, "data_path": f"/mnt/data/{path}"}
+        ]
+    split = base / "meta_data/split"
+    for name, chosen in {
+        "train_all": listed,
+        "train_no_lvis": listed[1:],
+        "ablation/train_shapenet_only": listed[4:],
+        "own_val": listed[3:4],
+    }.items():
+        write(split / f"{name}.json", json.dumps(chosen))
+    flags = {name: {"flag": "N" if name == names[0] else "Y"} for name in names}
+    write(base / "meta_data/gpt4_filtering.json", json.dumps(flags))
+
+
+LVIS_CLASSES = ("teddy_bear", "Band_Aid", "chair", "chair")
+
+
+def lvis_openshape(root: Path) -> None:
+    """Four objects of three classes, the last two of which are trained on."""
+    openshape(root)
+    listed = [
+        {
+            "uid": f"{number:032x}",
+            "category": name,
+            "group": "000-000",
+            "data_path": f"/mnt/data/{RECORDS}/Objaverse/000-000/{number:032x}.npy",
+        }
+        for number, name in enumerate(LVIS_CLASSES)
+    ]
+    split = root / "openshape/meta_data/split"
+    write(split / "lvis.json", json.dumps(listed[:3]))
+    write(split / "lvis_train.json", json.dumps(listed[3:]))
+    np.save(root / "openshape/meta_data/lvis_cat_name_pt_feat.npy", np.eye(3, 8, dtype=np.float32))
+
+
+def ulip_shapenet(root: Path) -> None:
+    """Two airplanes and a chair to train on, a chair to test; images of the first."""
+    pillow = pytest.importorskip("PIL.Image")
+    base = root / "ulip/shapenet-55"
+    lists = {"train": ["02691156-a1", "02691156-b2", "03001627-c3"], "test": ["03001627-d4"]}
+    taxonomy = [
+        {"synsetId": "02691156", "name": "airplane,aeroplane,plane", "children": []},
+        {"synsetId": "03001627", "name": "chair", "children": []},
+    ]
+    write(base / "taxonomy.json", json.dumps(taxonomy))
+    (base / "shapenet_pc").mkdir()
+    for split, names in lists.items():
+        write(base / f"{split}.txt", "\n".join(f"{name}.npy" for name in names) + "\n")
+        for number, name in enumerate(names):
+            np.save(base / f"shapenet_pc/{name}.npy", random_cloud(number))
+    folder = base / "rendered_images/02691156-a1"
+    folder.mkdir(parents=True)
+    for degrees in range(0, 360, 12):
+        for kind, blue in (("", 0), ("_depth0001", 255)):
+            pixels = np.full((4, 4, 3), (degrees // 2, 0, blue), np.uint8)
+            pillow.fromarray(pixels).save(folder / f"02691156-a1_r_{degrees:03d}{kind}.png")

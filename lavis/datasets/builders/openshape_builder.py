@@ -1,0 +1,24 @@
+"""Builder of OpenShape's training data (lavis/datasets/sources/openshape.py)."""
+
+from __future__ import annotations
+
+from lavis.common.registry import registry
+
+from lavis.datasets.builders.base_dataset_builder import SourceBuilder
+from lavis.datasets.sources.openshape import OpenShapeDataset, OpenShapeSource
+
+
+@registry.register_builder("openshape_caption")
+class OpenShapeBuilder(SourceBuilder):
+    """Objects of four data sets with texts and features; `type` chooses the list of objects."""
+
+    train_dataset_cls = OpenShapeDataset
+    DATASET_CONFIG_DICT = {  # noqa: RUF012
+        "default": "configs/datasets/openshape/all.yaml",
+        "no_lvis": "configs/datasets/openshape/no_lvis.yaml",
+        "shapenet": "configs/datasets/openshape/shapenet.yaml",
+    }
+
+    def make_source(self) -> OpenShapeSource:
+        """Return the data as the configuration asks for them."""
+        return OpenShapeSource(self.config, "openshape_caption", self.train_dataset_cls)
