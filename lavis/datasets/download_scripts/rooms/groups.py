@@ -17,6 +17,7 @@ Group = Callable[[Layout, Catalogue, np.random.Generator], None]
 TABLEWARE = ("tableware", "bottle", "plant", "vase", "food")
 ON_DESK = ("lamp", "computer", "book", "plant", "tableware", "box")
 ON_CABINET = ("lamp", "plant", "vase", "book", "toy", "box", "radio")
+CARRIERS = ("table", "coffee table", "desk", "cabinet", "washing machine", "bookcase")
 MAX_ON_TOP = 0.75  # metres: what is larger stands on the floor
 
 
@@ -246,7 +247,7 @@ def scattered(*labels: str, most: int = 3) -> Group:
             tables = [n for n, p in enumerate(layout.placements) if _carries(p)]
             if item is None or item.elevation:
                 continue
-            on_table = tables and is_small(item) and rng.random() < 0.5
+            on_table = tables and is_small(item) and item.label != "bin" and rng.random() < 0.5
             if not on_table or layout.on_top(_one(tables, rng), item, rng, turn=np.pi) is None:
                 layout.anywhere(item, rng)
 
@@ -256,7 +257,8 @@ def scattered(*labels: str, most: int = 3) -> Group:
 def _carries(placement: Placement) -> bool:
     """Return whether things may be put on a placed object."""
     width, height, depth = placement.item.size
-    return placement.support == FLOOR and 0.3 < height < 1.2 and min(width, depth) > 0.3
+    is_carrier = placement.support == FLOOR and placement.item.label in CARRIERS
+    return is_carrier and 0.3 < height < 1.2 and min(width, depth) > 0.3
 
 
 def _one(places: list[int], rng: np.random.Generator) -> int:

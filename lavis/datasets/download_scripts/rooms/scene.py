@@ -17,6 +17,8 @@ from lavis.datasets.surface import sample_surface
 from lavis.processors.point_transforms import PointFields, take_points
 
 NO_INSTANCE = -1
+# What a frame's id image holds: 0 is nothing, places in the layout follow.
+WALL_SEGMENT, FLOOR_SEGMENT, FIRST_SEGMENT = 1, 2, 3
 _OFFSET = 1e-3  # metres from a surface to where its visibility is tested
 _ROUNDS = 12
 
@@ -29,7 +31,8 @@ class Scene:
         triangles: float32 [F,3,3], metres, up +y, the middle of the floor at the origin.
         colors: uint8 [F,3].
         semantic: int16 [F], places in the list of class names.
-        instance: int16 [F], places in the layout; NO_INSTANCE for floor and walls.
+        instance: int16 [F], ascending: NO_INSTANCE for floor and walls, then places in the layout.
+        is_floor: bool [F].
     """
 
     triangles: np.ndarray
@@ -37,10 +40,23 @@ class Scene:
     semantic: np.ndarray
     instance: np.ndarray
 
+    is_floor: np.ndarray
+
     def caster(self) -> RayCaster:
-        """Return what renders the scene; its ids are places of triangles' instances plus one."""
-        ids = self.instance.astype(np.int32) + 1
-        return RayCaster(Mesh(self.triangles, self.colors / 255, ids))
+        """Return what renders the scene, with ids from `WALL_SEGMENT`."""
+        shell = np.where(self.is_floor, FLOOR_SEGMENT, WALL_SEGMENT)
+        segment = np.where(self.instance >= 0, self.instance + FIRST_SEGMENT, shell)
+        return RayCaster(Mesh(self.triangles, self.colors / 255, segment.astype(np.int32)))
+
+    def boxes(self) -> np.ndarray:
+        """Return the axis-aligned boxes of all objects: [K,6], centre and size in metres."""
+        low, high = self.triangles.min(1), self.triangles.max(1)  # [F,3]
+        starts = np.searchsorted(self.instance, np.arange(self.instance.max() + 1))
+        if not len(starts):
+            return np.zeros((0, 6))
+        low = np.minimum.reduceat(low, starts).astype(np.float64)
+        high = np.maximum.reduceat(high, starts).astype(np.float64)
+        return np.concatenate([(low + high) / 2, high - low], 1)
 
 
 def build_scene(layout: Layout, class_names: Sequence[str], rng: np.random.Generator) -> Scene:
@@ -68,6 +84,7 @@ def build_scene(layout: Layout, class_names: Sequence[str], rng: np.random.Gener
         np.concatenate(colors),
         np.concatenate(semantic).astype(np.int16),
         np.concatenate(instance).astype(np.int16),
+        np.arange(sum(map(len, triangles))) < shell.is_floor.sum(),
     )
 
 

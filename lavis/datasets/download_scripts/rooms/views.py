@@ -9,6 +9,7 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.download_scripts.rooms.layout import Layout
+from lavis.datasets.download_scripts.rooms.scene import FIRST_SEGMENT
 from lavis.datasets.rendering.cameras import Camera, look_at
 from lavis.datasets.rendering.ray_cast import RayCaster
 
@@ -31,7 +32,7 @@ def choose_cameras(
 
     Args:
         layout: furnished.
-        caster: of its scene; object ids are places in the layout plus one.
+        caster: of its scene.
         rng: of the candidates.
         views: number of cameras.
         size: (width, height) of the images, pixels.
@@ -81,7 +82,7 @@ def _objects_in(caster: RayCaster, camera: Camera) -> set[int] | None:
     """Return the objects that a camera sees; None where it sees too little."""
     frame = caster.render(camera)
     ids, counts = np.unique(frame.object_id, return_counts=True)
-    objects = ids > 0
+    objects = ids >= FIRST_SEGMENT
     if frame.depth.min() < NEAR or counts[objects].sum() < LEAST_SHARE * frame.object_id.size:
         return None
     return set(ids[objects & (counts >= _SEEN)].tolist())
