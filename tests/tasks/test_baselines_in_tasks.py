@@ -26,6 +26,7 @@ class Split:
     class_names = NAMES
     class_templates = ("{}",)
     text_field = "caption"
+    unit = "stud"
 
     def __init__(self) -> None:
         self.point_store = ToyStore(CLOUDS)

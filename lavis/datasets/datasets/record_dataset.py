@@ -69,6 +69,7 @@ class RecordDataset(BaseDataset):
         bad_samples: records left out, with reasons.
         class_names, class_templates: for classification, where the source has classes.
         class_embeds: float32 [K,E], embeddings of the class names that came with the data.
+        unit: of the sizes, where texts name whole ones of it: "stud"; None: they name none.
         data_version: {"name", "version", "split_file_sha256"} for result files, where the builder
             knows it.
 
@@ -82,6 +83,7 @@ class RecordDataset(BaseDataset):
     class_names: Sequence[str] = ()
     class_templates: Sequence[str] | None = None
     class_embeds: np.ndarray | None = None
+    unit: str | None = None
     data_version: dict[str, Any] | None = None
 
     def __init__(

@@ -83,7 +83,7 @@ class BricksSource:
             processors = points[mode], texts[mode]
             dataset = self.dataset_cls(*processors, store, self._paths(split), **options)
             dataset.loaders += embeds
-            dataset.data_version = data_version(manifest)
+            dataset.data_version, dataset.unit = data_version(manifest), "stud"
             dataset.class_templates = list(templates) if templates else None
             return dataset
 

@@ -90,7 +90,7 @@ class OwnSource(ReleasedSource):
         """Check that the folder is there and holds what the data set reads.
 
         Raises:
-            DataError: no such folder, an unfinished or changed one, or one without such annotations.
+            DataError: no such folder, or it is unfinished, changed, or without such annotations.
         """
         if not (self.folder / MANIFEST_NAME).is_file():
             what, where = "No converted objects found.", f"{self.key('path')}: {self.folder}"

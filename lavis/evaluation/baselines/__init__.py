@@ -13,7 +13,8 @@
                               baselines that need no features, or a model's embedding
 
 All baselines use the full training split, whatever `limit` is. A baseline whose data are absent
-(boxes, colours, question types, training objects) is left out.
+(boxes, colours, question types, training objects) is left out. Those that read sizes in texts need
+`dataset.unit` to be the stud.
 """
 
 from __future__ import annotations

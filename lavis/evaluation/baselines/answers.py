@@ -5,7 +5,8 @@
     nearest_box, nearest_histogram, nearest_chamfer
                             answer about the nearest training object with a question of this type
     answer_forest           extra trees per question type on box, histogram and mean colour
-    rounded_box             sides of the box rounded to whole studs; "" for other questions
+    rounded_box             sides of the box rounded to whole studs; "" for other questions; only
+                            for data whose unit is the stud
     forest_and_rounded_box  the rounded box where it has an answer, else the forest
 
 Yes/no questions of some types name a word ("does it have a clip?"). There neighbours are those that
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lavis.evaluation.baselines.blind import BlindAnswerer
-from lavis.evaluation.baselines.footprints import footprint, rounded_sides
+from lavis.evaluation.baselines.footprints import UNIT, footprint, rounded_sides
 from lavis.evaluation.baselines.forests import class_posterior
 from lavis.evaluation.baselines.named_words import is_yes_no, named_words
 from lavis.evaluation.baselines.pool import Pool
@@ -57,7 +58,7 @@ def answer_baselines(pool: Pool, questions: Sequence[Question]) -> dict[str, Ans
     found |= {name: neighbour_answers(pool, order, questions) for name, order in orders(pool)}
     if pool.tables is not None:
         found["answer_forest"] = forest_answers(pool, pool.tables, questions)
-    if pool.features is not None and pool.features.boxes is not None:
+    if pool.unit == UNIT and pool.features is not None and pool.features.boxes is not None:
         box_of = dict(zip(pool.object_ids, pool.features.boxes, strict=True))
         rounded = rounded_answers(box_of, questions)
         found |= {"rounded_box": rounded} if any(rounded.values()) else {}

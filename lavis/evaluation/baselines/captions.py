@@ -4,7 +4,7 @@
     consensus           of k neighbours' captions the one most similar to the others
     neighbour_and_forest   of 64 neighbours the one that is near and of the class that a forest sees
     ..._own_size        the same copy with its footprint replaced by the object's rounded box
-    template            class by a forest on the features, and the rounded box
+    template            class by a forest on the features, and the rounded box where texts have one
     random_training_caption
 
 Where texts name the colour, every copy and template names the colour of the object itself.
@@ -18,7 +18,7 @@ import numpy as np
 
 from lavis.evaluation.baselines.chance import random_captions
 from lavis.evaluation.baselines.colors import own_colors, recolor, with_article
-from lavis.evaluation.baselines.footprints import FOOTPRINT, footprint, with_own_size
+from lavis.evaluation.baselines.footprints import FOOTPRINT, UNIT, footprint, with_own_size
 from lavis.evaluation.baselines.forests import class_posterior
 from lavis.evaluation.baselines.neighbours import SURVIVORS
 from lavis.evaluation.baselines.pool import Entry, Pool
@@ -81,17 +81,20 @@ def _copies(pool: Pool, first: list[int], texts: list[str]) -> dict[str, Caption
         name: {i: own(i, int(k)) for i, k in zip(pool.object_ids, rows, strict=True)}
         for name, rows in chosen.items()
     }
-    boxes = pool.features.boxes if pool.features is not None else None
-    if boxes is None or not names_footprints(texts):
-        return found
-    sized = {
+    boxes = footprint_boxes(pool, texts)
+    sized = {} if boxes is None else _own_sizes(found, boxes)
+    return found | sized | _templates(pool, records, texts, boxes)
+
+
+def _own_sizes(found: dict[str, Captions], boxes: np.ndarray) -> dict[str, Captions]:
+    """Return copies with the footprint of each object's own box [n,3]."""
+    return {
         f"{name}_own_size": {
             i: with_own_size(text, box) for (i, text), box in zip(found[name].items(), boxes)
         }
         for name in RESIZED
         if name in found
     }
-    return found | sized | _templates(pool, records, texts, boxes)
 
 
 def chosen_rows(pool: Pool, records: list[Entry], texts: list[str]) -> dict[str, np.ndarray]:
@@ -141,21 +144,25 @@ def _own_color(pool: Pool, records: list[Entry], texts: list[str]) -> Callable[[
     return lambda object_id, k: recolor(texts[k], str(records[k]["color"]), colors[object_id])
 
 
-def names_footprints(texts: Sequence[str]) -> bool:
-    """Return whether the texts name footprints in whole studs."""
-    return bool(np.mean([FOOTPRINT.search(text) is not None for text in texts]) >= FOOTPRINT_SHARE)
+def footprint_boxes(pool: Pool, texts: Sequence[str]) -> np.ndarray | None:
+    """Return boxes [n,3] in studs where the training texts name footprints; else None."""
+    if pool.unit != UNIT or pool.features is None:
+        return None
+    share = np.mean([FOOTPRINT.search(text) is not None for text in texts])
+    return pool.features.boxes if share >= FOOTPRINT_SHARE else None
 
 
 def _templates(
-    pool: Pool, records: list[Entry], texts: list[str], boxes: np.ndarray
+    pool: Pool, records: list[Entry], texts: list[str], boxes: np.ndarray | None
 ) -> dict[str, Captions]:
-    """Return "<class> <footprint>" ("a <colour> <class> <footprint>" where texts name colours)."""
+    """Return "a <colour> <class> <footprint>": no colour or footprint where texts name none."""
     posterior = forest_posterior(pool, records)
     if posterior is None:
         return {}
     names, votes = posterior
-    best = votes.argmax(axis=1).tolist()
-    sized = [f"{names[k]} {footprint(box)}" for k, box in zip(best, boxes, strict=True)]
+    sized = [names[k] for k in votes.argmax(axis=1).tolist()]
+    if boxes is not None:
+        sized = [f"{text} {footprint(box)}" for text, box in zip(sized, boxes, strict=True)]
     colors = own_colors(pool, records, texts)
     if colors is not None:
         words = [colors[i] for i in pool.object_ids]

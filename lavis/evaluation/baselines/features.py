@@ -113,19 +113,24 @@ def object_features(store: Any, ids: Sequence[str]) -> ObjectFeatures | None:
     Returns:
         None when the store has neither boxes nor clouds, or has no boxes and too many clouds.
     """
-    known = getattr(store, "row_of", None)
-    folder = getattr(getattr(store, "points", None), "folder", None)
-    if known is None or folder is None or len(known) > MAX_READ:
+    folder = prepared_folder(store)
+    if folder is None or len(store.row_of) > MAX_READ:
         return extract_features(store, ids)
-    everything = list(known)
-    key = {"manifest": file_digest(Path(folder) / MANIFEST), "ids": text_digest(everything)}
+    everything = list(store.row_of)
+    key = {"manifest": file_digest(folder / MANIFEST), "ids": text_digest(everything)}
     arrays = load_or_compute(
-        Path(folder) / CACHE_FOLDER if key["manifest"] else None,
+        folder / CACHE_FOLDER if key["manifest"] else None,
         "features",
-        {**key, "code": code_digest(__file__)},
+        {**key, "code": code_digest(__file__), "sized": hasattr(store, "box_sizes")},
         lambda: as_arrays(extract_features(store, everything)),
     )
     return ObjectFeatures(**arrays).rows(ids) if arrays else None
+
+
+def prepared_folder(store: Any) -> Path | None:
+    """Return the folder of a packed store, where results are cached; None for other stores."""
+    folder = getattr(getattr(store, "points", store), "folder", None)
+    return Path(folder) if folder is not None and hasattr(store, "row_of") else None
 
 
 def as_arrays(features: ObjectFeatures | None) -> dict[str, np.ndarray]:

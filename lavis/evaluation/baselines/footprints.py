@@ -1,4 +1,7 @@
-"""Footprints "a x b" from bounding boxes rounded to whole studs, and footprints in texts."""
+"""Footprints "a x b" from bounding boxes rounded to whole studs, and footprints in texts.
+
+Only data whose unit is the stud have them: "120 x 60" of a table in metres is no rounded box.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import numpy as np
 
 FOOTPRINT = re.compile(r"\b(\d+) x (\d+)\b")
+UNIT = "stud"
 GROUND = (0, 2)  # axes of the footprint; axis 1 is up
 
 

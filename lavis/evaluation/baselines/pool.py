@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,7 @@ class Pool:
         train_features: of the m training objects; None where there are no boxes and no clouds.
         features: of the n evaluated objects; None as above.
         store: the point store, which says where results are cached.
+        unit: of the boxes, where the data set's texts name whole ones of it ("stud").
     """
 
     train: list[Entry]
@@ -51,6 +51,7 @@ class Pool:
     train_features: ObjectFeatures | None = None
     features: ObjectFeatures | None = None
     store: Any = None
+    unit: str | None = None
 
     @property
     def size(self) -> dict[str, int]:
@@ -100,17 +101,16 @@ class Pool:
         return None if train is None or asked is None else (train, asked)
 
     def _cached_orders(self, known: ObjectFeatures, asked: ObjectFeatures) -> dict[str, np.ndarray]:
-        folder = getattr(getattr(self.store, "points", None), "folder", None)
-        manifest = None
-        if folder is not None:
-            manifest = features_module.file_digest(Path(folder) / MANIFEST)
+        folder = features_module.prepared_folder(self.store)
+        manifest = None if folder is None else features_module.file_digest(folder / MANIFEST)
         return load_or_compute(
-            Path(folder) / features_module.CACHE_FOLDER if folder and manifest else None,
+            folder / features_module.CACHE_FOLDER if folder and manifest else None,
             "neighbours",
             {
                 "manifest": manifest,
                 "train": text_digest(self.train_ids),
                 "objects": text_digest(self.object_ids),
+                "sized": known.boxes is not None,
                 "code": code_digest(neighbours.__file__, features_module.__file__),
             },
             lambda: all_orders(asked, known),
@@ -132,10 +132,13 @@ def pool_of(dataset: Any, object_ids: Sequence[str]) -> Pool:
     """
     read = getattr(dataset, "train_annotation", None)
     store = original_store(dataset) if hasattr(dataset, "point_store") else None
-    return build_pool(list(read()) if read is not None else [], object_ids, store)
+    records = list(read()) if read is not None else []
+    return build_pool(records, object_ids, store, getattr(dataset, "unit", None))
 
 
-def build_pool(train: Sequence[Entry], object_ids: Sequence[str], store: Any) -> Pool:
+def build_pool(
+    train: Sequence[Entry], object_ids: Sequence[str], store: Any, unit: str | None = None
+) -> Pool:
     """Return the pool of training records, evaluated objects and their store (None without)."""
     named = bool(train) and all("object_id" in entry for entry in train)
     train_ids = list(dict.fromkeys(str(entry["object_id"]) for entry in train)) if named else []
@@ -143,7 +146,7 @@ def build_pool(train: Sequence[Entry], object_ids: Sequence[str], store: Any) ->
     known = object_features(store, train_ids) if store is not None and train_ids else None
     wanted = object_features(store, asked) if known is not None and asked else None
     if known is None or not asked:
-        return Pool(list(train), len(train), train_ids, asked, store=store)
+        return Pool(list(train), len(train), train_ids, asked, store=store, unit=unit)
     absent = set(asked) - set(wanted.ids.tolist() if wanted is not None else [])
     if absent:
         raise EvaluationError(
@@ -155,4 +158,4 @@ def build_pool(train: Sequence[Entry], object_ids: Sequence[str], store: Any) ->
         )
     usable = set(known.ids.tolist())
     kept = [entry for entry in train if str(entry["object_id"]) in usable]
-    return Pool(kept, len(train), known.ids.tolist(), asked, known, wanted, store)
+    return Pool(kept, len(train), known.ids.tolist(), asked, known, wanted, store, unit)

@@ -19,8 +19,8 @@ import numpy as np
 
 from lavis.evaluation.baselines.captions import (
     first_records,
+    footprint_boxes,
     forest_posterior,
-    names_footprints,
     training_text,
 )
 from lavis.evaluation.baselines.colors import color_in, own_colors
@@ -110,8 +110,8 @@ def class_agreement(
 
 def size_agreement(pool: Pool, known: Sequence[str], texts: Sequence[str]) -> np.ndarray | None:
     """Return how well boxes fit the footprints in the texts, 0..1: [n,T]; None without sizes."""
-    boxes = pool.features.boxes if pool.features is not None else None
-    if boxes is None or not names_footprints(known):
+    boxes = footprint_boxes(pool, known)
+    if boxes is None:
         return None
     sides = np.log(np.maximum(np.sort(boxes[:, list(GROUND)], axis=1), 0.1))  # [n,2]
     agreement = np.full((len(boxes), len(texts)), NO_SIZE)

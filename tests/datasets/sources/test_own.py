@@ -77,6 +77,7 @@ def test_files_without_a_common_unit_have_no_sizes(folder):
     assert pool.features.boxes is None
     assert "nearest_box" not in pool.orders
     assert "nearest_chamfer" in pool.orders
+    assert "nearest_box" in pool_of(build(folder)["test"], ["o16"]).orders  # not the cached result
 
 
 def test_several_captions_are_drawn_in_training_and_all_are_references(folder):
@@ -109,6 +110,12 @@ def test_questions_have_a_family_and_their_answers(folder):
         write_json(path, records)
     rewrite_manifest(folder)
     assert build(folder, "own_qa")["test"][0]["family"] == "questions"
+
+
+def test_results_of_baselines_are_kept_beside_the_clouds(folder):
+    assert pool_of(build(folder)["test"], ["o16", "o17"]).orders["nearest_box"].shape == (2, 12)
+    assert len(list((folder / "points").glob("baseline_features/*.npz"))) == 2
+    assert build(folder)["train"]
 
 
 def rewrite_manifest(folder: Path) -> None:

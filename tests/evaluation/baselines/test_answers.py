@@ -77,6 +77,14 @@ def test_what_the_data_lack_is_absent(toys):
     assert given["nearest_chamfer"] == given["answer_forest"] == {unknown[0]["question_id"]: ""}
 
 
+@pytest.mark.parametrize("unit", [None, "m"])
+def test_boxes_are_rounded_to_studs_alone(toys, unit):
+    pool = pool_of(toys.dataset(training_questions(toys), unit=unit), toys.ASKED)
+    names = set(answer_baselines(pool, asked()))
+    assert not names & {"rounded_box", "forest_and_rounded_box"}
+    assert {"nearest_chamfer", "answer_forest"} < names
+
+
 def test_words_of_yes_no_questions(toys):
     assert named_words("does it have a clip?") == ("clip",)
     assert named_words("are there teeth on this object?") == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lavis.evaluation.baselines.captions import caption_baselines
 from lavis.evaluation.baselines.pool import pool_of
 
@@ -44,6 +46,14 @@ def test_what_the_data_lack_is_absent(toys):
     found = caption_baselines(pool_of(toys.dataset(without_class), toys.ASKED))
     assert "template" not in found
     assert "nearest_chamfer" in found
+
+
+@pytest.mark.parametrize("unit", [None, "m"])
+def test_sizes_in_texts_are_left_alone_where_the_unit_is_no_stud(toys, unit):
+    found = caption_baselines(pool_of(toys.dataset(unit=unit), toys.ASKED))
+    assert not [name for name in found if name.endswith("_own_size")]
+    assert found["template"] == {"asked_brick": "brick", "asked_ball": "ball"}
+    assert found["nearest_chamfer"]["asked_brick"] in ("brick 2 x 4", "brick 2 x 8")
 
 
 def test_an_object_is_not_its_own_neighbour(toys):

@@ -48,6 +48,19 @@ def test_size_in_the_text_picks_the_object(toys):
     assert found["lookup_and_forest"][0].argmax() == 1
 
 
+@pytest.mark.parametrize("unit", [None, "m"])
+def test_numbers_in_texts_are_no_sizes_where_the_unit_is_no_stud(toys, unit):
+    texts = ["brick 2 x 4", "brick 2 x 6"]
+    data = [toys.dataset(unit=unit), toys.dataset(unit=unit, train=plain_sizes(toys))]
+    found = [retrieval_baselines(pool_of(d, toys.ASKED), toys.ASKED, texts) for d in data]
+    assert found[0]["lookup_and_forest"][0].argmax() == 0  # by the neighbours' words alone
+    assert set(found[0]) == set(found[1])
+
+
+def plain_sizes(toys):
+    return [{**r, "caption": r["caption"].replace(" x ", " by ")} for r in toys.records()]
+
+
 def test_ties_count_by_their_expectation():
     positives = [[k] for k in range(20)]
     recalls = expected_recalls(np.zeros((20, 20)), positives)

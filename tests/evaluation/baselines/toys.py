@@ -71,7 +71,8 @@ def records() -> list[dict[str, str]]:
 
 
 def dataset(train: list[dict[str, Any]] | None = None, store: Any = None, **keys: Any) -> Any:
-    """Return a stand-in of a data set."""
+    """Return a stand-in of a data set in studs, or in the given unit."""
     store = ToyStore(CLOUDS) if store is None else store
     rows = records() if train is None else train
+    keys = {"unit": "stud", **keys}
     return SimpleNamespace(point_store=store, train_annotation=lambda: rows, **keys)
