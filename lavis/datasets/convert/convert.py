@@ -1,0 +1,228 @@
+"""From a folder of meshes and a table of texts to a folder that `datasets.own.path` reads."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.files import file_sha256
+from lavis.datasets.convert.columns import columns_of
+from lavis.datasets.convert.engines import Engine, Piece
+from lavis.datasets.convert.pack import choose, version_of, write_points, write_texts
+from lavis.datasets.convert.report import write_report
+from lavis.datasets.convert.scan import Found, scan
+from lavis.datasets.convert.splits import RULE
+from lavis.datasets.convert.tables import read_table
+from lavis.datasets.convert.tasks import FORMAT, Job
+from lavis.datasets.convert.texts import Joined, join
+from lavis.datasets.convert.up_axis import CHOICES
+from lavis.datasets.convert.work import Work, pieces_of
+from lavis.datasets.download_scripts.folder_lock import folder_lock
+from lavis.datasets.manifest import MANIFEST_NAME, read_manifest, verify_once, write_manifest
+
+KIND = "own objects"
+LAYOUT = 1
+_PACKAGES = ("numpy", "trimesh", "pillow", "laspy", "DracoPy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to convert. Equal options and files give equal bytes, for any number of processes.
+
+    Attributes:
+        source: folder of meshes and clouds.
+        table: captions, classes, questions, groups; None without texts.
+        num_points: P, points of a mesh and the most of a cloud.
+        seed: of the samples.
+        up: of `up_axis.CHOICES`.
+        val, test: shares of the groups in these splits.
+        columns: {meaning: column} of the table, see columns.py.
+        encoding: of the table, None for UTF-8.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    source: Path
+    table: Path | None = None
+    num_points: int = 8192
+    seed: int = 0
+    up: str = "auto"
+    val: float = 0.1
+    test: float = 0.1
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        checks = {
+            "--num-points": (self.num_points, 1 <= self.num_points <= 2**20, "1 to 1,048,576"),
+            "--seed": (self.seed, 0 <= self.seed < 2**63, "0 or more"),
+            "--up": (self.up, self.up in CHOICES, " or ".join(CHOICES)),
+            "--val": (self.val, 0 <= self.val < 1, "0 to 1"),
+            "--test": (self.test, self.test >= 0 and self.val + self.test < 1, "val + test < 1"),
+        }
+        for name, (got, is_right, expected) in checks.items():
+            if not is_right:
+                what = "an option is out of range"
+                raise ConfigError(explain(what, where=name, got=got, expected=expected))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the manifest records and compares."""
+        return {
+            "num_points": self.num_points,
+            "seed": self.seed,
+            "up": self.up,
+            "val": self.val,
+            "test": self.test,
+            "columns": dict(self.columns),
+            "split_rule": RULE,
+            "format": FORMAT,
+        }
+
+
+def convert(options: Options, out: Path, engine: Engine, progress: bool = True) -> dict[str, Any]:
+    """Convert a folder, or go on with an interrupted conversion; return the manifest.
+
+    Args:
+        options: what to convert.
+        out: the target; it appears in one step, when everything is on the disk.
+        engine: converts the pieces, see engines.py.
+        progress: show a bar with the time left.
+
+    Raises:
+        DataError: unusable input, or a target that holds something else.
+        ConfigError: a column of `options.columns` that is not there.
+        StorageError: the disk is full; finished work is kept.
+    """
+    out = out.absolute()
+    found = scan(options.source.absolute(), options.table)
+    joined = _join(options, found)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out.with_name(f".{out.name}.lock")):
+        if _is_converted(out, options, found):
+            return verify_once(out)
+        folder = out.with_name(f".{out.name}.partial")
+        pieces = pieces_of(_jobs(options, found))
+        work = Work(folder)
+        _run(work, pieces, engine, progress)
+        final = folder / "final"
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        manifest = _finish(final, work, pieces, options, found, joined)
+        os.replace(final, out)
+        shutil.rmtree(folder)
+    return manifest
+
+
+def _join(options: Options, found: Found) -> Joined:
+    if options.table is None:
+        return Joined()
+    rows = read_table(options.table, options.encoding)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = columns_of(names, options.columns, str(options.table))
+    return join(rows, columns, found.objects)
+
+
+def _jobs(options: Options, found: Found) -> list[Job]:
+    root = options.source.absolute()
+    return [
+        Job(name, str(root / path), str(root), options.num_points, options.seed, options.up)
+        for name, path in found.objects.items()
+    ]
+
+
+def _run(work: Work, pieces: Sequence[Piece], engine: Engine, progress: bool) -> None:
+    """Convert the pieces that are not finished."""
+    missing = [piece for piece in pieces if not work.has(piece)]
+    total = sum(len(piece.jobs) for piece in pieces)
+    done = total - sum(len(piece.jobs) for piece in missing)
+    if done:
+        logging.info("%d of %d files were converted before", done, total)
+    bar = tqdm(total=total, initial=done, unit="file", desc="Converting", disable=not progress)
+    with bar:
+        for piece, content in engine(missing):
+            work.store(piece, content)
+            bar.update(len(piece.jobs))
+
+
+def _finish(
+    final: Path,
+    work: Work,
+    pieces: Sequence[Piece],
+    options: Options,
+    found: Found,
+    joined: Joined,
+) -> dict[str, Any]:
+    """Write everything into the folder that becomes the target; the manifest is last."""
+    chosen = choose(work, pieces, joined, options.val, options.test)
+    write_points(final, work, pieces, chosen.facts)
+    counts = write_texts(final, chosen, joined.has)
+    counts["version"] = version_of(final)
+    write_report(final / "report.json", found, joined, chosen, counts, options.up)
+    return write_manifest(
+        final,
+        kind=KIND,
+        layout=LAYOUT,
+        version=counts["version"],
+        up_axis="y",
+        units="as in the files",
+        parameters=options.parameters(),
+        counts=counts,
+        sources={**_sources(options, found), "packages": _versions()},
+    )
+
+
+def _is_converted(out: Path, options: Options, found: Found) -> bool:
+    """Return whether the target holds these files; False when there is nothing yet.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    manifest = read_manifest(out)
+    now = {"parameters": options.parameters(), **_sources(options, found)}
+    then = {"parameters": manifest.get("parameters"), **manifest.get("sources", {})}
+    changed = [name for name, value in now.items() if then.get(name) != value]
+    if manifest.get("kind") != KIND or changed:
+        raise DataError(
+            explain(
+                "the target holds another conversion",
+                where=str(out / MANIFEST_NAME),
+                got=f"other {', '.join(changed) or 'data'}",
+                fix=f"delete {out} to convert again, or name another folder with --out",
+            )
+        )
+    return True
+
+
+def _sources(options: Options, found: Found) -> dict[str, Any]:
+    """Return what the data are made of: names and sizes of the files, and the table."""
+    root = options.source.absolute()
+    listed = [f"{path} {(root / path).stat().st_size}" for path in found.objects.values()]
+    return {
+        "files": len(listed),
+        "files_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
+        "table_sha256": None if options.table is None else file_sha256(options.table),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the bytes."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

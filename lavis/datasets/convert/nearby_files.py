@@ -1,0 +1,74 @@
+"""Files that a mesh names (materials, textures, buffers): read below the user's folder only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trimesh.resolvers import Resolver
+
+from lavis.common.errors import DataError, explain
+from lavis.common.files import file_below
+
+MAX_NEARBY_BYTES = 2**28
+MAX_NEARBY_FILES = 1000
+
+
+class NearbyFiles(Resolver):
+    """Open what a mesh names, relative to its folder; nothing outside `root`, nothing by network.
+
+    Args:
+        root: the folder that the user gave.
+        folder: of the mesh, below `root`.
+
+    Attributes:
+        missing: names that were not read, with the reason.
+    """
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root.resolve(), folder
+        self.missing: dict[str, str] = {}
+        self._read = 0
+
+    def get(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            OSError: it is missing, outside the folder, or too large; trimesh goes on without it.
+        """
+        try:
+            return self._content(name.strip())
+        except (DataError, ValueError) as error:
+            self.missing[name] = str(error).split("\n", 1)[0]
+            raise OSError(self.missing[name]) from error
+        except OSError as error:
+            self.missing[name] = error.strerror or str(error)
+            raise
+
+    def _content(self, name: str) -> bytes:
+        relative = os.path.relpath(self.folder, self.root)
+        # Exporters on Windows write backslashes.
+        path = file_below(self.root, os.path.join(relative, name.replace("\\", "/")))
+        real = path.resolve()
+        if not real.is_relative_to(self.root):
+            what = "a link leads out of the folder"
+            raise DataError(explain(what, where=str(self.root), got=name))
+        if not real.is_file():
+            raise FileNotFoundError(2, "not found", name)
+        size = real.stat().st_size
+        self._read += 1
+        if size > MAX_NEARBY_BYTES or self._read > MAX_NEARBY_FILES:
+            raise ValueError(f"{size:,} bytes, file {self._read}")
+        return real.read_bytes()
+
+    def keys(self) -> list[str]:
+        """Return no names: nothing is searched for."""
+        return []
+
+    def namespaced(self, namespace: str) -> NearbyFiles:
+        """Return this resolver: names stay relative to the mesh."""
+        return self
+
+    def write(self, name: str, data: object) -> None:
+        """Refuse to write."""
+        raise OSError("files are only read")

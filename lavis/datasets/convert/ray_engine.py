@@ -1,0 +1,103 @@
+"""Convert pieces on the machines of a Ray cluster (`--ray ADDRESS`; requirements-ray.txt).
+
+    ray start --head                            # on one machine; prints the address
+    ray start --address=10.0.0.1:6379           # on the others
+    python -m lavis.datasets.convert my_meshes/ --out data/mine --ray 10.0.0.1:6379
+
+`auto` is the cluster of this machine, `local` starts one for this command. Every machine reads the
+user's files and this repository at the same paths (a shared file system), and runs one task per
+core. Tasks have no side effect: what a dead process or machine was at is converted again elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lavis.common.errors import ConfigError, DependencyError, explain
+from lavis.datasets.convert.engines import ATTEMPTS, DIED, Done, Piece
+from lavis.datasets.convert.tasks import Converted, Job, convert_file, convert_piece, encode
+
+INSTALL = "pip install -r requirements-ray.txt"
+PER_CORE = 2  # pieces handed out per core: none waits for this process, and memory stays bounded
+
+
+def run(pieces: Sequence[Piece], address: str) -> Iterator[Done]:
+    """Convert pieces on a cluster, in any order.
+
+    Args:
+        pieces: what to convert.
+        address: `host:port` of the cluster's head, `auto` or `local`.
+
+    Raises:
+        DependencyError: Ray is not installed.
+        ConfigError: no cluster at the address.
+    """
+    ray = _imported()
+    with _connected(ray, address) as cores:
+        convert = ray.remote(max_retries=ATTEMPTS, num_cpus=1)(convert_piece)
+        waiting, running = deque(pieces), {}
+        while waiting or running:
+            while waiting and len(running) < PER_CORE * cores:
+                piece = waiting.popleft()
+                running[convert.remote(piece.jobs)] = piece
+            (task,), _ = ray.wait(list(running), num_returns=1)
+            piece = running.pop(task)
+            try:
+                yield piece, ray.get(task)
+            except _deaths(ray):
+                yield piece, encode(_each_alone(ray, piece.jobs))
+
+
+def _each_alone(ray: Any, jobs: Sequence[Job]) -> list[Converted]:
+    """Convert files in tasks of their own; one that kills its process is named in its record."""
+    convert = ray.remote(max_retries=ATTEMPTS - 1, num_cpus=1)(convert_file)
+    tasks = [convert.remote(job) for job in jobs]
+    results = []
+    for job, task in zip(jobs, tasks, strict=True):
+        try:
+            results.append(ray.get(task))
+        except _deaths(ray):
+            source = os.path.relpath(job.path, job.root)
+            results.append(Converted(job.object_id, problem=DIED, facts={"source": source}))
+    return results
+
+
+def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+    """Return what a task raises whose process or machine died more often than it is tried."""
+    kinds = ray.exceptions
+    return kinds.WorkerCrashedError, kinds.NodeDiedError, kinds.OutOfMemoryError
+
+
+def _imported() -> Any:
+    """Return Ray."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    try:
+        import ray
+    except ImportError as error:
+        what = explain("Ray is not installed.", where="--ray", fix=INSTALL)
+        raise DependencyError(what) from error
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[int]:
+    """Join the cluster, leave it afterwards; gives its number of cores.
+
+    Raises:
+        ConfigError: no cluster at the address.
+    """
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        what, fix = "No Ray cluster answers.", "`ray start --head` prints the address of a cluster"
+        got = f"{address}: {str(error).splitlines()[0]}"
+        raise ConfigError(explain(what, where="--ray", got=got, fix=fix)) from error
+    try:
+        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+    finally:
+        ray.shutdown()
