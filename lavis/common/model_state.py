@@ -52,10 +52,11 @@ def load_trainable_state(model: nn.Module, state: Mapping[str, torch.Tensor], wh
     own = model.state_dict()
     missing = [name for name in own if name not in state and name not in frozen_names(model)]
     unexpected = [name for name in state if name not in own]
+    # An empty buffer takes the size of the saved one (point_blip_models/retrieved_texts.py).
     shapes = [
         f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
         for name in own
-        if name in state and state[name].shape != own[name].shape
+        if name in state and own[name].numel() and state[name].shape != own[name].shape
     ]
     if missing or unexpected or shapes:
         raise CheckpointError(

@@ -59,6 +59,8 @@ class RunParts:
         self.config, self.run_cfg, self.task, self.job_id = cfg, cfg.run_cfg, task, job_id
         self.datasets, self.dry_run = datasets, dry_run
         check_embeds(model, datasets)
+        if not dry_run and hasattr(model, "read_training_objects"):
+            model.read_training_objects([next(iter(s.values())) for s in datasets.values() if s])
         if not cfg.run_cfg.evaluate:
             select_trainable(model, cfg.run_cfg.trainable)
         self.module = model  # neither moved nor wrapped, until `model` is read

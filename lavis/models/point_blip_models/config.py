@@ -8,6 +8,7 @@ from typing import Any
 
 from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
+from lavis.models.point_blip_models.lookup_keys import LOOKUPS
 from lavis.models.point_blip_models.matching_losses import NEGATIVE_RULES
 from lavis.models.point_blip_models.right_pairs import RULES
 from lavis.models.point_encoders.model_config import PointModelConfig
@@ -119,6 +120,11 @@ class PointBlipLLMConfig(BackboneConfig):
         qformer_text_input: the queries attend to the question, as in InstructBLIP.
         draft_length: queries that also predict the caption's (or answer's) first tokens; 0: none.
         loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
+        retrieved_texts: texts of the k nearest training objects in every prompt; 0: none. Never the
+            object's own (retrieved_texts.py).
+        retrieval_lookup: what neighbours are found by: `shape` (occupancy and box), `encoder` (its
+            global feature, and the box), or `joint`.
+        retrieved_prompt: text before the prompt; `{}` is the texts.
     """
 
     freeze_pc_projection: bool = True
@@ -132,3 +138,6 @@ class PointBlipLLMConfig(BackboneConfig):
     qformer_text_input: bool = False
     draft_length: int = option(0, low=0)
     loss_weights: Mapping[str, float] = option({"lm": 1.0, "draft": 1.0}, low=0)
+    retrieved_texts: int = option(0, low=0)
+    retrieval_lookup: str = option("joint", choices=LOOKUPS)
+    retrieved_prompt: str = "Similar objects: {}."

@@ -63,6 +63,13 @@ def size_text(box_size: Sequence[float]) -> str:
     return " x ".join(f"{edge:.1f}" for edge in (min(x, z), max(x, z), height))
 
 
+def log2_edges(box_size: Tensor) -> Tensor:
+    """Return edges in octaves, float32 [B,3]: equal ratios are equal steps; NaN stays NaN."""
+    edges = box_size.float()
+    thinnest = (edges.amax(-1, keepdim=True) * _THINNEST).clamp_min(_NO_SIZE)
+    return torch.maximum(edges, thinnest).log2()
+
+
 def encode_size(box_size: Tensor) -> Tensor:
     """Encode edges by sines and cosines of their logarithm, so that equal ratios are equal steps.
 
@@ -72,9 +79,7 @@ def encode_size(box_size: Tensor) -> Tensor:
     Returns:
         float32 [B,36].
     """
-    edges = box_size.float()
-    thinnest = (edges.amax(-1, keepdim=True) * _THINNEST).clamp_min(_NO_SIZE)
-    octaves = torch.maximum(edges, thinnest).log2()  # [B,3]
+    octaves = log2_edges(box_size)  # [B,3]
     wavelengths = octaves.new_tensor(_WAVELENGTHS)
     angles = 2 * math.pi * octaves[..., None] / wavelengths  # [B,3,W]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)

@@ -296,8 +296,12 @@ class PointBlipBase(BaseModel):
         """
         own = self.state_dict()
         state = read_released(url_or_filename, own, key)
-        fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
-        misfits = [n for n, t in state.items() if n in own and own[n].shape != t.shape]
+        # An empty buffer takes the size of the checkpoint's (retrieved_texts.py).
+        fits = {
+            n: own[n].shape == t.shape or not own[n].numel() for n, t in state.items() if n in own
+        }
+        fitting = {n: state[n] for n, fit in fits.items() if fit}
+        misfits = [n for n, fit in fits.items() if not fit]
         if misfits or not fitting:
             raise CheckpointError(
                 explain(

@@ -11,7 +11,7 @@ What differs, and why: the model is a yaml key, not a class; questions are answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,8 +33,10 @@ from lavis.models.language.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
+from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys
 from lavis.models.point_blip_models.object_size import box_sizes, size_text
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
+from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts
 
 SIZE_PLACE = "{size}"  # in prompts
 
@@ -59,6 +61,10 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             or of the answer where the queries read the question; 0, as published, leaves it out.
         loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
         freeze_pc_projection: the release freezes the projection in stage 2, GPT4Point does not.
+        retrieved_texts: texts of the k nearest training objects before every prompt; 0, as
+            published: none.
+        retrieval_lookup: what neighbours are found by, of `LOOKUPS`.
+        retrieved_prompt: what the texts are put into, at `{}`.
         backbone: arguments of `PointBlipBase`.
     """
 
@@ -88,6 +94,9 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         draft_length: int = 0,
         loss_weights: Mapping[str, float] | None = None,
         freeze_pc_projection: bool = False,
+        retrieved_texts: int = 0,
+        retrieval_lookup: str = "joint",
+        retrieved_prompt: str = "Similar objects: {}.",
         **backbone: Any,
     ) -> None:
         super().__init__(with_text=qformer_text_input, with_lm_head=False, **backbone)
@@ -105,6 +114,10 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         self.draft = self._build_draft(draft_length) if draft_length else None
         if freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
+        self.retrieval: RetrievedTexts | None = None
+        if retrieved_texts and self.loss_weights["lm"]:
+            check_lookup(retrieval_lookup, self.encoder_is_frozen)
+            self.retrieval = RetrievedTexts(retrieved_texts, retrieval_lookup, retrieved_prompt)
 
     def _build_draft(self, length: int) -> CaptionDraft:
         queries = self.qformer.config.num_query_token
@@ -138,6 +151,28 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         model = cls(**cls.config_class.read(cfg).arguments())
         model.load_weights(cfg)
         return model
+
+    def read_training_objects(self, datasets: Iterable[Any]) -> None:
+        """Build the pool of retrieved texts, or compare it with the data; see `RetrievedTexts`.
+
+        Args:
+            datasets: of the run, one split each.
+        """
+        if self.retrieval is not None:
+            self.retrieval.prepare(datasets, self.lookup_keys)
+
+    def lookup_keys(self, samples: Mapping[str, Any]) -> Tensor:
+        """Return what neighbours of a batch's objects are found by: [B,F]."""
+        assert self.retrieval is not None
+        cloud = samples["point_cloud"].to(self.device)
+        samples = {**samples, "point_cloud": cloud}
+        return lookup_keys(self.point_encoder, samples, self.retrieval.lookup)
+
+    def with_retrieved(self, prompts: list[str], samples: Mapping[str, Any]) -> list[str]:
+        """Put the texts of neighbours before prompts, where the model retrieves any."""
+        if self.retrieval is None:
+            return prompts
+        return self.retrieval(prompts, samples, self.lookup_keys)
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
         """Score captions, or answers where the batch has questions.
@@ -221,23 +256,28 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         return self.caption_prompts(samples), [f" {caption}" for caption in samples["text_input"]]
 
     def caption_prompts(self, samples: Mapping[str, Any], prompt: str | None = None) -> list[str]:
-        """Return `prompt`, or the yaml's, with each cloud's size where it says so."""
+        """Return `prompt`, or the yaml's, with each cloud's size where it says so, behind the
+        retrieved texts.
+        """
         text = self.prompt if prompt is None else prompt.rstrip(" ")
         if SIZE_PLACE not in text:
-            return [text] * len(samples["point_cloud"])
+            return self.with_retrieved([text] * len(samples["point_cloud"]), samples)
         boxes = box_sizes(samples, "model.prompt" if prompt is None else "run.prompt").tolist()
-        return [text.replace(SIZE_PLACE, size_text(box)) for box in boxes]
+        sized = [text.replace(SIZE_PLACE, size_text(box)) for box in boxes]
+        return self.with_retrieved(sized, samples)
 
     def question_prompts(self, samples: Mapping[str, Any]) -> list[str]:
-        """Put questions, and sizes where it says so, into `qa_prompt`."""
+        """Put questions into `qa_prompt`, with sizes where it says so, behind retrieved texts."""
         questions = samples["question"]
         if SIZE_PLACE not in self.qa_prompt:
-            return [self.qa_prompt.format(question) for question in questions]
+            asked = [self.qa_prompt.format(question) for question in questions]
+            return self.with_retrieved(asked, samples)
         boxes = box_sizes(samples, "model.qa_prompt").tolist()
-        return [
+        asked = [
             self.qa_prompt.format(question, size=size_text(box))
             for question, box in zip(questions, boxes, strict=True)
         ]
+        return self.with_retrieved(asked, samples)
 
     @torch.no_grad()
     def score_answers(
