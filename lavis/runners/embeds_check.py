@@ -14,6 +14,11 @@ from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.fields.embeds import EmbedsLoader
 
 KEY = "datasets.{}.build_info.image_embeds"
+FEATURES = "datasets.{}.build_info.features"
+VIEWS_FIX = "embed the views with the model's teacher (embed_views --text-teacher)"
+FEATURES_FIX = (
+    "model.space=<that space>, or build_info.features.text=False and features.image=False"
+)
 SHOWN = 5
 
 
@@ -36,6 +41,8 @@ def check_embeds(model: Any, datasets: Mapping[str, Mapping[str, Any]]) -> None:
         ids = {str(r["object_id"]) for d in splits.values() for r in getattr(d, "annotation", ())}
         for loader in _loaders(splits):
             _check_space(model, name, loader)
+            if not isinstance(loader, EmbedsLoader):
+                continue  # features in the objects' own files, which are not opened here
             missing = {object_id for object_id in ids if object_id not in loader}
             if ids and missing == ids:
                 what, got = "no object of the data set has views", f"views of {len(loader.row_of)}"
@@ -50,17 +57,18 @@ def check_embeds(model: Any, datasets: Mapping[str, Mapping[str, Any]]) -> None:
         logging.warning(message, len(absent), len(objects), files, shown)
 
 
-def _loaders(splits: Mapping[str, Any]) -> dict[EmbedsLoader, None]:
-    """Return the loaders of embeddings of a data set's splits, each once."""
+def _loaders(splits: Mapping[str, Any]) -> list[Any]:
+    """Return the loaders of a data set's splits that name a teacher's space, each once."""
     loaders = (loader for dataset in splits.values() for loader in getattr(dataset, "loaders", ()))
-    return dict.fromkeys(loader for loader in loaders if isinstance(loader, EmbedsLoader))
+    return list({id(loader): loader for loader in loaders if hasattr(loader, "space")}.values())
 
 
-def _check_space(model: Any, name: str, loader: EmbedsLoader) -> None:
+def _check_space(model: Any, name: str, loader: Any) -> None:
     own = getattr(model, "space", None)
     if None not in (own, loader.space) and own != loader.space:
-        what = "images and texts were embedded in different spaces"
-        where = f"model.space, model.text_teacher and {KEY.format(name)}"
-        got = f"{loader.space} in {loader.path}"
-        fix = "embed the views with the model's teacher (embed_views --text-teacher)"
+        what = "embeddings of the data set and of the model are of different spaces"
+        is_file = isinstance(loader, EmbedsLoader)
+        place = loader.path if is_file else loader.store.folder
+        where = f"model.space, model.text_teacher and {(KEY if is_file else FEATURES).format(name)}"
+        got, fix = f"{loader.space} in {place}", VIEWS_FIX if is_file else FEATURES_FIX
         raise ConfigError(explain(what, where=where, got=got, expected=own, fix=fix))

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.fields.embeds import EmbedsLoader
+from lavis.datasets.fields.openshape import OpenShapeImages, OpenShapeTexts
+from lavis.datasets.stores.pickled_records import PickledRecordStore
 from lavis.runners.embeds_check import check_embeds
 from lavis.runners.parts import RunParts
 
@@ -90,3 +92,14 @@ def test_a_run_is_refused_before_its_folder_exists(tiny, loader, tmp_path):
     with pytest.raises(ConfigError, match="different spaces"):
         RunParts(cfg, tiny.Task(), tiny_model, {"own": {"train": data}}, "refused")
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("kind", ["texts", "images"])
+def test_features_in_the_objects_files_of_another_space_are_refused(kind, tmp_path):
+    store = PickledRecordStore(tmp_path, {"a": "a.npy"})
+    space = "openclip/ViT-bigG-14"
+    texts, images = OpenShapeTexts(store, str, space=space), OpenShapeImages(store, space=space)
+    features = texts if kind == "texts" else images
+    check_embeds(model(space), datasets(features, "a"))
+    with pytest.raises(ConfigError, match=r"model\.space[\s\S]*build_info\.features"):
+        check_embeds(model(), datasets(features, "a"))

@@ -80,11 +80,12 @@ class OpenShapeTexts:
         # Objaverse's first text is its name; of the other data sets one is drawn.
         first = source == "text" and content.get("dataset") == "Objaverse"
         row = 0 if rng is None or first or not texts else int(rng.integers(len(texts)))
-        if not texts or not isinstance(texts[row], str) or not texts[row].strip():
+        text = texts[row] if texts else None
+        if not isinstance(text, str) or not text.strip():
             return []
         prompt = "original" if source == "retrieval_text" else self.prompt
         own = features[row] if row < len(features) else None
-        return [(texts[row], own.get(prompt) if isinstance(own, Mapping) else own)]
+        return [(text, own.get(prompt) if isinstance(own, Mapping) else own)]
 
 
 @dataclass(frozen=True)
