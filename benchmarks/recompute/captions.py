@@ -45,7 +45,7 @@ def references(run: Run, data: Data) -> Words:
     return {i: caption_words(text_of[i]) for i in (str(p["image_id"]) for p in run.predictions)}
 
 
-def scores(captions: Words, right: Words) -> tuple[dict[str, float], ItemScores]:
+def scores(captions: Words, right: Words) -> tuple[dict[str, float | None], ItemScores]:
     """Score captions with one reference each: corpus scores, and scores of the items."""
     ids = list(right)
     given = {i: [" ".join(captions[i])] for i in ids}
@@ -56,19 +56,20 @@ def scores(captions: Words, right: Words) -> tuple[dict[str, float], ItemScores]
     columns = [*zip(BLEU, bleu_items), ("rouge_l", rouge_items), ("cider", cider_items)]
     items = {name: dict(zip(ids, map(float, values))) for name, values in columns}
     items["length"] = {i: float(len(captions[i])) for i in ids}
-    values = dict(zip(BLEU, map(float, bleu))) | {"rouge_l": float(rouge), "cider": float(cider)}
+    values: dict[str, float | None] = dict(zip(BLEU, map(float, bleu)))
+    values |= {"rouge_l": float(rouge), "cider": float(cider)}
     return values | diversity([captions[i] for i in ids]), items
 
 
-def diversity(captions: Sequence[list[str]]) -> dict[str, float]:
+def diversity(captions: Sequence[list[str]]) -> dict[str, float | None]:
     """Return the counts of different captions and words, distinct-1/2, and the mean length."""
     singles = [word for words in captions for word in words]
     pairs = [pair for words in captions for pair in pairwise(words)]
     return {
         "distinct_captions": len({tuple(words) for words in captions}),
         "vocabulary": len(set(singles)),
-        "distinct_1": len(set(singles)) / len(singles) if singles else 0.0,
-        "distinct_2": len(set(pairs)) / len(pairs) if pairs else 0.0,
+        "distinct_1": len(set(singles)) / len(singles) if singles else None,
+        "distinct_2": len(set(pairs)) / len(pairs) if pairs else None,
         "mean_length": len(singles) / len(captions),
     }
 

@@ -28,6 +28,7 @@ from lavis.evaluation.tokenization import TOKENIZER_NAME, tokenize_caption
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 JAVA_METRICS = ("meteor", "spice")
 NO_IDF = "every n-gram of the references occurs for every item, so that its idf is 0"
+NO_NGRAM = "no caption holds {} words in a row"
 NOT_ASKED = "needs Java, and was not asked for (run.java_metrics, or java_metrics=True)"
 FAST, LIBRARY = SCORERS = ("fast", "pycocoevalcap")
 TOKENIZERS = (TOKENIZER_NAME, java_metrics_module.PTB_NAME)
@@ -41,7 +42,7 @@ class CaptionScores:
         ids: the N scored ids; arrays in `per_item` follow this order.
         values: corpus scores: bleu_1..4, rouge_l (0..1), cider (0..10), distinct_captions and
             vocabulary (counts), distinct_1, distinct_2 (0..1), mean_length (words), meteor and
-            spice (0..1 or None).
+            spice (0..1). None where a metric is undefined or was not computed.
         per_item: [N] float64 for bleu_1..4 (sentence level), rouge_l, cider, length, and meteor
             and spice when computed; a metric without a value has none.
         n_empty: predictions without a word; each scores 0.
@@ -146,8 +147,11 @@ def caption_scores(
     if not ngrams.has_idf(corpus):
         values["cider"] = None
         del per_item["cider"]
-        unavailable = {**unavailable, "cider": NO_IDF}
-    values |= ngrams.diversity(corpus)
+        unavailable |= {"cider": NO_IDF}
+    diversity = ngrams.diversity(corpus)
+    undefined = [order for order in (1, 2) if diversity[f"distinct_{order}"] is None]
+    unavailable |= {f"distinct_{order}": NO_NGRAM.format(order) for order in undefined}
+    values |= diversity
     n_empty = int((corpus.length[: len(ids)] == 0).sum())
     return CaptionScores(ids, values, per_item, n_empty, tokenizer_name, unavailable, rows)
 

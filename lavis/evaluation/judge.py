@@ -34,6 +34,7 @@ import numpy as np
 from lavis.common.errors import EvaluationError, PointLanguageError, explain
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_json
+from lavis.evaluation.formatting import format_value
 from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.judge_protocols import PROMPT_VERSION, Protocol, protocol
 from lavis.evaluation.pointllm import Prediction, read_predictions, record_beside
@@ -170,8 +171,8 @@ def judge_metrics(
 
     Returns:
         Metrics "judge/<model>/<metric>" with intervals, the share of readable answers and, where
-        some were not, the clean score without them; and one row per item, with the reason of a
-        failed judgement.
+        some were not, the clean score without them (None where none was readable); and one row per
+        item, with the reason of a failed judgement.
 
     Raises:
         EvaluationError: the endpoint does not answer (names the item).
@@ -193,12 +194,12 @@ def judge_metrics(
     scores = np.array([verdict.score for verdict in verdicts])
     valid = np.array([verdict.valid for verdict in verdicts])
     values = {rules.metric: scores, "readable": valid.astype(np.float64)}
-    if valid.any() and not valid.all():
+    if not valid.all():
         values[f"{rules.metric}_clean"] = scores[valid]
     metrics = {
         f"judge/{judge.model}/{name}": {
-            "value": float(rows.mean()),
-            "ci95": list(mean_ci(rows, seed=seed)),
+            "value": float(rows.mean()) if len(rows) else None,
+            "ci95": list(mean_ci(rows, seed=seed)) if len(rows) else None,
         }
         for name, rows in values.items()
     }
@@ -230,12 +231,14 @@ def judge_file(options: argparse.Namespace) -> Path:
     suffix = f"judge_{slug}_{options.protocol}"
     write_json_atomic(predictions.with_name(f"{predictions.stem}_{suffix}.json"), rows)
     for name, entry in metrics.items():
-        print(f"{name:60s} {100 * entry['value']:6.2f}")
+        print(f"{name:60s} {format_value(name, entry['value']):>6s}")
+    undefined = [name for name, entry in metrics.items() if entry["value"] is None]
     extra = {
         "judge": options.model,
         "endpoint": options.endpoint,
         "protocol": options.protocol,
         "prompt_version": PROMPT_VERSION,
+        "unavailable": dict.fromkeys(undefined, "no answer of the judge is readable"),
     }
     return record_beside(predictions, suffix, "judge", metrics, len(items), extra)
 

@@ -213,23 +213,23 @@ def _clipped_cosine(corpus: Corpus, table: NgramTable) -> np.ndarray:
     return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
 
 
-def diversity(corpus: Corpus) -> dict[str, float]:
+def diversity(corpus: Corpus) -> dict[str, float | None]:
     """Distinct captions, vocabulary, distinct-1/2 and mean length of the hypotheses.
 
     The vocabulary is the number of different words; distinct-n divides the number of different
-    n-grams by that of all n-grams.
+    n-grams by that of all n-grams, and is None where the hypotheses hold no n-gram.
 
     References: Li et al. 2016 (arXiv 1510.03055) for distinct-n.
     """
     n, end = corpus.n_items, np.cumsum(corpus.length)
     spans = zip((end - corpus.length)[:n].tolist(), end[:n].tolist())
-    result: dict[str, float] = {
+    result: dict[str, float | None] = {
         "distinct_captions": len({corpus.words[begin:stop].tobytes() for begin, stop in spans})
     }
     for order, table in enumerate(corpus.tables[:2], start=1):
         own = table.caption < n
         total, different = int(table.count[own].sum()), len(np.unique(table.code[own]))
-        result[f"distinct_{order}"] = different / total if total else 0.0
+        result[f"distinct_{order}"] = different / total if total else None
         if order == 1:
             result["vocabulary"] = different
     result["mean_length"] = float(corpus.length[:n].mean())

@@ -13,23 +13,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from lavis.common.dist_utils import broadcast_object
 from lavis.common.errors import ConfigError, EvaluationError, explain, nearest
-from lavis.common.registry import registry
 from lavis.models.abilities import check_abilities
 from lavis.runners.batching import Datasets, members
 from lavis.runners.checkpoints import Checkpoints
 from lavis.runners.parts import RunParts
 from lavis.runners.sharding import gathered
-
-# Keys of a named evaluation that are not options of its task.
-PLACE = ("task", "dataset", "split", "every")
+from lavis.tasks.named_tasks import named_tasks
 
 
 @dataclass(frozen=True)
@@ -69,18 +64,6 @@ class Evaluation:
             message = explain(what, where=where, got=self.split, expected=sorted(splits))
             raise ConfigError(message)
         return {self.dataset: (self.name, splits[self.split])}
-
-
-def named_tasks(run_cfg: Any) -> dict[str, Any]:
-    """Return the task of each named evaluation: the run section overlaid by its options."""
-    tasks = {}
-    for name, section in run_cfg.evaluations.items():
-        options = {key: value for key, value in section.items() if key not in PLACE}
-        own = OmegaConf.merge(run_cfg, options, {"task": section.task})
-        tasks[name] = registry.get_task_class(section.task).setup_task(
-            cfg=SimpleNamespace(run_cfg=own)
-        )
-    return tasks
 
 
 def check_named_abilities(run_cfg: Any, model_class: type) -> None:
@@ -225,7 +208,9 @@ class Evaluations:
         if len(scores) == 1:
             return next(iter(scores.values()))
         means = [metrics["agg_metrics"] for metrics in scores.values() if metrics is not None]
-        return {**scores, "agg_metrics": sum(means) / len(means)} if means else None
+        if not means:
+            return None
+        return {**scores, "agg_metrics": None if None in means else sum(means) / len(means)}
 
     def _score(
         self, task: Any, dataset: Any, label: str, split: str, epoch: int | str
@@ -262,8 +247,8 @@ class Evaluations:
         regular = [item.name for item in self.plan if item.every]
         return (regular[0] if regular else None), run_cfg.agg_metric or "agg_metrics"
 
-    def selecting_metric(self, metrics: Mapping[str, Any]) -> float:
-        """Return the value that selects the best checkpoint.
+    def selecting_metric(self, metrics: Mapping[str, Any]) -> float | None:
+        """Return the value that selects the best checkpoint; None where it is undefined.
 
         Raises:
             EvaluationError: the evaluation reports no such metric.
@@ -273,4 +258,8 @@ class Evaluations:
             what = f"the task reports no metric {name!r}.{nearest(name, metrics)}"
             where = "run.agg_metric" if self.parts.run_cfg.best is None else "run.best"
             raise EvaluationError(explain(what, where=where, got=sorted(metrics), expected=name))
+        if metrics[name] is None:
+            reason = "the metrics file says why under `unavailable`"
+            logging.warning("%s is null and selects no best checkpoint; %s", name, reason)
+            return None
         return float(metrics[name])

@@ -288,7 +288,7 @@ class PointRunner:
         if metrics is None or evaluation.name != self.evaluations.selecting()[0]:
             return
         state, metric = self.state, self.evaluations.selecting_metric(metrics)
-        if state.is_better(metric, self.parts.run_cfg.agg_mode):
+        if metric is not None and state.is_better(metric, self.parts.run_cfg.agg_mode):
             before = state.best_metric, state.best_epoch
             state.best_metric, state.best_epoch = metric, epoch
             if not self.checkpoints.save(is_best=True):

@@ -20,6 +20,7 @@ from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets, published_metrics
 from lavis.evaluation.intervals import mean_ci
 from lavis.models.abilities import JointEmbedder, WordEmbedder, can
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.point_task import PointTask, Scores
 
 GROUP_KEYS = ("color", "category")  # fields of the annotation within which recall is measured
@@ -30,6 +31,7 @@ class AlignmentStudyTask(PointTask):
     """Train a model on its own loss; measure how its objects lie among the texts."""
 
     name = "alignment_study"
+    data_needs = DataNeeds(("caption",))
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder; a WordEmbedder also gives token-level figures."""

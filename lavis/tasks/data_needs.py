@@ -39,7 +39,7 @@ class DataNeeds:
         Raises:
             DataError: names the split, the field and the first records without it.
         """
-        records = getattr(dataset, "annotation", None) or []
+        records = records_of(dataset)
         for name in self.fields:
             _refuse([r for r in records if is_missing(r.get(name))], records, name, where)
         if not (self.classes and records):
@@ -52,6 +52,11 @@ class DataNeeds:
         known = [str(record.get("category", "")).lower() in names for record in records]
         without = [record for record, is_known in zip(records, known) if not is_known]
         _refuse(without, records, "category", where, CLASSES_FIX)
+
+
+def records_of(dataset: Any) -> list[dict[str, Any]]:
+    """Return a split's records; none of data that have no records."""
+    return getattr(dataset, "annotation", None) or []
 
 
 def _refuse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,23 @@ from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_score
 def object_to_object(
     embeds: np.ndarray, labels: list[Any]
 ) -> tuple[str, RetrievalScores, list[list[int]]]:
-    """Objects [N,Q,E] find the others of their label; objects alone in theirs do not ask."""
+    """Objects [N,Q,E] find the others of their label; objects alone in theirs are no queries."""
+    partners = same_label(labels)
+    rows, positives = list(partners), list(partners.values())
+    scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)
+    return "object_to_object", scores, positives
+
+
+def same_label(labels: list[Any]) -> dict[int, list[int]]:
+    """Return {row: the other rows of its label} of all rows that have some; None is no label.
+
+    Raises:
+        ConfigError: no two rows share a label.
+    """
     members: dict[Any, list[int]] = {}
     for row, label in enumerate(labels):
         members.setdefault(label, []).append(row)
     rows = [k for k, label in enumerate(labels) if label is not None and len(members[label]) > 1]
-    positives = [[other for other in members[labels[row]] if other != row] for row in rows]
     if not rows:
         raise ConfigError(
             explain(
@@ -31,8 +43,7 @@ def object_to_object(
                 fix="evaluate a split whose annotations have `category`",
             )
         )
-    scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)
-    return "object_to_object", scores, positives
+    return {row: [other for other in members[labels[row]] if other != row] for row in rows}
 
 
 def add_direction(
@@ -58,20 +69,35 @@ def embed_images(model: Any, data_loader: Any) -> dict[str, np.ndarray]:
     own: dict[str, np.ndarray] = {}
     for samples in data_loader:
         samples = move_to_device(samples, model.device)
-        if "image" in model.modalities and ("image" in samples or "image_embeds" in samples):
+        embeds_images = "image" in model.modalities
+        check_images(samples, embeds_images)
+        if embeds_images:
             embeds = model.embed(samples, "image")
-        elif "image_embeds" in samples:
+        else:
             embeds = samples["image_embeds"]
             embeds = embeds.mean(1) if embeds.ndim == 3 else embeds
-        else:
-            raise ConfigError(
-                explain(
-                    "there are no images to search with",
-                    where="run.extra_directions: image_to_object",
-                    got=sorted(samples),
-                    expected="image_embeds, or image and a model that embeds images",
-                )
-            )
         rows = torch.as_tensor(embeds).float().cpu().numpy()
         own.update(zip(map(str, samples["instance_id"]), rows, strict=True))
     return {i: row for part in gather_object_list(own) for i, row in part.items()}
+
+
+def check_images(samples: Mapping[str, Any], embeds_images: bool = True) -> None:
+    """Refuse a batch without images.
+
+    Args:
+        samples: a batch.
+        embeds_images: whether the model does; else `image_embeds` has to be there.
+
+    Raises:
+        ConfigError: names what the batch holds.
+    """
+    if "image_embeds" in samples or (embeds_images and "image" in samples):
+        return
+    raise ConfigError(
+        explain(
+            "there are no images to search with",
+            where="run.extra_directions: image_to_object",
+            got=sorted(samples),
+            expected="image_embeds, or image and a model that embeds images",
+        )
+    )

@@ -20,6 +20,7 @@ from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
 from lavis.models.abilities import JointEmbedder
+from lavis.tasks.data_needs import DataNeeds, records_of
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_retrieval import AT, recall_per_item, same_caption_groups
@@ -54,6 +55,15 @@ class ModalityRetrievalTask(PointTask):
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder."""
         return {JointEmbedder: "run.task"}
+
+    def check_data(self, dataset: Any, where: str) -> None:
+        """Refuse data without the modalities of `run.modalities`."""
+        asked = self.options.modalities
+        if not asked or not records_of(dataset):
+            return
+        choose_modalities(asked, dataset.collater([dataset[0]]), asked)
+        if "text" in asked:
+            DataNeeds(("caption",)).check(dataset, where)
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Choose the modalities, the same on every rank."""
@@ -146,7 +156,6 @@ def choose_modalities(
     Raises:
         ConfigError: a modality that the model or the batch lacks, or fewer than two.
     """
-
     chosen = list(asked) or [name for name in known if has_fields(name, batch)]
     check_modalities(known, batch, chosen, "run.modalities")
     if len(set(chosen)) < 2:

@@ -111,15 +111,17 @@ class PointCaptioningTask(PointTask):
             copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
             found["nearest_in_own_embedding"] = dict(zip(references, copied, strict=True))
         baselines = {name: self.scored(given, references) for name, given in found.items()}
+        cider, bleu = scores.values["cider"], scores.values["bleu_4"]
+        selects = None if cider is None or bleu is None else cider + bleu  # as GPT4Point
+        undefined = {} if selects is not None else {"agg_metrics": "CIDEr is null"}
         return Scores(
             metrics=scores.metrics(),
             baselines={name: given.values for name, given in baselines.items()},
-            # As GPT4Point: CIDEr + BLEU-4.
-            agg_metrics=float(scores.values["cider"] or 0) + float(scores.values["bleu_4"] or 0),
+            agg_metrics=selects,
             extra={
                 "decoding": self.options.decoding(),
                 "tokenizer": scores.tokenizer,
-                "unavailable": scores.unavailable,
+                "unavailable": scores.unavailable | undefined,
                 "n_empty": scores.n_empty,
                 "text": text_name(dataset),
                 "text_field": text_field_of(dataset),

@@ -14,6 +14,7 @@ from lavis.common.registry import registry
 from lavis.evaluation.pointllm import PROMPTS, Prediction, protocol_metrics
 from lavis.evaluation.sentence_encoders import SentenceEncoder
 from lavis.models.abilities import Captioner
+from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
@@ -33,6 +34,7 @@ class PointLLMCaptioningTask(PointTask):
     name = "point_llm_captioning"
     id_key = "object_id"
     options_class = PointLLMOptions
+    data_needs = DataNeeds(("caption",))
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner."""

@@ -31,7 +31,7 @@ from lavis.evaluation.qa import (
 )
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
 from lavis.models.abilities import Answerer, AnswerScorer
-from lavis.tasks.data_needs import DataNeeds
+from lavis.tasks.data_needs import DataNeeds, records_of
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
@@ -80,19 +80,41 @@ class PointQATask(PointTask):
     def mode(self) -> str:
         return str(self.options.qa_mode)
 
+    def check_data(self, dataset: Any, where: str) -> None:
+        """Refuse questions without an answer, or without candidates where they are needed."""
+        super().check_data(dataset, where)
+        if records_of(dataset):
+            self.candidates_of(dataset, where)
+
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Lay out the candidate answers of every question, where there are candidates."""
-        self.candidates: dict[str, list[str]] = {}
-        if self.mode != "generate":
-            count = self.options.candidates
-            frequent = answers_by_family(dataset.train_annotation())
-            for entry in dataset.annotation:
-                known = frequent.get(entry.get("family", ""), [])
-                self.candidates[str(entry["question_id"])] = (
-                    known[:count]
-                    if self.mode == "rank"
-                    else choices_of(entry, known, count, int(self.run_cfg.get("seed", 42)))
-                )
+        self.candidates = self.candidates_of(dataset, f"run.qa_mode={self.mode}")
+
+    def candidates_of(self, dataset: Any, where: str) -> dict[str, list[str]]:
+        """Return {question id: candidate answers}; empty when answers are written.
+
+        Raises:
+            ConfigError: a question without choices, or no training answer to rank.
+        """
+        if self.mode == "generate":
+            return {}
+        count, seed = self.options.candidates, int(self.run_cfg.get("seed", 42))
+        frequent = answers_by_family(dataset.train_annotation())
+        found: dict[str, list[str]] = {}
+        for entry in dataset.annotation:
+            known = frequent.get(entry.get("family", ""), [])
+            name = str(entry["question_id"])
+            if self.mode == "choice":
+                found[name] = choices_of(entry, known, count, seed, where)
+            else:
+                found[name] = known[:count]
+        if not any(found.values()):
+            what = "no question has a training answer of its family to rank"
+            fix = "give the data a training split, or set run.qa_mode=generate"
+            raise ConfigError(
+                explain(what, where=where, got=f"families {sorted(frequent)}", fix=fix)
+            )
+        return found
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> Records:
         """Answer a batch of questions."""
@@ -143,7 +165,7 @@ class PointQATask(PointTask):
         result = Scores(
             metrics=scores.metrics(),
             baselines={name: given.values for name, given in baselines.items()},
-            agg_metrics=float(scores.values["exact_match"] or 0),
+            agg_metrics=scores.values["exact_match"],
             extra={
                 "per_family": scores.per_family,
                 "most_frequent": most_frequent_by_type(pool.train),
@@ -244,8 +266,17 @@ def answers_by_family(train: list[dict[str, Any]]) -> dict[str, list[str]]:
     }
 
 
-def choices_of(entry: dict[str, Any], known: list[str], count: int, seed: int) -> list[str]:
-    """Choices of a question: the annotation's, or the answer among drawn wrong answers, shuffled.
+def choices_of(
+    entry: dict[str, Any], known: list[str], count: int, seed: int, where: str
+) -> list[str]:
+    """Return the annotation's choices, or the answer among drawn wrong answers, shuffled.
+
+    Args:
+        entry: the question's record.
+        known: training answers of its family.
+        count: how many choices are drawn.
+        seed: of the draws.
+        where: the key that asks for choices, for the message.
 
     Raises:
         ConfigError: the annotation's choices lack the answer, or there is no wrong answer to draw.
@@ -262,9 +293,10 @@ def choices_of(entry: dict[str, Any], known: list[str], count: int, seed: int) -
         raise ConfigError(
             explain(
                 "a question has no choices with its answer among them",
-                where=f"question {entry['question_id']}",
+                where=f"{where}: question {entry['question_id']}",
                 got=choices,
                 expected=f"two or more, one of them {answer!r}",
+                fix="give the question `choices`, or set run.qa_mode=generate",
             )
         )
     return choices

@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
@@ -26,8 +25,14 @@ from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.retrieval import BlockScorer, RetrievalScores, streamed_retrieval_scores
 from lavis.models.abilities import JointEmbedder, Reranker, can
-from lavis.tasks.data_needs import DataNeeds
-from lavis.tasks.extra_directions import add_direction, embed_images, object_to_object
+from lavis.tasks.data_needs import DataNeeds, records_of
+from lavis.tasks.extra_directions import (
+    add_direction,
+    check_images,
+    embed_images,
+    object_to_object,
+    same_label,
+)
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.pair_scores import DIRECTIONS, PairScores
@@ -55,7 +60,9 @@ class RetrievalOptions(TaskOptions):
     ptm_weight: float = task_option(
         DEFAULT_PTM_WEIGHT, "weight of matching in re-ranked scores", low=0
     )
-    extra_directions: tuple[str, ...] = task_option((), ", ".join(EXTRA_DIRECTIONS))
+    extra_directions: tuple[str, ...] = task_option(
+        (), "directions beside object_to_text and text_to_object", choices=EXTRA_DIRECTIONS
+    )
 
 
 @registry.register_task("point_retrieval")
@@ -75,6 +82,15 @@ class PointRetrievalTask(PointTask):
         if self.options.k_test:
             needed[Reranker] = "run.k_test"
         return needed
+
+    def check_data(self, dataset: Any, where: str) -> None:
+        """Refuse records without captions, or without what `run.extra_directions` needs."""
+        super().check_data(dataset, where)
+        records, asked = records_of(dataset), self.options.extra_directions
+        if records and "object_to_object" in asked:
+            same_label([record.get("category") for record in records])
+        if records and "image_to_object" in asked:
+            check_images(dataset.collater([dataset[0]]))
 
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
@@ -164,17 +180,7 @@ class PointRetrievalTask(PointTask):
         self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
     ) -> None:
         """Object to object (the same category is right) and image to object, when asked for."""
-        asked = list(self.options.extra_directions)
-        unknown = sorted(set(asked) - set(EXTRA_DIRECTIONS))
-        if unknown:
-            raise ConfigError(
-                explain(
-                    f"unknown direction.{nearest(unknown[0], EXTRA_DIRECTIONS)}",
-                    where="run.extra_directions",
-                    got=unknown,
-                    expected=list(EXTRA_DIRECTIONS),
-                )
-            )
+        asked = self.options.extra_directions
         embeds = self.pairs.object_embeds.numpy()
         if "object_to_object" in asked:
             category = {str(e["instance_id"]): e.get("category") for e in dataset.annotation}

@@ -45,6 +45,7 @@ from lavis.evaluation.test_final import (
 from lavis.models.abilities import check_abilities
 from lavis.tasks.base_task import BaseTask
 from lavis.tasks.data_needs import DataNeeds
+from lavis.tasks.named_tasks import named_tasks
 from lavis.tasks.options import TaskOptions
 
 # Keys of the run section that put altered copies beside the test splits.
@@ -58,7 +59,8 @@ class Scores:
     Attributes:
         metrics: {name: {"value": …, "ci95": [low, high] | None}}.
         baselines: {baseline: {metric: value}}.
-        agg_metrics: the number that selects the best checkpoint, larger is better.
+        agg_metrics: the number that selects the best checkpoint, larger is better; None where it
+            is undefined, with the reason in `extra["unavailable"]`.
         extra: anything else for the metrics file (decoding settings). Tables read `text` (which
             texts were scored), `protocol` ("zero_shot" for held-out classes) and `baseline_pool`
             ({"used", "whole"}: training objects behind the baselines, and all of them).
@@ -74,7 +76,7 @@ class Scores:
 
     metrics: dict[str, Any]
     baselines: dict[str, dict[str, Any]]
-    agg_metrics: float
+    agg_metrics: float | None
     extra: dict[str, Any] = field(default_factory=dict)
     predictions: Any = None
     per_item: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -159,11 +161,25 @@ class PointTask(BaseTask):
         for key, names in splits.items():
             for split in names or ():
                 for name, parts in datasets.items():
-                    self.data_needs.check(parts.get(split), f"run.{key}: {name} {split}")
-        for name, place in (run.get("evaluations") or {}).items():
-            needs = getattr(registry.get_task_class(place.task), "data_needs", DataNeeds())
+                    self.check_data(parts.get(split), f"run.{key}: {name} {split}")
+        for name, task in named_tasks(run).items():
+            place = run.evaluations[name]
             split = datasets.get(place.dataset, {}).get(place.split)
-            needs.check(split, f"run.evaluations.{name}: {place.dataset} {place.split}")
+            if isinstance(task, PointTask):  # tasks of stock LAVIS declare no needs
+                where = f"run.evaluations.{name}: {place.dataset} {place.split}"
+                task.check_data(split, where)
+
+    def check_data(self, dataset: Any, where: str) -> None:
+        """Refuse a split that lacks what this task scores; called before the model is built.
+
+        Args:
+            dataset: the split; None, or a data set without records, is not checked.
+            where: the key that asks for the split and its name, for the message.
+
+        Raises:
+            DataError, ConfigError: the data lack something, or the options ask for too much.
+        """
+        self.data_needs.check(dataset, where)
 
     def add_altered_splits(self, datasets: dict[str, Any], run: Any) -> None:
         """Put altered copies of the test splits beside them, and into `run.test_splits`.
@@ -279,7 +295,7 @@ class PointTask(BaseTask):
             print(f"result written to {path}", flush=True)
         values = {name: entry["value"] for name, entry in scores.metrics.items()}
         logging.info("%s %s: %s", self.name, name, values)
-        return {"agg_metrics": float(scores.agg_metrics)} | values
+        return {"agg_metrics": scores.agg_metrics} | values
 
     def expected_ids(self, dataset: Any) -> list[str]:
         """Ids that must be scored: those of the split."""

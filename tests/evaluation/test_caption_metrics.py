@@ -141,6 +141,24 @@ def test_diversity_counts_distinct_captions_and_ngrams():
 
 
 @pytest.mark.parametrize(
+    ("captions", "undefined"),
+    [
+        (["", " . "], ["distinct_1", "distinct_2"]),
+        (["brick", "slope"], ["distinct_2"]),
+        (["", "a brick"], []),
+    ],
+)
+def test_distinct_n_without_an_ngram_is_null_with_the_reason(captions, undefined):
+    references = {0: ["a red brick"], 1: ["a slope"]}
+    scores = caption_scores(dict(enumerate(captions)), references)
+    names = ("distinct_1", "distinct_2")
+    assert [name for name in names if scores.values[name] is None] == undefined
+    for name in names:
+        assert (name in scores.unavailable) == (name in undefined)
+        assert scores.metrics(n_resamples=10)[name] == {"value": scores.values[name], "ci95": None}
+
+
+@pytest.mark.parametrize(
     ("predictions", "references", "named"),
     [
         ({"a": "x"}, {"a": ["x"], "b7": ["y"]}, "1 missing: 'b7'"),

@@ -161,6 +161,13 @@ def test_caption_scores_carry_the_judge_and_count_unreadable_answers(endpoint, t
     assert [row["valid"] for row in rows] == [True, False]
 
 
+def test_the_clean_score_of_no_readable_answer_is_null(endpoint, tmp_path):
+    endpoint.answer = lambda text: "cannot say"
+    metrics, _ = judge_metrics(ask(endpoint, tmp_path), ITEMS, protocol("captioning"))
+    assert metrics["judge/qwen2-72b/caption_score_clean"] == {"value": None, "ci95": None}
+    assert metrics["judge/qwen2-72b/readable"]["value"] == 0
+
+
 @pytest.mark.parametrize(
     ("answer", "score", "valid"),
     [

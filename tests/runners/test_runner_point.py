@@ -188,6 +188,20 @@ def test_best_is_saved_at_the_first_validation_and_kept_when_worse(tiny):
     assert torch.equal(best["model"]["head.weight"], weights(runner)["head.weight"])
 
 
+@pytest.mark.parametrize("key", ["agg_metrics", "cider"])
+def test_an_undefined_metric_selects_no_best_checkpoint(tiny, caplog, key):
+    class Undefined(tiny.Task):
+        def after_evaluation(self, **kwargs):
+            return super().after_evaluation(**kwargs) | {key: None}
+
+    runner = tiny.runner(task=Undefined(), agg_metric=key, max_epoch=1)
+    runner.train()
+    assert (runner.state.best_metric, runner.state.best_epoch) == (None, None)
+    assert not (tiny.path / "job/checkpoint_best.pth").exists()
+    assert f"{key} is null and selects no best checkpoint" in caplog.text
+    assert key not in tiny.rows(kind="eval")[0]
+
+
 def test_agg_metric_and_mode_select_best(tiny):
     runner = tiny.runner(agg_metric="n_scored", agg_mode="min", max_epoch=1)
     runner.train()

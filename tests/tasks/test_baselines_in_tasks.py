@@ -102,6 +102,21 @@ def test_captioning_baselines_copy_from_the_full_training_split():
     assert len(full_reference(Split()).annotation) == 4
 
 
+def test_without_cider_nothing_selects_a_checkpoint_and_the_reason_is_given():
+    dataset = Split()
+    for entry in dataset.annotation:
+        entry["caption"] = "brick 2 x 6"  # equal references: every idf is 0
+    scores = caption_scores_of(dataset)
+    assert scores.agg_metrics is None
+    assert scores.extra["unavailable"]["agg_metrics"] == "CIDEr is null"
+    assert "idf" in scores.extra["unavailable"]["cider"]
+    assert scores.claims == ["rouge_l"]
+    known = caption_scores_of(Split())
+    values = [known.metrics[name]["value"] for name in ("cider", "bleu_4")]
+    assert known.agg_metrics == sum(values)
+    assert "agg_metrics" not in known.extra["unavailable"]
+
+
 def test_altered_splits_keep_the_baselines_of_the_split_itself():
     altered = Split()
     altered.alteration, altered.original_store = "blank_cloud", altered.point_store

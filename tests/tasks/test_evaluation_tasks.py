@@ -125,14 +125,14 @@ def test_multiple_choice_has_its_chance(finish):
 
 def test_choices_are_the_annotations_or_drawn_once():
     entry = Questions.annotation[0]
-    drawn = [choices_of(entry, ["red", "blue", "green", "grey"], 3, seed=1) for _ in range(2)]
+    drawn = [choices_of(entry, ["red", "blue", "green", "grey"], 3, 1, "") for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) == 3
     assert "red" in drawn[0]
-    assert choices_of(entry | {"choices": ["red", "x"]}, [], 4, 1) == ["red", "x"]
+    assert choices_of(entry | {"choices": ["red", "x"]}, [], 4, 1, "") == ["red", "x"]
     for bad in (entry | {"choices": ["x", "y"]}, entry):
-        with pytest.raises(ConfigError, match="q0"):
-            choices_of(bad, ["Red"], 4, 1)
+        with pytest.raises(ConfigError, match="the key: question q0"):
+            choices_of(bad, ["Red"], 4, 1, "the key")
 
 
 def test_a_model_that_cannot_answer_is_refused_with_what_it_can():
@@ -336,10 +336,8 @@ def test_objects_find_their_category_and_images_their_object(finish):
     assert items["text_to_object/recall_at_1"] == dict.fromkeys("wxyz", 1.0)
     assert "k_test" not in record["extra"]  # this model does not re-rank
     assert "object_to_text_ptc/recall_at_1" not in record["metrics"]
-    wrong = PointRetrievalTask(run_cfg(extra_directions=["object_to_objects"]))
-    wrong.pairs = task.pairs
     with pytest.raises(ConfigError, match="object_to_object'"):
-        wrong.add_directions({}, {"chance": {}}, Objects())
+        PointRetrievalTask(run_cfg(extra_directions=["object_to_objects"]))
 
 
 class FakeStore:
