@@ -160,7 +160,7 @@ def sitting(layout: Layout, catalogue: Catalogue, rng: np.random.Generator) -> N
         if armchair is not None and rng.random() < 0.6:
             right = side * (table.size[0] / 2 + armchair.size[2] / 2 + rng.uniform(0.2, 0.4))
             layout.beside(low, armchair, right, 0.0, -side * np.pi / 2 + rng.uniform(-0.2, 0.2))
-    decorate(layout, catalogue, rng, low, TABLEWARE + ("book",), 3)
+    decorate(layout, catalogue, rng, low, (*TABLEWARE, "book"), 3)
 
 
 def watching(layout: Layout, catalogue: Catalogue, rng: np.random.Generator) -> None:

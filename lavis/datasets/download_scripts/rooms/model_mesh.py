@@ -1,23 +1,26 @@
 """Meshes of furniture models as coloured triangles, in the frame of `ItemMesh`.
 
 Textures become colours of triangles, and long edges of textured triangles are halved until their
-colours are fine enough. Cameras and samplers then need neither images nor coordinates in them.
+colours are fine enough. Cameras and samplers then need neither images nor places in them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.datasets.download_scripts.furniture.catalogue import Model
+from lavis.datasets.download_scripts.furniture.meshes import SizedMesh, read_model
 from lavis.datasets.download_scripts.rooms.items import ItemMesh
+from lavis.datasets.surface import SurfacePoints
 
 MAX_EDGE = 0.05  # metres, of textured triangles
 MAX_TRIANGLES = 80_000  # of one model
-_GREY = (200, 200, 200)  # of materials without colour
+_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # weights of the second and third corner
+# Where the colour of a triangle is looked up: its centre, and half way to its corners.
+_PLACES = np.array([[2, 2, 2], [4, 1, 1], [1, 4, 1], [1, 1, 4]]) / 6
 
 
 def furniture_mesh(folder: Path, model: Model) -> ItemMesh:
@@ -30,81 +33,58 @@ def furniture_mesh(folder: Path, model: Model) -> ItemMesh:
     Raises:
         DataError: the file cannot be read, or has more than `MAX_TRIANGLES` triangles.
     """
-    parts = [_part(geometry) for geometry in _geometries(folder / model.object_id / model.file)]
-    count = sum(len(soup) for soup, *_ in parts)
-    if not 0 < count <= MAX_TRIANGLES:
-        got = f"{count:,} triangles"
-        what = "a model is empty or too detailed"
-        raise DataError(
-            explain(what, where=model.object_id, got=got, expected=f"{MAX_TRIANGLES:,}")
-        )
-    turn = np.array(model.rotation or np.eye(3).ravel()).reshape(3, 3)
-    xyz = np.concatenate([soup for soup, *_ in parts]) @ turn.T
-    fitted = ItemMesh(xyz, np.zeros((len(xyz), 3), np.uint8)).fitted(model.size).triangles
-    triangles, colors, start = [], [], 0
-    for soup, uv, image, color in parts:
-        own = fitted[start : start + len(soup)]
-        start += len(soup)
-        if image is not None and uv is not None:
-            own, uv = _halved(own, uv)
-            color = _texture_colors(uv, image)
-        triangles += [own]
-        colors += [np.broadcast_to(color, (len(own), 3)).astype(np.uint8)]
-    return ItemMesh(np.concatenate(triangles).astype(np.float32), np.concatenate(colors))
+    mesh = read_model(folder, model)
+    if len(mesh.faces) > MAX_TRIANGLES:
+        got, expected = f"{len(mesh.faces):,} triangles", f"at most {MAX_TRIANGLES:,}"
+        what = "a model is too detailed for a room"
+        raise DataError(explain(what, where=model.object_id, got=got, expected=expected))
+    face, weights = _pieces(mesh)
+    corners = mesh.vertices[mesh.faces[face]]  # [F,3,3]
+    triangles = _interpolated(corners, weights)
+    colors = np.mean([_colors(mesh, face, place @ weights) for place in _PLACES], axis=0)
+    return ItemMesh(triangles.astype(np.float32), np.rint(255 * colors).astype(np.uint8))
 
 
-def _geometries(path: Path) -> list[Any]:
-    import trimesh  # only the preparation needs it
-
-    try:
-        loaded = trimesh.load(path, process=False)
-    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
-        what = "a furniture model cannot be read"
-        raise DataError(explain(what, where=str(path), got=repr(error))) from error
-    geometries = list(loaded.geometry.values()) if hasattr(loaded, "geometry") else [loaded]
-    return [geometry for geometry in geometries if len(getattr(geometry, "faces", ()))]
+def _colors(mesh: SizedMesh, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the colours of one place [F,2] on each triangle: [F,3] in [0,1]."""
+    xyz = _interpolated(mesh.vertices[mesh.faces[face]], weights[:, None])[:, 0]
+    return mesh.colors(SurfacePoints(xyz, face, weights))
 
 
-def _part(geometry: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray]:
-    """Return triangles [F,3,3], their places in the texture [F,3,2], the texture, one colour."""
-    soup = np.asarray(geometry.vertices, np.float64)[geometry.faces]
-    material, uv = getattr(geometry.visual, "material", None), getattr(geometry.visual, "uv", None)
-    image = getattr(material, "image", None)
-    color = getattr(material, "main_color", None)
-    grey = np.array(_GREY if color is None else color[:3], np.float64)
-    if image is None or uv is None or len(uv) != len(geometry.vertices):
-        return soup, None, None, grey
-    return soup, np.asarray(uv, np.float64)[geometry.faces], np.asarray(image.convert("RGB")), grey
+def _interpolated(corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return points of triangles [F,3,3] by weights [F,K,2]: [F,K,3]."""
+    a, b, c = corners[:, None, 0], corners[:, None, 1], corners[:, None, 2]
+    return a + weights[..., :1] * (b - a) + weights[..., 1:] * (c - a)
 
 
-def _halved(triangles: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halve the longest edge of triangles until none is longer than `MAX_EDGE`."""
-    joined = np.concatenate([triangles, uv], axis=2)  # [F,3,5]
-    done = []
-    while len(joined):
-        edges = np.roll(joined, -1, axis=1)[:, :, :3] - joined[:, :, :3]  # corner k to k + 1
-        lengths = np.linalg.norm(edges, axis=2)  # [F,3]
-        long = lengths.max(1) > MAX_EDGE
-        if sum(map(len, done)) + len(joined) + long.sum() > MAX_TRIANGLES:
+def _pieces(mesh: SizedMesh) -> tuple[np.ndarray, np.ndarray]:
+    """Return the triangles to use: the face that each is a part of, and its corners' weights."""
+    is_textured = np.concatenate(
+        [np.full(len(part.faces), part.paint.image is not None) for part in mesh.parts]
+    )
+    face = np.arange(len(mesh.faces))
+    weights = np.tile(_CORNERS, (len(face), 1, 1))  # [F,3,2]
+    done = [(face[~is_textured], weights[~is_textured])]
+    face, weights = face[is_textured], weights[is_textured]
+    while len(face):
+        xyz = _interpolated(mesh.vertices[mesh.faces[face]], weights)
+        lengths = np.linalg.norm(np.roll(xyz, -1, axis=1) - xyz, axis=2)  # corner k to k + 1
+        is_long = lengths.max(1) > MAX_EDGE
+        total = sum(len(part) for part, _ in done) + len(face) + int(is_long.sum())
+        if total > MAX_TRIANGLES:
             break
-        done += [joined[~long]]
-        first = lengths[long].argmax(1)
-        rows = np.arange(len(first))
-        a, b, c = (joined[long][rows, (first + k) % 3] for k in range(3))  # [n,5]
-        middle = (a + b) / 2
-        joined = np.concatenate([np.stack([a, middle, c], 1), np.stack([middle, b, c], 1)])
-    joined = np.concatenate([*done, joined])
-    return joined[:, :, :3], joined[:, :, 3:]
+        done += [(face[~is_long], weights[~is_long])]
+        face, weights = _halved(face[is_long], weights[is_long], lengths[is_long].argmax(1))
+    faces, corners = zip(*done, (face, weights))
+    return np.concatenate(faces), np.concatenate(corners)
 
 
-def _texture_colors(uv: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Return the mean colour [F,3] of the texture at four places of each triangle."""
-    height, width = image.shape[:2]
-    centre = uv.mean(1)
-    total = np.zeros((len(uv), 3))
-    for place in (centre, *((uv[:, k] + centre) / 2 for k in range(3))):
-        u, v = np.nan_to_num(place).T % 1.0  # textures repeat; v = 0 is the lower border
-        columns = np.minimum((u * width).astype(int), width - 1)
-        rows = np.minimum(((1.0 - v) * height).astype(int), height - 1)
-        total += image[rows, columns]
-    return total / 4
+def _halved(
+    face: np.ndarray, weights: np.ndarray, edge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut triangles through the middle of an edge: twice as many."""
+    rows = np.arange(len(face))
+    a, b, c = (weights[rows, (edge + k) % 3] for k in range(3))  # [n,2]
+    middle = (a + b) / 2
+    halves = [np.stack([a, middle, c], 1), np.stack([middle, b, c], 1)]
+    return np.concatenate([face, face]), np.concatenate(halves)
