@@ -20,12 +20,18 @@ def model_sections(tiny_bert, tiny_llama, tiny_encoder_cfg) -> dict[str, dict[st
     llm = {"llm": tiny_llama, "llm_dtype": "float32"}
     stage2 = encoder | qformer | llm | {"draft_length": 2, "freeze_point_encoder": False}
     contrastive = encoder | llm | {"hidden_dim": 16, "point_encoder_weights": None}
+    bind = encoder | {"text_teacher": tiny_bert, "embed_dim": 32}
     return {
         "mixcon3d": encoder | {"text_teacher": tiny_bert, "embed_dim": 32, "views": "avg_proj"},
         "point_blip": stage1,
         "point_blip_feature_extractor": stage1,
         "point_blip_llm": stage2,
         "point_blip_opt": stage2,
+        "point_bind": bind,
+        "point_llm": {
+            "llm": tiny_llama,
+            "joint": bind | {"arch": "point_bind", "model_type": "bricks"},
+        },
         "point_llm_contrastive": contrastive,
         "ulip_text": encoder | {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}},
     }
@@ -50,6 +56,8 @@ def batch(point_cloud, captions) -> dict[str, Any]:
         "box_size": torch.rand(4, 3) + 0.5,
         "image_embeds": torch.randn(4, 2, 32),
         "image_embeds_mask": torch.ones(4, 2, dtype=torch.bool),
+        "audio_embeds": torch.randn(4, 32),
+        "audio_embeds_mask": torch.tensor([True, False, True, True]),
         "text_input": captions,
         "caption": captions,
         "instance_id": list("abcd"),

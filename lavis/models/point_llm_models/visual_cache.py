@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -45,7 +44,9 @@ class VisualCache(nn.Module):
         if embeds.ndim != 2 or not len(embeds):
             got, expected = list(embeds.shape), "[M,E] of at least one image"
             raise ConfigError(
-                explain("the visual cache is empty", where="model.cache", got=got, expected=expected)
+                explain(
+                    "the visual cache is empty", where="model.cache", got=got, expected=expected
+                )
             )
         self.register_buffer("embeds", F.normalize(embeds.float(), dim=-1), persistent=False)
         self.space, self.size = space, min(size, len(embeds))

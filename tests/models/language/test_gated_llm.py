@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from lavis.common.errors import ConfigError
 from lavis.models.language.gated_llm import GatedLanguageModel
 from lavis.models.language.gated_prefix import PrefixMemory, active
@@ -49,9 +50,7 @@ def test_attention_adds_the_gated_prefix(length, key_value_heads):
     from transformers.models.llama.modeling_llama import LlamaAttention
 
     torch.manual_seed(1)
-    config = LlamaConfig(
-        hidden_size=32, num_attention_heads=4, num_key_value_heads=key_value_heads
-    )
+    config = LlamaConfig(hidden_size=32, num_attention_heads=4, num_key_value_heads=key_value_heads)
     layer = LlamaAttention(config, layer_idx=1)
     prefix, gates = torch.randn(2, 2, length, 32), torch.randn(2, 4)
     query = torch.randn(6, 4, 5, 8)  # three beams of two items
@@ -84,7 +83,8 @@ def test_finetuning_trains_norms_biases_and_adapters_alone(tiny_llama):
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert biased == adapted - {"k_proj", "v_proj"}
     others = [name for name in trained if "lora_" not in name]
-    assert len(others) == 5 and all("norm" in name for name in others)
+    assert len(others) == 5
+    assert all("norm" in name for name in others)
 
 
 def test_prefixes_do_not_pass_the_adapters(tiny_llama, vectors):

@@ -1,0 +1,1 @@
+"""Point-Bind: clouds in the joint space of images, texts and sounds."""

@@ -1,0 +1,228 @@
+"""Point-Bind: clouds are aligned with images, texts and sounds of one frozen joint space.
+
+Point-Bind & Point-LLM, arXiv 2309.00615. L = L(P,I) + L(P,T) + L(P,A), each a symmetric InfoNCE;
+the text target is the mean of several templates' embeddings. Items without a sound (or image, or
+text) leave the term that needs it.
+
+The release has no training code. Ours: the teachers' embeddings come with the batch, or texts are
+embedded by a teacher of the same space; each term has its own scale; equal texts of a batch can be
+positives of each other; the image target is the mean of an object's views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn import functional as F
+
+from lavis.common.dist_utils import get_rank
+from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
+from lavis.models.abilities import JointEmbedder, check_modality
+from lavis.models.base_model import BaseModel
+from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
+from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.point_bind_models.config import PointBindConfig
+from lavis.models.point_bind_models.joint_head import JointHead
+from lavis.models.point_encoders import (
+    build_point_encoder,
+    encode_batch,
+    load_encoder_checkpoint,
+)
+from lavis.models.teachers import SentenceTeacher
+from lavis.models.teachers.batch_embeds import batch_embeds
+from lavis.models.weights.own import load_own_checkpoints
+
+TEACHERS = ("image", "text", "audio")  # modalities of frozen teachers
+
+
+@registry.register_model("point_bind")
+class PointBind(BaseModel):
+    """Point encoder and head into a frozen joint space.
+
+    Args:
+        config: see `PointBindConfig`.
+
+    Raises:
+        ConfigError: a text teacher of another width than `embed_dim`, no term, or a template
+            without exactly one {}.
+    """
+
+    abilities = (JointEmbedder,)
+    modalities = ("point", *TEACHERS)
+    config_class = PointBindConfig
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "bricks": "configs/models/point_bind/point_bind_bricks.yaml",
+        "i2p_mae": "configs/models/point_bind/point_bind_i2p_mae.yaml",
+        "point_bert": "configs/models/point_bind/point_bind_point_bert.yaml",
+    }
+
+    def __init__(self, config: PointBindConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.templates = _checked_templates(config.text_templates)
+        self.point_encoder = build_point_encoder(config.point_encoder)
+        if config.point_encoder_weights:
+            path = get_abs_path(config.point_encoder_weights)
+            load_encoder_checkpoint(self.point_encoder, path)
+        width = self.point_encoder.global_dim
+        sizes = (config.layers, config.hidden, config.dropout)
+        self.joint_head = JointHead(width, config.embed_dim, *sizes)
+        self.text_teacher = self._build_teacher()
+        weights = {name: getattr(config, name) for name in TEACHERS}
+        options = (config.learn_scale, config.init_scale)
+        terms = [
+            Term("point", name, weight, *options) for name, weight in weights.items() if weight
+        ]
+        self.logit_scale = ContrastiveTerms(terms)
+        self.loaded_checkpoint: str | None = None
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> PointBind:
+        """Build from the `model` section (`PointBindConfig`)."""
+        model = cls(cls.config_class.read(cfg))
+        load_own_checkpoints(model, cfg)
+        return model
+
+    def _build_teacher(self) -> SentenceTeacher | None:
+        name = self.config.text_teacher
+        if name is None:
+            return None
+        teacher = SentenceTeacher(name, key="model.text_teacher")
+        if teacher.embed_dim != self.config.embed_dim:
+            what = "the teacher has another width than the joint space"
+            got, expected = teacher.embed_dim, self.config.embed_dim
+            fix, where = f"model.embed_dim={got}", "model.text_teacher"
+            raise ConfigError(explain(what, where=where, got=got, expected=expected, fix=fix))
+        return teacher
+
+    @property
+    def space(self) -> str | None:
+        """The joint space, stored in checkpoints."""
+        return self.config.space if self.text_teacher is None else self.text_teacher.space
+
+    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
+        """Contrast clouds with what their objects look like, are called and sound like.
+
+        Args:
+            samples: `point_cloud` [B,N,3|6]; `image_embeds` [B,V,E], `audio_embeds` [B,E] and
+                `text_embeds` [B,E] of the joint space, each with `<name>_mask`; `text_input`, B
+                texts, where there is a text teacher.
+
+        Returns:
+            `loss` (weighted sum) and `loss_point_<modality>` of every term.
+        """
+        return whole_batch(self, samples)
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether the loss contrasts the items of a batch: always."""
+        return True
+
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Embed a batch: unit `point` and teachers' embeddings [B,E], and what exists [B]."""
+        point = self.point_feature(samples)
+        embeds, valid = {"point": F.normalize(full_precision(point), dim=-1)}, {}
+        for term in self.logit_scale.terms:
+            embeds[term.b], valid[f"has_{term.b}"] = self.target(samples, term.b, len(point))
+        return Encoded(embeds | valid)
+
+    def contrast(
+        self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """InfoNCE of every term over the items of all ranks that have both sides."""
+        terms = self.logit_scale.terms
+        valid = {term.b: embeds[f"has_{term.b}"].bool() for term in terms}
+        losses = self.logit_scale(embeds, self._keys(len(embeds["point"]), samples), valid, rows)
+        losses.pop("loss")
+        return losses
+
+    def _keys(self, size: int, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the keys of the items in each term; only texts can be equal."""
+        items = torch.arange(size, device=self.device) + get_rank() * size
+        by_text = self.config.positives == "text" and "text_input" in samples
+        texts = text_keys(samples["text_input"]).to(self.device) if by_text else items
+        return {t.key: texts if t.b == "text" else items for t in self.logit_scale.terms}
+
+    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return nothing: every loss is a contrast."""
+        return {}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        terms = self.logit_scale.terms
+        return torch.stack([t.weight * losses[f"loss_{t.key}"] for t in terms]).sum()
+
+    def point_feature(self, samples: Mapping[str, Any]) -> Tensor:
+        """Encode clouds [B,N,3|6] to [B,E], before they are normalised."""
+        encoded = encode_batch(self.point_encoder, samples, self.device)
+        return self.joint_head(encoded.global_feature)
+
+    def target(self, samples: Mapping[str, Any], modality: str, size: int) -> tuple[Tensor, Tensor]:
+        """Return a teacher's unit embeddings [B,E], and bool [B], which items have one."""
+        if modality == "text" and "text_embeds" not in samples:
+            texts = list(samples["text_input"])
+            has_text = torch.tensor([bool(text.strip()) for text in texts], device=self.device)
+            return self.embed_texts(texts), has_text
+        name = f"{modality}_embeds"
+        embeds, exists = batch_embeds(samples, name, size, self.config.embed_dim, self.device)
+        unit = F.normalize(embeds, dim=-1)  # zeros stay
+        return F.normalize(unit.sum(1), dim=-1), exists.any(1)
+
+    @torch.no_grad()
+    def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
+        """Return unit embeddings [B,E] of a modality.
+
+        Raises:
+            DataError: items without that modality.
+        """
+        check_modality(self, modality)
+        if modality == "point":
+            return F.normalize(self.point_feature(samples), dim=-1)
+        ids = [str(item) for item in samples.get("instance_id", [])]
+        size = len(samples.get(f"{modality}_embeds", ids))
+        embeds, exists = self.target(samples, modality, size)
+        if not bool(exists.all()):
+            absent = [item for item, has in zip(ids, exists.tolist()) if not has]
+            what = f"items have no {modality} to embed"
+            where, got = f"{modality}_embeds", f"none for {absent[:5]}"
+            raise DataError(explain(what, where=where, got=got))
+        return embeds
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit embeddings [B,E]: of each text the mean over the templates."""
+        if self.text_teacher is None:
+            what = "texts need a text teacher, or their embeddings in the batch"
+            fix = "model.text_teacher=minilm, or a data set with text_embeds"
+            raise ConfigError(explain(what, where="model.text_teacher", got=None, fix=fix))
+        filled = [template.format(text) for text in texts for template in self.templates]
+        embeds = self.text_teacher(filled).view(len(texts), len(self.templates), -1)
+        return F.normalize(embeds.mean(1), dim=-1)
+
+
+def mix_embeddings(embeds: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Add unit embeddings [B,E] of several modalities, by weight, to a query of unit length."""
+    shares = [1.0] * len(embeds) if weights is None else list(weights)
+    return F.normalize(
+        torch.stack([w * e for w, e in zip(shares, embeds, strict=True)]).sum(0), dim=-1
+    )
+
+
+def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return the templates.
+
+    Raises:
+        ConfigError: none, or one without exactly one {}.
+    """
+    bad = [template for template in templates if str(template).count("{}") != 1]
+    if bad or not templates:
+        what, where = "every text template needs exactly one {}", "model.text_templates"
+        raise ConfigError(explain(what, where=where, got=bad or list(templates)))
+    return tuple(map(str, templates))
