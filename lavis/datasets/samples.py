@@ -70,6 +70,9 @@ FIELDS: dict[str, Field] = {
     "box_size": Field("[B,3]", dtype=torch.float32),  # NaN: unknown
     "label": Field("[B]", dtype=torch.int64),
     "boxes": Field("list of [K,6|7]", "list"),
+    # whose neighbours' texts are retrieved, under a control (evaluation/controls.py)
+    "lookup_cloud": Field("list of [N,3|6]", "list"),
+    "lookup_box": Field("[B,3]", dtype=torch.float32),
     # other modalities
     "image": Field("[B,V,3,H,W]", "pad", mask="image_mask"),
     "image_mask": Field("[B,V]", "pad", dtype=torch.bool),

@@ -7,6 +7,11 @@
     no_color         own cloud, every point mid-grey
     blank_cloud      the same grey ball of points for every object, size unknown
 
+and of models that retrieve texts (`model.retrieved_texts`), by name alone, not by "all":
+
+    shuffled_neighbours  own cloud and size; texts retrieved for another object
+    neighbours_only      cloud and size of another object; texts retrieved for the object itself
+
     evaluate.py … --options run.controls=[box_shell,no_size]     or  run.controls=[all]
 
 A score that stays when the information is gone does not come from it. Each control is a split of
@@ -27,11 +32,14 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import ConfigError, explain, nearest
+from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.readers.values import native_float
 from lavis.evaluation.altered_splits import (
     StoreMaker,
     add_altered_splits,
     alteration_rng,
+    object_ids,
+    original_store,
 )
 
 Cloud = np.ndarray  # [N,3] xyz or [N,6] xyz and rgb in [0,1]
@@ -159,11 +167,13 @@ class Control:
         change: what is done to the cloud.
         objects: whose cloud each object gets.
         scales: the scale that each object gets; with the cloud it makes the size.
+        lookups: for whose cloud texts are retrieved; None: for the one that the object gets.
     """
 
     change: Callable[[Cloud, np.random.Generator], Cloud] = keep
     objects: Callable[[Sequence[str], int], dict[str, str]] = own_objects
     scales: Callable[[Any, Sequence[str], int], dict[str, float]] = own_scales
+    lookups: Callable[[Sequence[str], int], dict[str, str]] | None = None
 
 
 CONTROLS: dict[str, Control] = {
@@ -173,6 +183,8 @@ CONTROLS: dict[str, Control] = {
     "no_size": Control(scales=unknown_scales),
     "no_color": Control(change=grey),
     "blank_cloud": Control(change=ball, scales=unknown_scales),
+    "shuffled_neighbours": Control(lookups=other_objects),
+    "neighbours_only": Control(objects=other_objects, scales=other_scales, lookups=own_objects),
 }
 
 
@@ -205,6 +217,31 @@ class ControlStore:
         return CONTROLS[self.name].change(cloud, rng)
 
 
+@dataclass(frozen=True)
+class LookupLoader:
+    """Load the cloud for which a model retrieves texts: `lookup_cloud` [N,3|6], `lookup_box` [3].
+
+    Attributes:
+        points: of the unaltered split.
+        objects: {object id: for whose cloud its texts are retrieved}.
+    """
+
+    points: PointLoader
+    objects: Mapping[str, str]
+    stream = "lookup:"
+
+    @classmethod
+    def of(cls, dataset: Any, objects: Mapping[str, str]) -> LookupLoader:
+        """Return the loader beside those of a split."""
+        return cls(PointLoader(original_store(dataset), dataset.point_processor), objects)
+
+    def load(self, record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Return the two fields."""
+        other = self.objects[str(record["object_id"])]
+        found = self.points.load({**record, "object_id": other}, rng)
+        return {"lookup_cloud": found["point_cloud"], "lookup_box": found["box_size"]}
+
+
 def control_store(store: Any, ids: Sequence[str], name: str, seed: int) -> ControlStore:
     """Put a store under a control.
 
@@ -220,12 +257,13 @@ def control_store(store: Any, ids: Sequence[str], name: str, seed: int) -> Contr
 
 
 def parse_controls(names: Sequence[str]) -> list[str]:
-    """Read names of controls, or "all".
+    """Read names of controls, or "all": those of every model.
 
     Raises:
         ConfigError: an unknown control.
     """
-    wanted = [entry for name in names for entry in (CONTROLS if name == "all" else [name])]
+    general = [name for name, control in CONTROLS.items() if control.lookups is None]
+    wanted = [entry for name in names for entry in (general if name == "all" else [name])]
     for name in wanted:
         if name not in CONTROLS:
             raise ConfigError(
@@ -246,4 +284,13 @@ def add_control_splits(
     makers: dict[str, StoreMaker] = {
         name: partial(control_store, name=name, seed=seed) for name in parse_controls(names)
     }
-    return add_altered_splits(datasets, splits, makers)
+    added = add_altered_splits(datasets, splits, makers)
+    for name in makers:
+        lookups = CONTROLS[name].lookups
+        if lookups is not None:
+            for members in datasets.values():
+                for split in members.keys() & set(splits):
+                    own = members[split]
+                    loader = LookupLoader.of(own, lookups(object_ids(own), seed))
+                    members[f"{split}_{name}"].loaders += (loader,)
+    return added

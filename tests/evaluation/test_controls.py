@@ -163,7 +163,8 @@ def test_blank_clouds_are_one_uniform_ball():
 
 def test_names_are_read_and_misspelt_ones_refused():
     assert parse_controls(["no_size", "box_shell", "no_size"]) == ["no_size", "box_shell"]
-    assert parse_controls(["all"]) == list(CONTROLS)
+    general = [n for n in CONTROLS if n not in ("shuffled_neighbours", "neighbours_only")]
+    assert parse_controls(["all"]) == general
     with pytest.raises(ConfigError, match="Did you mean 'no_size'"):
         parse_controls(["nosize"])
 
@@ -195,3 +196,30 @@ def test_an_unknown_size_is_a_box_of_nan_and_the_other_samples_keep_theirs(tmp_p
     add_control_splits(datasets, ["val"], ["no_size"], 0)
     assert datasets["bricks"]["val_no_size"][0]["box_size"].isnan().all()
     assert split[0]["box_size"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "cloud_of", "texts_of"),
+    [("shuffled_neighbours", 0, 1), ("neighbours_only", 1, 0)],
+)
+def test_neighbours_are_looked_up_apart_from_the_cloud(tmp_path, name, cloud_of, texts_of):
+    path = tmp_path / "val.json"
+    path.write_text(
+        '[{"object_id": "part 1", "caption": "a"}, {"object_id": "part 2", "caption": "b"}]'
+    )
+    split = PointTextDataset(as_tensor, str, Store(), [path])
+    datasets = {"bricks": {"val": split, "test": split}, "other": {"train": split}}
+    assert add_control_splits(datasets, ["val"], [name], 0) == [f"val_{name}"]
+    altered = datasets["bricks"][f"val_{name}"]
+    for row in range(2):
+        sample, own, other = altered[row], split[row], split[1 - row]
+        assert sample["caption"] == own["caption"]
+        clouds = (own, other)
+        assert torch.equal(sample["point_cloud"], clouds[cloud_of]["point_cloud"])
+        assert torch.equal(sample["box_size"], clouds[cloud_of]["box_size"])
+        assert torch.equal(sample["lookup_cloud"], clouds[texts_of]["point_cloud"])
+        assert torch.equal(sample["lookup_box"], clouds[texts_of]["box_size"])
+    batch = altered.collater([altered[0], altered[1]])
+    assert len(batch["lookup_cloud"]) == 2
+    assert batch["lookup_box"].shape == (2, 3)
+    assert "lookup_cloud" not in split[0]
