@@ -13,18 +13,21 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from lavis.common.errors import PointLanguageError
+from lavis.common.arrivals import Arrivals
+from lavis.common.errors import PointLanguageError, ProcessGroupError, explain
 from lavis.common.fresh_store import fresh_store
 
 T = TypeVar("T")
 
 # Stock waits 365 days. Preparing data on rank 0 is the longest wait that a healthy run has.
 TIMEOUT = datetime.timedelta(hours=2)
+_arrivals: Arrivals | None = None  # of the group that `init_distributed_mode` joined
 
 
 def is_dist_avail_and_initialized() -> bool:
@@ -68,7 +71,7 @@ def resolve_device(requested: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if requested == "cuda":
-            from lavis.common.errors import ConfigError, explain
+            from lavis.common.errors import ConfigError
 
             raise ConfigError(
                 explain(
@@ -82,12 +85,20 @@ def resolve_device(requested: str = "auto") -> torch.device:
     return torch.device(requested if requested != "auto" else "cpu")
 
 
-def init_distributed_mode(run_cfg: Any) -> None:
+def init_distributed_mode(run_cfg: Any, timeout: datetime.timedelta = TIMEOUT) -> None:
     """Join the process group that `torch.distributed.run` (or Slurm) describes in the environment.
 
     Sets `distributed`, `rank`, `world_size` and `gpu` on `run_cfg`. Without those variables the run
     is one process. The back end is `run_cfg.dist_backend`, or nccl on CUDA and gloo elsewhere.
+
+    Args:
+        run_cfg: the run section.
+        timeout: how long a rank waits for the others, now and in every collective.
+
+    Raises:
+        ProcessGroupError: the ranks did not find each other in time.
     """
+    global _arrivals
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local_rank = int(os.environ.get("LOCAL_RANK", rank))
@@ -102,23 +113,38 @@ def init_distributed_mode(run_cfg: Any) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = run_cfg.get("dist_backend") or ("nccl" if device.type == "cuda" else "gloo")
-    url = run_cfg.get("dist_url", "env://")
-    store, _, _ = next(dist.rendezvous(url, rank=rank, world_size=world_size, timeout=TIMEOUT))
-    dist.init_process_group(
-        backend=backend,
-        store=fresh_store(store, rank, world_size, TIMEOUT),
-        world_size=world_size,
-        rank=rank,
-        timeout=TIMEOUT,
-    )
+    url, place = run_cfg.get("dist_url", "env://"), {"rank": rank, "world_size": world_size}
+    try:
+        store, _, _ = next(dist.rendezvous(url, **place, timeout=timeout))
+        store = fresh_store(store, **place, timeout=timeout)
+        dist.init_process_group(backend, store=store, **place, timeout=timeout)
+    except RuntimeError as error:  # all that torch.distributed raises
+        raise ProcessGroupError(
+            explain(
+                "the ranks of this run did not find each other",
+                where=f"rank {rank} of {world_size}",
+                got=str(error).strip().splitlines()[0],
+                expected=f"all {world_size} ranks within {timeout}",
+                fix="look at the output of the other ranks, and at --nproc_per_node",
+            )
+        ) from error
+    _arrivals = Arrivals(store, **place, timeout=timeout)
     run_cfg.distributed, run_cfg.rank = True, rank
     run_cfg.world_size, run_cfg.gpu = world_size, local_rank
+
+
+def waiting(what: str) -> AbstractContextManager[None]:
+    """Return a context for one collective, in which a time-out is our error (arrivals.py)."""
+    if _arrivals is not None:
+        return _arrivals.waiting(what)
+    return Arrivals(None, get_rank(), get_world_size()).waiting(what)  # a group of another's making
 
 
 def barrier() -> None:
     """Wait for every process; nothing without a process group."""
     if is_dist_avail_and_initialized():
-        dist.barrier()
+        with waiting("a barrier"):
+            dist.barrier()
 
 
 def broadcast_object(value: T, source: int = 0) -> T:
@@ -126,7 +152,8 @@ def broadcast_object(value: T, source: int = 0) -> T:
     if not is_dist_avail_and_initialized():
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=source)
+    with waiting(f"a broadcast of rank {source}"):
+        dist.broadcast_object_list(box, src=source)
     return box[0]
 
 
@@ -150,7 +177,8 @@ def all_gather_object_list(value: T) -> list[T]:
     if not is_dist_avail_and_initialized():
         return [value]
     gathered: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(gathered, value)
+    with waiting("an exchange between all ranks"):
+        dist.all_gather_object(gathered, value)
     return gathered
 
 
@@ -159,14 +187,15 @@ def gather_object_list(value: T) -> list[T]:
     if not is_dist_avail_and_initialized():
         return [value]
     gathered: list[Any] | None = [None] * get_world_size() if is_main_process() else None
-    dist.gather_object(value, gathered)
+    with waiting("a gathering on rank 0"):
+        dist.gather_object(value, gathered)
     return gathered or []
 
 
 def destroy() -> None:
     """Leave the process group in order, so that no rank aborts at exit."""
     if is_dist_avail_and_initialized():
-        dist.barrier()
+        barrier()
         dist.destroy_process_group()
 
 
@@ -197,7 +226,7 @@ def leave(code: int = 0, in_order: bool | None = None) -> None:
 
 def download_cached_file(url: str, check_hash: bool = True, progress: bool = False) -> str:
     """Refuse to download: stock `BaseModel.load_checkpoint` calls this for http addresses."""
-    from lavis.common.errors import CheckpointError, explain
+    from lavis.common.errors import CheckpointError
 
     raise CheckpointError(
         explain(

@@ -13,7 +13,7 @@ import time
 import uuid
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, Store
+from torch.distributed import DistError, PrefixStore, Store
 
 from lavis.common.errors import ProcessGroupError, explain
 
@@ -32,17 +32,35 @@ def fresh_store(store: Store, rank: int, world_size: int, timeout: timedelta) ->
         timeout: until all ranks must be there.
 
     Raises:
-        ProcessGroupError: on rank 0, when a rank does not come.
+        ProcessGroupError: rank 0, or on rank 0 another rank, did not come in time.
     """
     own = uuid.uuid4().hex
     if rank:
         store.set(f"attempt/name/{rank}", own)
-        attempt = store.get(f"attempt/answer/{own}").decode()
+        attempt = _answer_to(own, store, rank, timeout)
         store.add(f"attempt/confirmed/{attempt}", 1)
     else:
         attempt = own
         _answer(store, attempt, world_size, time.monotonic() + timeout.total_seconds())
     return PrefixStore(f"attempt/{attempt}", store)
+
+
+def _answer_to(own: str, store: Store, rank: int, timeout: timedelta) -> str:
+    """Wait for rank 0's answer to this rank's name."""
+    key = f"attempt/answer/{own}"
+    try:
+        store.wait([key], timeout)
+    except DistError as error:
+        raise ProcessGroupError(
+            explain(
+                "rank 0 did not answer",
+                where=f"rank {rank}",
+                got=str(error).strip().splitlines()[0],
+                expected=f"an answer within {timeout}",
+                fix="look at the output of rank 0, and at --nproc_per_node",
+            )
+        ) from error
+    return store.get(key).decode()
 
 
 def _answer(store: Store, attempt: str, world_size: int, end: float) -> None:
@@ -62,7 +80,8 @@ def _answer(store: Store, attempt: str, world_size: int, end: float) -> None:
                 explain(
                     "not all processes of the run have come",
                     where="torch.distributed.run",
-                    got=f"{confirmed + 1} of {world_size} ranks",
+                    got=f"{confirmed + 1} of {world_size} ranks; nothing was heard from "
+                    f"{[rank for rank in range(1, world_size) if rank not in answered]}",
                     fix="look at the output of the other ranks, and at --nproc_per_node",
                 )
             )
