@@ -13,6 +13,7 @@ from lavis.processors import (  # noqa: F401
     blip_processors,
     point_processors,
     published_transforms,
+    scene_transforms,
 )
 from lavis.processors.blip_processors import BlipCaptionProcessor
 

@@ -26,10 +26,15 @@ EXAMPLES = {
     "DropPoints": [(0.9,)],
     "DropColor": [(0.5, 0.4)],
     "Tilt": [(0.06, 0.18)],
+    "CropBox": [(1.5,)],
+    "CropSphere": [(1.0,)],
+    "Elastic": [(0.4, 0.5, 0.7)],
+    "ColorContrast": [(0.5,)],
+    "ColorJitter": [(0.1, 0.05)],
 }
 CASES = [(name, arguments) for name, choices in EXAMPLES.items() for arguments in choices]
 POINT_PROCESSORS = (
-    *("point_train", "point_eval", "point_objaverse_train"),
+    *("point_train", "point_eval", "point_objaverse_train", "scene_train", "scene_eval"),
     *(
         f"point_{system}_{mode}"
         for system in ("pointblip", "openshape", "mixcon3d", "pointllm")
