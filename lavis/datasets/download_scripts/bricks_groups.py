@@ -88,24 +88,42 @@ def near_duplicates(folder: Path, factor: float = NEAR_FACTOR) -> list[tuple[int
         factor: largest chamfer distance, in units of the larger resampling distance of the two.
     """
     points = PackedPoints(folder)
-    first, noise = resampling_distances(points)
+    clouds = (
+        cloud.astype(np.float32) / np.float32(XYZ_SCALE) * scale
+        for cloud, scale in zip(points.xyz, points.scale)
+    )
+    return near_pairs(clouds, points.box_sizes(), factor)
+
+
+def near_pairs(
+    clouds: Iterable[np.ndarray], boxes: np.ndarray, factor: float = NEAR_FACTOR
+) -> list[tuple[int, int]]:
+    """Return the pairs of near-duplicates.
+
+    Args:
+        clouds: n of [P,3] in studs, points drawn independently.
+        boxes: [n,3], their extents.
+        factor: see `near_duplicates`.
+    """
+    first, noise = resampling_distances(clouds)
     trees = [cKDTree(cloud) for cloud in first]
     found = []
-    for a, b in similar_boxes(points.box_sizes()):
+    for a, b in similar_boxes(boxes):
         limit = factor * max(noise[a], noise[b])
         if pose_distance(first[a], trees[a], first[b], limit) <= limit:
             found.append((a, b))
     return found
 
 
-def resampling_distances(points: PackedPoints) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return half of each cloud in studs, n x [P/2,3], and its distance from the other half [n]."""
-    halves, noise = [], np.empty(len(points))
-    for row in range(len(points)):
-        cloud = points.xyz[row].astype(np.float32) / np.float32(XYZ_SCALE) * points.scale[row]
+def resampling_distances(
+    clouds: Iterable[np.ndarray],
+) -> tuple[list[np.ndarray], list[float]]:
+    """Return half of each cloud, n x [P/2,3], and its distance from the other half."""
+    halves, noise = [], []
+    for cloud in clouds:
         half = len(cloud) // 2
         halves.append(cloud[:half])
-        noise[row] = chamfer(cloud[:half], cKDTree(cloud[:half]), cloud[half:])
+        noise.append(chamfer(cloud[:half], cKDTree(cloud[:half]), cloud[half:]))
     return halves, noise
 
 
