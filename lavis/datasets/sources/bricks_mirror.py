@@ -21,7 +21,7 @@ _SIDE = re.compile(r"\b(left|right)\b(?![ -]angle)", re.IGNORECASE)  # a right a
 
 
 def mirror_cloud(cloud: np.ndarray) -> np.ndarray:
-    """Reflect a cloud [N,3|6] in the plane x = 0, left to right; returns a copy."""
+    """Reflect xyz or a cloud [N,3|6] in the plane x = 0, left to right; returns a copy."""
     mirrored = cloud.copy()
     mirrored[:, 0] = -mirrored[:, 0]
     return mirrored
@@ -64,9 +64,11 @@ class MirrorPointLoader(PointLoader):
     """Load clouds, those of mirrored records reflected."""
 
     def read(self, record: Entry) -> np.ndarray | PointFields:
-        """Return an object's cloud [N,3|6]."""
-        cloud = super().read(record)
+        """Return an object's points, as the store gives them."""
+        points = super().read(record)
         if not record.get("mirrored"):
-            return cloud
-        assert isinstance(cloud, np.ndarray)  # bricks have no further per-point fields
-        return mirror_cloud(cloud)
+            return points
+        if isinstance(points, np.ndarray):
+            return mirror_cloud(points)
+        assert set(points) <= {"xyz", "rgb"}  # what else a mirror changes (normals) is not known
+        return {**points, "xyz": mirror_cloud(points["xyz"])}

@@ -7,7 +7,7 @@
     field_<name>.npy     [M] or [M,width], the points of all objects one after the other
     points_offsets.npy   int64 [n+1], object i has the rows offsets[i]:offsets[i+1]
     points_scale.npy     float32 [n], length of one unit of xyz in the data's own unit
-    object_ids.json      the n ids
+    object_ids.json      the n ids, with an index (stores/object_ids.py)
     manifest.json        layouts, counts, size and sha256 of every file; written last
 
 The folder appears under its name in one step, when everything is on the disk. Reading is by memory
@@ -27,15 +27,16 @@ from typing import IO, Any
 import numpy as np
 
 from lavis.common.errors import DataError, explain
-from lavis.common.text_files import read_json
-from lavis.datasets.manifest import verify_once, write_json, write_manifest
+from lavis.datasets.manifest import verify_once, write_manifest
 from lavis.datasets.readers.values import coordinate_problem, rounding_problem, unit_colors
 from lavis.datasets.samples import check_equal_lengths
+from lavis.datasets.stores.decode import decode
+from lavis.datasets.stores.object_ids import open_ids, write_ids
 from lavis.datasets.stores.point_stores import row_of
 from lavis.processors.point_transforms import PointFields, join_columns
 
 KIND = "packed point fields"
-OFFSETS_NAME, SCALE_NAME, IDS_NAME = "points_offsets.npy", "points_scale.npy", "object_ids.json"
+OFFSETS_NAME, SCALE_NAME = "points_offsets.npy", "points_scale.npy"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class FieldLayout:
         """Return stored rows as values: float32 where they were quantised."""
         if self.quantum is None:
             return np.array(stored)
-        return stored * np.float32(self.quantum)
+        return decode(stored, self.quantum)
 
 
 # Layouts to choose from; a writer may be given others.
@@ -178,7 +179,7 @@ class PackedFieldWriter:
             os.fsync(file.fileno())
         np.save(self.partial / OFFSETS_NAME, np.array(self.offsets, np.int64))
         np.save(self.partial / SCALE_NAME, np.array(self.scales, np.float32))
-        write_json(self.partial / IDS_NAME, list(self.object_ids))
+        write_ids(self.partial, list(self.object_ids))
         layouts = {name: asdict(layout) for name, layout in self.layouts.items()}
         write_manifest(self.partial, kind=KIND, layouts=layouts, **self.facts)
         os.rename(self.partial, self.folder)
@@ -212,13 +213,12 @@ class PackedFieldStore:
             self.layouts = {name: FieldLayout(**layout) for name, layout in layouts}
             self.offsets = np.load(self.folder / OFFSETS_NAME, allow_pickle=False)
             self.scales = np.load(self.folder / SCALE_NAME, allow_pickle=False)
-            ids = read_json(self.folder / IDS_NAME)
+            self.row_of = open_ids(self.folder)
             self.arrays = {name: self._array(name) for name in self.layouts}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(repr(error)) from error
-        self.row_of = {str(object_id): row for row, object_id in enumerate(ids)}
         ends = {len(array) for array in self.arrays.values()} | {int(self.offsets[-1])}
-        counts = {len(ids), len(self.row_of), len(self.scales), len(self.offsets) - 1}
+        counts = {len(self.row_of), len(self.scales), len(self.offsets) - 1}
         if len(ends) > 1 or len(counts) > 1 or (np.diff(self.offsets) < 1).any():
             raise self._damaged(f"{sorted(ends)} points, {sorted(counts)} objects")
 
@@ -250,7 +250,7 @@ class PackedFieldStore:
         width = (layout.width,) if layout.width else ()
         if array.dtype != layout.dtype or array.shape[1:] != width:
             raise ValueError(f"field_{name}.npy is {array.dtype} {array.shape}, not {layout}")
-        return array
+        return array.view(np.ndarray)  # an access to a memmap costs two microseconds
 
     def _row(self, object_id: str) -> int:
         return row_of(self.row_of, object_id, self.folder)

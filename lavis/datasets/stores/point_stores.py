@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from lavis.common.errors import DataError, explain
 from lavis.common.files import file_below
-from lavis.common.text_files import read_json
 from lavis.datasets.readers.cloud import cloud_of_array, make_cloud
 from lavis.datasets.readers.files import FIRST_ARRAY, read_cloud
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.notes import Notes
+from lavis.datasets.stores.object_ids import IDS_NAME, open_ids
 from lavis.datasets.stores.packed_points import PackedPoints
 from lavis.processors.point_transforms import PointFields
 
@@ -45,14 +45,19 @@ class PackedPointStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.points = PackedPoints(folder)
-        path = Path(folder) / "object_ids.json"
+        path = Path(folder) / IDS_NAME
         try:
-            ids: Sequence[str] = read_json(path)
+            self.row_of: Mapping[str, int] = open_ids(Path(folder))
         except (OSError, ValueError) as error:
             raise DataError(_unreadable(path, error)) from error
-        if len(ids) != len(self.points):
-            raise DataError(_unreadable(path, f"{len(ids)} ids for {len(self.points)} clouds"))
-        self.row_of: Mapping[str, int] = {object_id: row for row, object_id in enumerate(ids)}
+        count = len(self.row_of)
+        if count != len(self.points):
+            raise DataError(_unreadable(path, f"{count} ids for {len(self.points)} clouds"))
+
+    def load_points(self, object_id: str) -> PointFields:
+        """Return xyz in the unit sphere and rgb, each float32 [P,3]."""
+        xyz, rgb = self.points.fields(self._row(object_id))
+        return {"xyz": xyz, "rgb": rgb}
 
     def load(self, object_id: str) -> np.ndarray:
         """Return float32 [P,6], xyz in the unit sphere."""
