@@ -30,6 +30,8 @@ class BackboneConfig(PointModelConfig):
         use_class_token: prepend the encoder's class token. The release drops it, though ULIP
             aligned it with text; small encoders gain from it.
         use_size_token: append a token of the object's box size, for data with a common unit.
+        use_pooled_token: append the maximum over the group tokens: encoders that are trained with
+            it (Point-BERT) keep half of what they know there.
         xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
         checkpoint_qformer: recompute the Q-Former's layers in the backward pass.
     """
@@ -43,6 +45,7 @@ class BackboneConfig(PointModelConfig):
     qformer_width: int | None = option(1408, low=1)
     use_class_token: bool = False
     use_size_token: bool = False
+    use_pooled_token: bool = False
     xyz_encoding: bool = False
     checkpoint_qformer: bool = False
 

@@ -16,7 +16,8 @@ What differs from the release (and from BLIP-2 in LAVIS 1.0.2), and the key that
 - A cloud's cross-attention keys/values are computed once for all losses; the values are equal.
 - An empty caption and a checkpoint that lacks a part are errors.
 - `matching_batch`, `captioning_batch`, `text_pooling`, `matching_text`, `positives: annotated`,
-  `use_class_token`, `use_size_token`, `xyz_encoding`: options whose defaults are the release's.
+  `use_class_token`, `use_size_token`, `use_pooled_token`, `xyz_encoding`: options whose defaults
+  are the release's.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class PointBlipBase(BaseModel):
         use_class_token: put the class token before the group tokens; the release drops it,
             though ULIP aligned it with text; small encoders gain from it.
         use_size_token: put a token of the object's size behind the group tokens (object_size.py).
+        use_pooled_token: put the maximum over the group tokens behind them, normalised.
         xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
         checkpoint_qformer: recompute the Q-Former's layers in backward, for memory.
         with_text: keep the Q-Former's text half, or drop it.
@@ -71,6 +72,7 @@ class PointBlipBase(BaseModel):
         qformer_width: int | None = None,
         use_class_token: bool = False,
         use_size_token: bool = False,
+        use_pooled_token: bool = False,
         xyz_encoding: bool = False,
         checkpoint_qformer: bool = False,
         with_text: bool = True,
@@ -90,6 +92,8 @@ class PointBlipBase(BaseModel):
         self.xyz_encoding = xyz_encoding
         token_width = self.point_encoder.embed_dim
         self.size_token = SizeToken(token_width) if use_size_token else None
+        # Attention can average tokens, and no query can read the maximum that encoders end with.
+        self.pooled_norm = nn.LayerNorm(token_width) if use_pooled_token else None
         if qformer_width is None:
             self.pc_projection = None
         else:
@@ -129,17 +133,20 @@ class PointBlipBase(BaseModel):
 
     def token_mask(self, samples: Mapping[str, Any]) -> Tensor | None:
         """Return which of `point_tokens` are real: bool [B,G], or None when all are."""
+        mask = self._group_mask(samples)
+        if mask is None:
+            return None
+        # The class token comes first, pooled and size token last; all are always real.
+        behind = int(self.pooled_norm is not None) + int(self.size_token is not None)
+        return F.pad(mask, (int(self.use_class_token), behind), value=True)
+
+    def _group_mask(self, samples: Mapping[str, Any]) -> Tensor | None:
+        """Return which group tokens of the encoder are real: bool [B,G], or None when all are."""
         lengths = samples.get("lengths")
         if lengths is None:
             return None
         num_points = samples["point_cloud"].shape[1]
-        mask = self.point_encoder.token_mask(lengths.to(self.device), num_points)
-        if mask is None:
-            return None
-        # The class token comes first and the size token last; both are always real.
-        return F.pad(
-            mask, (int(self.use_class_token), int(self.size_token is not None)), value=True
-        )
+        return self.point_encoder.token_mask(lengths.to(self.device), num_points)
 
     def refuse_padded_tokens(self, samples: Mapping[str, Any]) -> None:
         """Raise ConfigError when clouds of this batch have different numbers of tokens."""
@@ -161,13 +168,15 @@ class PointBlipBase(BaseModel):
                 [B] when the clouds are padded; with a size token `box_size` [B,3], too.
 
         Returns:
-            Point tokens [B,G,D]; with a class token that first, with a size token that last.
+            Point tokens [B,G,D]; with a class token that first, with a pooled token that behind
+            the groups, with a size token that last.
 
         Raises:
             ShapeError: when the input is not a batch of clouds.
             ConfigError: the model reads sizes, and the samples have none.
         """
-        return self.add_size(self.encode_points(samples), samples)
+        tokens = self.add_pooled(self.encode_points(samples), samples)
+        return self.add_size(tokens, samples)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turn texts into the Q-Former's ids and mask [B,T], T the longest of the batch.
@@ -213,6 +222,16 @@ class PointBlipBase(BaseModel):
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
             return self.read_tokens(point_cloud.to(self.device), samples.get("lengths"))
+
+    def add_pooled(self, tokens: Tensor, samples: Mapping[str, Any]) -> Tensor:
+        """Put the maximum over the groups behind tokens [B,G,D], where the model reads it."""
+        if self.pooled_norm is None:
+            return tokens
+        groups, mask = tokens[:, int(self.use_class_token) :], self._group_mask(samples)
+        if mask is not None:
+            groups = groups.masked_fill(~mask[..., None], -torch.inf)
+        pooled = self.pooled_norm(groups.amax(1))  # [B,D]
+        return torch.cat([tokens, pooled[:, None].to(tokens.dtype)], dim=1)
 
     def add_size(self, tokens: Tensor, samples: Mapping[str, Any]) -> Tensor:
         """Put the size token of a batch's objects behind tokens [B,G,D], where there is one."""

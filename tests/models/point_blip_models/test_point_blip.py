@@ -127,6 +127,21 @@ def test_model_with_a_size_token_refuses_samples_without_sizes(model_with_size, 
         model_with_size(samples)
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+def test_pooled_token_is_the_normalised_maximum_behind_the_groups(
+    tiny_bert, tiny_encoder_cfg, samples, class_token
+):
+    options = {"use_size_token": True, "use_class_token": class_token}
+    model = build(tiny_bert, tiny_encoder_cfg, use_pooled_token=True, **options)
+    freeze(model.point_encoder)
+    tokens = model.point_tokens(samples | {"box_size": BOXES})
+    groups = model.read_tokens(samples["point_cloud"])[:, int(class_token) :]
+    assert tokens.shape[1] == groups.shape[1] + int(class_token) + 2
+    torch.testing.assert_close(tokens[:, -2], model.pooled_norm(groups.amax(1)))
+    model(samples | {"box_size": BOXES})["loss"].backward()
+    assert model.pooled_norm.weight.grad.abs().sum() > 0
+
+
 def test_matching_reads_the_described_texts_and_the_other_losses_the_drawn_ones(model, samples):
     model.eval()
     model.draw_negatives = hardest_negatives
@@ -355,7 +370,7 @@ DENSE = {"name": "pointnet2_unet", "num_groups": [16, 8, 6, 4], "radius_scale": 
 def test_objects_of_different_size_equal_each_alone(tiny_bert, tiny_encoder_cfg, samples, dense):
     """Groups are a fixed number of tokens; a token for every point needs the Q-Former's mask."""
     cfg = {**DENSE, "point_dims": 6} if dense else tiny_encoder_cfg
-    model = build(tiny_bert, cfg, use_size_token=True).eval()
+    model = build(tiny_bert, cfg, use_size_token=True, use_pooled_token=True).eval()
     lengths = torch.tensor([64, 50, 33, 64])
     padded = {**samples, "box_size": BOXES, "lengths": lengths}
     with torch.no_grad():
