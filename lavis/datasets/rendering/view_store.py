@@ -87,17 +87,21 @@ class ViewStore:
         Raises:
             DataError: the file does not have the object, or is damaged.
         """
+        return np.stack([self.load_view(object_id, view) for view in range(self.num_views)])
+
+    def load_view(self, object_id: str, view: int, mode: str | None = "RGB") -> np.ndarray:
+        """Return one view: uint8 [H,W,3], or as stored where `mode` is None (depth, ids).
+
+        Raises:
+            DataError: the file does not have the view, or is damaged.
+        """
         from PIL import Image
 
         self._zip = self._zip or self._open()
-        views = []
-        for view in range(self.num_views):
-            name = f"{object_id}/{view}.png"
-            try:
-                with Image.open(io.BytesIO(self._zip.read(name))) as image:
-                    views.append(np.asarray(image.convert("RGB")))
-            except (KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
-                where = f"{self.path}: {name}"
-                what = "a rendered view cannot be read"
-                raise DataError(explain(what, where=where, got=str(error))) from error
-        return np.stack(views)
+        name = f"{object_id}/{view}.png"
+        try:
+            with Image.open(io.BytesIO(self._zip.read(name))) as image:
+                return np.asarray(image.convert(mode) if mode else image)
+        except (KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+            where, what = f"{self.path}: {name}", "a rendered view cannot be read"
+            raise DataError(explain(what, where=where, got=str(error))) from error
