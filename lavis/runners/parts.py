@@ -59,8 +59,9 @@ class RunParts:
         self.config, self.run_cfg, self.task, self.job_id = cfg, cfg.run_cfg, task, job_id
         self.datasets, self.dry_run = datasets, dry_run
         check_embeds(model, datasets)
-        if not dry_run and hasattr(model, "read_training_objects"):
-            model.read_training_objects([next(iter(s.values())) for s in datasets.values() if s])
+        read_objects: Any = getattr(model, "read_training_objects", None)
+        if read_objects is not None and not dry_run:
+            read_objects([next(iter(splits.values())) for splits in datasets.values() if splits])
         if not cfg.run_cfg.evaluate:
             select_trainable(model, cfg.run_cfg.trainable)
         self.module = model  # neither moved nor wrapped, until `model` is read

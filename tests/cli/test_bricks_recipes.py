@@ -183,3 +183,33 @@ def test_bad_options_end_with_one_message(launcher, option, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_retrieved_texts_come_with_the_checkpoint_and_differ_under_their_controls(
+    launcher, stage1, stage2
+):
+    draft = launcher.output / "stage2_draft" / "checkpoint_last.pth"
+    retrieval = ("model.retrieved_texts=2", "model.retrieval_lookup=shape", "run.job_id=retrieved")
+    done = launcher.run(
+        *("train.py", "train/demo_stage2", "bricks_caption", *retrieval, *launcher.llm),
+        *("run.warmup_steps=1", "run.batch_size_train=8", "run.max_steps=2"),
+        *(
+            f"datasets.bricks_qa.build_info.points.{k}"
+            for k in ("num_objects=160", "num_points=128")
+        ),
+        f"model.pretrained={draft}",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Pool of retrieved texts" in done.stderr
+    done = launcher.run(
+        *("evaluate.py", "eval/demo_captioning", "bricks_caption", *retrieval, *launcher.llm),
+        *(f"model.pretrained={draft}", "run.own_embedding_baseline=false"),
+        f"model.finetuned={launcher.output / 'retrieved' / 'checkpoint_last.pth'}",
+        "run.controls=[shuffled_neighbours,neighbours_only]",
+        "datasets.bricks_caption.build_info.limit.dev_test=6",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Pool of retrieved texts" not in done.stderr
+    names = ("dev_test", "dev_test_shuffled_neighbours", "dev_test_neighbours_only")
+    assert [len(launcher.result("retrieved", name)) for name in names] == [6, 6, 6]
