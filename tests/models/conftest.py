@@ -57,7 +57,7 @@ def batch(point_cloud, captions) -> dict[str, Any]:
         "image_embeds": torch.randn(4, 2, 32),
         "image_embeds_mask": torch.ones(4, 2, dtype=torch.bool),
         "audio_embeds": torch.randn(4, 32),
-        "audio_embeds_mask": torch.tensor([True, False, True, True]),
+        "audio_embeds_mask": torch.ones(4, dtype=torch.bool),
         "text_input": captions,
         "caption": captions,
         "instance_id": list("abcd"),
