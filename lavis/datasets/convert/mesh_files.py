@@ -95,6 +95,8 @@ def _paint(mesh: Any, notes: dict[str, str]) -> Paint:
     # In .mtl, Kd beside a texture is often black or grey and ignored by viewers.
     uses_base = base is not None and (is_pbr or not has_texture)
     rgb = np.asarray(base, np.float64)[:3] / 255.0 if uses_base else None
+    if has_texture and rgb is not None and not rgb.any():
+        rgb = None  # Kd 0 0 0 beside a texture, turned into glTF
     vertex = mesh.vertex_attributes.get("color")
     return Paint(
         vertex_rgb=None if vertex is None else _vertex_rgb(np.asarray(vertex)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
+from PIL import Image
 from trimesh.resolvers import Resolver
 
 from lavis.common.errors import DataError, explain
@@ -12,6 +14,7 @@ from lavis.common.files import file_below
 
 MAX_NEARBY_BYTES = 2**28
 MAX_NEARBY_FILES = 1000
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tga", ".tif", ".tiff", ".gif", ".webp")
 
 
 class NearbyFiles(Resolver):
@@ -38,11 +41,11 @@ class NearbyFiles(Resolver):
         """
         try:
             return self._content(name.strip())
-        except (DataError, ValueError) as error:
+        except (DataError, ValueError, Image.DecompressionBombError) as error:
             self.missing[name] = str(error).split("\n", 1)[0]
             raise OSError(self.missing[name]) from error
         except OSError as error:
-            self.missing[name] = error.strerror or str(error)
+            self.missing[name] = error.strerror or str(error).split(" <", 1)[0]
             raise
 
     def _content(self, name: str) -> bytes:
@@ -59,7 +62,10 @@ class NearbyFiles(Resolver):
         self._read += 1
         if size > MAX_NEARBY_BYTES or self._read > MAX_NEARBY_FILES:
             raise ValueError(f"{size:,} bytes, file {self._read}")
-        return real.read_bytes()
+        content = real.read_bytes()
+        if real.suffix.lower() in _IMAGES:  # trimesh goes on without a word when it is none
+            Image.open(io.BytesIO(content)).close()
+        return content
 
     def keys(self) -> list[str]:
         """Return no names: nothing is searched for."""

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from lavis.datasets.convert.engines import ATTEMPTS, DIED, Done, Piece
 from lavis.datasets.convert.tasks import Converted, Job, convert_file, convert_piece, encode
 
 INSTALL = "pip install -r requirements-ray.txt"
+CONNECT_SECONDS = 10.0
 PER_CORE = 2  # pieces handed out per core: none waits for this process, and memory stays bounded
 
 
@@ -39,7 +43,7 @@ def run(pieces: Sequence[Piece], address: str) -> Iterator[Done]:
     """
     ray = _imported()
     with _connected(ray, address) as cores:
-        convert = ray.remote(max_retries=ATTEMPTS, num_cpus=1)(convert_piece)
+        convert = ray.remote(max_retries=ATTEMPTS - 1, num_cpus=1)(convert_piece)
         waiting, running = deque(pieces), {}
         while waiting or running:
             while waiting and len(running) < PER_CORE * cores:
@@ -88,16 +92,42 @@ def _imported() -> Any:
 def _connected(ray: Any, address: str) -> Iterator[int]:
     """Join the cluster, leave it afterwards; gives its number of cores.
 
+    A process that has joined one before stays in it, whatever the address.
+
     Raises:
         ConfigError: no cluster at the address.
     """
+    joined_before = ray.is_initialized()
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        if not joined_before:
+            _reach(address)
+            _init(ray, address)
+    except (OSError, ValueError, RuntimeError) as error:
         what, fix = "No Ray cluster answers.", "`ray start --head` prints the address of a cluster"
         got = f"{address}: {str(error).splitlines()[0]}"
         raise ConfigError(explain(what, where="--ray", got=got, fix=fix)) from error
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
-        ray.shutdown()
+        if not joined_before:
+            ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Look whether somebody listens at `host:port`: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+
+
+def _init(ray: Any, address: str) -> None:
+    """Join a cluster; stop signals stay with this command, which Ray would take over."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+    if in_main:
+        signal.signal(signal.SIGTERM, handler)

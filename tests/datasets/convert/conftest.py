@@ -97,10 +97,30 @@ def run(tmp_path: Path) -> Callable[..., Path]:
     return convert_to
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="session")
+def files_of() -> Callable[[Path], dict[str, bytes]]:
     """Return {path: content} of everything in a folder."""
-    return {
-        os.path.relpath(path, folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+
+    def read(folder: Path) -> dict[str, bytes]:
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return {os.path.relpath(path, folder): path.read_bytes() for path in paths}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def make_shape() -> Callable[[int], trimesh.Trimesh]:
+    """See `shape`."""
+    return shape
+
+
+@pytest.fixture(scope="session")
+def make_png() -> Callable[..., bytes]:
+    """See `png`."""
+    return png
+
+
+@pytest.fixture(scope="session")
+def write_textured() -> Callable[..., None]:
+    """See `textured_obj`."""
+    return textured_obj
