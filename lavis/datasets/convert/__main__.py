@@ -2,6 +2,7 @@
 
     python -m lavis.datasets.convert my_meshes/ --captions captions.csv --out data/mine
     python -m lavis.datasets.convert scans/ --captions labels.json --up z --out data/scans
+    python -m lavis.datasets.convert my_meshes/ --out data/mine --ray 10.0.0.1:6379   # cluster
     CPU-sized: add --num-points 2048; without texts: leave --captions out
 
 An interrupted conversion goes on with the same command. Formats, columns and limits:
@@ -20,6 +21,7 @@ from pathlib import Path
 from lavis.common.errors import PointLanguageError
 from lavis.common.preemption import leave_at_signals
 from lavis.common.text_files import read_json
+from lavis.datasets.convert import ray_engine
 from lavis.datasets.convert.columns import NAMES
 from lavis.datasets.convert.convert import Options, convert
 from lavis.datasets.convert.engines import Done, Piece, in_processes
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
         def engine(pieces: Sequence[Piece]) -> Iterator[Done]:
+            if given.ray:
+                return ray_engine.run(pieces, given.ray)
             return in_processes(pieces, given.workers)
 
         with leave_at_signals("while converting: the same command goes on"):
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--encoding", help="of a table that is not UTF-8, e.g. cp1252")
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     add("--workers", type=_positive, default=workers, help="processes (default: %(default)s)")
+    add("--ray", metavar="ADDRESS", help="convert on a Ray cluster: host:port, auto or local")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
 
