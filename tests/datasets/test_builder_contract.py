@@ -20,6 +20,7 @@ from lavis.datasets.builders.base_dataset_builder import (
     load_dataset_config,
 )
 from lavis.datasets.samples import FIELDS, batch_size, collate, instance_ids, select
+from tests.datasets.download_scripts.furniture_tree import write_models
 from tests.datasets.sources import trees
 from tests.datasets.sources.own_tree import own_folder
 
@@ -82,6 +83,15 @@ def point_at_lvis(cfg: DictConfig, bricks: Path, folder: Path) -> None:
     released(trees.lvis_openshape)(cfg, bricks, folder)
 
 
+def point_at_furniture(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Write model files of a few boxes, from which the furniture is prepared."""
+    points = cfg.build_info.points
+    points.models = str(write_models(folder / "furniture_models"))
+    points.storage, points.num_points = str(folder / "furniture"), 128
+    for section in cfg.build_info.annotations.values():
+        section.storage = f"{folder}/{section.storage}"
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -90,6 +100,9 @@ MAKERS: dict[str, Maker] = {
     "bricks_classification": point_at_bricks,
     "objaverse_caption": point_at_objaverse,
     "objaverse_caption_tune": point_at_objaverse,
+    "furniture_caption": point_at_furniture,
+    "furniture_retrieval": point_at_furniture,
+    "furniture_classification": point_at_furniture,
     "own_caption": point_at_own,
     "own_retrieval": point_at_own,
     "own_qa": point_at_own,

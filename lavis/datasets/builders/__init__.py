@@ -19,6 +19,7 @@ __all__ = ["BaseDatasetBuilder", "dataset_zoo", "load_dataset", "load_dataset_co
 from lavis.datasets.builders import (  # noqa: F401
     bricks_builder,
     cap3d_builder,
+    furniture_builder,
     lvis_builder,
     modelnet40_builder,
     objaverse_builder,

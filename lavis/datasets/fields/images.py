@@ -1,4 +1,4 @@
-"""Images of an object: an example of a modality, one file."""
+"""Images of an object: files, or rendered views."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lavis.common.errors import DataError, DependencyError, explain
 from lavis.common.files import file_below
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.files import DAMAGE
+from lavis.datasets.rendering.view_store import ViewStore
 from lavis.datasets.samples import Sample
 
 
@@ -56,6 +57,32 @@ class ImageLoader:
         mask = torch.tensor(present)
         image[mask] = torch.stack(views)
         return {"image": image, "image_mask": mask}
+
+
+class ViewLoader:
+    """Load rendered views of an object: image float32 [V,3,H,W] and image_mask bool [V].
+
+    Args:
+        path: of a file that lavis/datasets/rendering/view_store.py wrote.
+        processor: as of `ImageLoader`.
+    """
+
+    stream = "image:"
+
+    def __init__(
+        self,
+        path: Path,
+        processor: Callable[[np.ndarray, np.random.Generator], Tensor] = to_unit_range,
+    ) -> None:
+        self.store, self.processor = ViewStore(path), processor
+        self.known = frozenset(self.store.ids)
+
+    def load(self, record: Entry, rng: np.random.Generator) -> Sample:
+        """Return the views; an object that was not rendered has none."""
+        if record["object_id"] not in self.known:
+            return {}
+        views = [self.processor(view, rng) for view in self.store.load(record["object_id"])]
+        return {"image": torch.stack(views), "image_mask": torch.ones(len(views), dtype=torch.bool)}
 
 
 def read_pixels(path: Path) -> np.ndarray:

@@ -1,0 +1,100 @@
+"""What the built-in sources share that one command prepares: version, classes, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lavis.common.utils as utils
+from lavis.common.errors import DataError, explain
+from lavis.common.text_files import read_json
+from lavis.datasets.datasets.annotations import Entry, read_annotation
+from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.datasets.record_dataset import FieldLoader
+from lavis.datasets.fields.embeds import EmbedsLoader
+from lavis.datasets.manifest import verify_once
+from lavis.datasets.sources.released import Processors, ReleasedSource
+
+
+class PreparedSource(ReleasedSource):
+    """Open a prepared folder, and prepare it where it is missing.
+
+    The section of `build_info` that `data_type` names has `storage`, the folder.
+
+    Class attributes:
+        family: name of the data in results.
+        origin: the command that prepares it.
+    """
+
+    family: ClassVar[str] = ""
+
+    def make(self) -> None:
+        """Prepare the folder unless it is there."""
+        raise TypeError(f"{type(self).__name__} has to define make()")
+
+    def loaders(self) -> tuple[FieldLoader, ...]:
+        """Return what loads further fields of a record; the default: embeddings of views."""
+        name = self.info.get("image_embeds")
+        if not name:
+            return ()
+        path = Path(utils.get_cache_path(str(name)))
+        if not path.is_file():
+            fix = "python -m lavis.models.teachers.embed_views --views <views>.zip"
+            where = f"{self.key('image_embeds')}: {path}"
+            raise DataError(explain("no embeddings of views", where=where, fix=fix))
+        return (EmbedsLoader(path),)
+
+    def read(self, path: Path) -> list[Entry]:
+        """Return the records of an annotation file."""
+        return read_annotation([path])
+
+    @cached_property
+    def folder(self) -> Path:
+        """The prepared folder."""
+        return self.path(f"{self.config.data_type}.storage")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the folder, whose files were compared with it."""
+        return verify_once(self.folder)
+
+    def prepare(self) -> None:
+        """Prepare the folder; name annotations that are missing in it."""
+        self.make()
+        super().prepare()
+
+    def build(self, points: Processors, texts: Processors) -> dict[str, PointTextDataset]:
+        """Return {split: dataset}; `data_version` names the content in results."""
+        version = {
+            "name": self.family,
+            "version": self.manifest["counts"]["version"],
+            "split_file_sha256": self.manifest["parameters"]["split_file_sha256"],
+        }
+        datasets = super().build(points, texts)
+        for dataset in datasets.values():
+            dataset.data_version = version
+        return datasets
+
+    def open_split(self, split: str, mode: str, points: Any, texts: Any) -> PointTextDataset:
+        """Return one split with the further fields, and the classes that it has."""
+        dataset = super().open_split(split, mode, points, texts)
+        dataset.loaders += self.loaders()
+        templates = self.config.get("class_templates")
+        dataset.class_templates = list(templates) if templates else None
+        return dataset
+
+    def _options(self, split: str, mode: str) -> dict[str, Any]:
+        options = super()._options(split, mode) | {"class_names": self.classes_of(split)}
+        options["text_field"] = str(self.info.get("text_field", "caption"))
+        if mode == "train":
+            options["text_weights"] = self.info.get("text_weights")
+            options["size_drop"] = float(self.info.get("size_drop", 0.0))
+        return options
+
+    def classes_of(self, split: str) -> Sequence[str]:
+        """Return the names of the classes of a split; those of held_out are its own."""
+        path = self.folder / "classes.json"
+        key = "held_out_class_names" if split == "held_out" else "class_names"
+        return self.checked(path, lambda: list(read_json(path)[key]))
