@@ -56,7 +56,7 @@ def scan(folder: Path, leave_out: Path | None = None) -> Found:
     found = Found()
     for relative in sorted(_files(folder)):
         path = folder / relative
-        if leave_out is None or not path.samefile(leave_out):
+        if leave_out is None or path.resolve() != leave_out.resolve():
             _add(found, relative, path)
     found.objects = dict(sorted(found.objects.items()))
     if not found.objects:
