@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--captions", type=int, nargs="+", default=[1000, 20_000])
-    parser.add_argument("--words", type=int, nargs="+", default=[11, 40], help="of a caption")
+    parser.add_argument("--words", type=int, nargs="+", default=[11, 25], help="of a caption")
     parser.add_argument("--references", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lavis.evaluation.tables import render_between
@@ -88,6 +89,21 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
+def caption_table() -> str:
+    """One row per metric, corpus and length of captions: the ratio's spread over the rounds."""
+    lines = ["| Metric | Captions | Words each | Rounds | Smallest | Median | Largest |"]
+    lines.append("| --- |" + " ---: |" * 6)
+    rows = read("caption_metrics")["rows"]
+    for key, name in (("cider", "CIDEr"), ("rouge", "ROUGE-L"), ("bleu", "BLEU")):
+        for row in (row for row in rows if row["metric"] == key):
+            pairs = zip(row["seconds_pycocoevalcap"], row["seconds_ours"], strict=True)
+            ratios = [usual / ours for usual, ours in pairs]
+            case = f"{name} | {row['captions']:,} | {row.get('words', 11)} | {len(ratios)}"
+            spread = " | ".join(f"{f(ratios):.3g}" for f in (min, median, max))
+            lines.append(f"| {case} | {spread} |")
+    return "\n".join(lines)
+
+
 def accumulation_table() -> str:
     """One row per case of contrast over micro-batches: its peak memory, or its gradients."""
     lines = ["| What | Batch | In parts of | Result |", "| --- | ---: | ---: | ---: |"]
@@ -115,6 +131,14 @@ def reliability_table() -> str:
     return "\n".join(lines)
 
 
+_TABLES = {
+    "speed": speed_table,
+    "captions": caption_table,
+    "accumulation": accumulation_table,
+    "reliability": reliability_table,
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line: 0 when the page is up to date or was rewritten, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
@@ -123,9 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     path = ROOT / "docs" / "benchmarks.md"
     text = path.read_text(encoding="utf-8")
-    wanted = render_between(text, speed_table(), "speed", str(path))
-    wanted = render_between(wanted, accumulation_table(), "accumulation", str(path))
-    wanted = render_between(wanted, reliability_table(), "reliability", str(path))
+    wanted = text
+    for name, table in _TABLES.items():
+        wanted = render_between(wanted, table(), name, str(path))
     if wanted == text:
         print(f"{path}: tables are up to date")
         return 0
