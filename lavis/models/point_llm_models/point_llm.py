@@ -44,8 +44,11 @@ from lavis.models.point_llm_models.config import PointLLMConfig
 from lavis.models.point_llm_models.prompts import instruction_prompt
 from lavis.models.point_llm_models.releases import released_state
 from lavis.models.point_llm_models.visual_cache import VisualCache, load_cache
+from lavis.models.teachers import check_trained_space
 from lavis.models.weights.own import load_own_checkpoints
 from lavis.stock import registered
+
+FIRST_PHASE = ("bind_network.", "language_model.gates", "language_model.prefix.")
 
 
 @registry.register_model("point_llm")
@@ -102,7 +105,11 @@ class PointLLM(CloudWriter, BaseModel):
         model = cls(config, build_joint(config.joint))
         if config.released:
             model.load_released(get_abs_path(config.released))
-        load_own_checkpoints(model, cfg)
+        if config.phase == "finetune" and config.pretrained:
+            model.load_first_phase(get_abs_path(config.pretrained))
+            load_own_checkpoints(model, {"finetuned": config.finetuned})
+        else:
+            load_own_checkpoints(model, cfg)
         return model
 
     def _inputs(
@@ -151,6 +158,27 @@ class PointLLM(CloudWriter, BaseModel):
         if wrong:
             what, where = "the release is of another language model", f"{key}: {path}"
             raise CheckpointError(explain(what, where=where, got=wrong[:3]))
+        self.load_state_dict(state, strict=False)
+
+    def load_first_phase(self, path: str) -> None:
+        """Load what the first phase trained, which the second keeps frozen.
+
+        Raises:
+            CheckpointError: damaged, not of the first phase, or trained in another space.
+        """
+        key, where = "model.pretrained", f"model.pretrained: {path}"
+        payload = load_checkpoint_file(path, key)
+        check_trained_space(payload, self.space, where)
+        own, state = self.state_dict(), payload.get("model", payload)
+        # Buffers of the joint model are in its own checkpoint, too.
+        state = {name: t for name, t in state.items() if not name.startswith("joint.")}
+        needed = {name for name in own if name.startswith(FIRST_PHASE)}
+        differ = needed ^ set(state)
+        differ |= {name for name in needed & set(state) if own[name].shape != state[name].shape}
+        if differ:
+            what, expected = "not a checkpoint of phase pretrain", f"{sorted(needed)[:3]} …"
+            got = f"absent, unknown or of another shape: {sorted(differ)[:3]}"
+            raise CheckpointError(explain(what, where=where, got=got, expected=expected))
         self.load_state_dict(state, strict=False)
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:

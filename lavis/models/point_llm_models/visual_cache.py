@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,18 +61,13 @@ class VisualCache(nn.Module):
         return F.normalize(mixed, dim=-1).to(embeds.dtype)
 
 
-def save_cache(path: Path, embeds: Tensor, space: str) -> None:
-    """Write embeddings [M,E] of training images and their space."""
-    save_file({"embeds": embeds.float().contiguous().cpu()}, path, {"space": space})
-
-
 def load_cache(
     path: Path, space: str | None, size: int, sharpness: float, weight: float
 ) -> VisualCache:
-    """Read what `save_cache` wrote.
+    """Read the embeddings of training images, as the task `embedding_export` writes them.
 
     Args:
-        path: of the file.
+        path: of the file; every view of an object is a key of its own.
         space: of the model; None takes any.
         size, sharpness, weight: see `VisualCache`.
 
@@ -83,9 +77,12 @@ def load_cache(
     try:
         with safe_open(path, "pt") as file:
             found = (file.metadata() or {})["space"]
-            embeds = file.get_tensor("embeds")
+            embeds = file.get_tensor("image_embeds").flatten(0, 1)  # [N,V,E] -> [N*V,E]
     except (OSError, SafetensorError, KeyError) as error:
-        what, fix = "the visual cache cannot be read", "build it: docs/systems/point_llm.md"
+        what, fix = (
+            "the visual cache cannot be read",
+            "write it: lavis/projects/point_llm/eval/bricks_cache.yaml",
+        )
         message = explain(what, where=f"model.cache: {path}", got=repr(error), fix=fix)
         raise CheckpointError(message) from error
     if space not in (None, found):

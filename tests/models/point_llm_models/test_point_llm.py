@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from lavis.common.errors import CheckpointError, ConfigError
+from lavis.common.model_state import trainable_state
+from lavis.models.point_llm_models.point_llm import FIRST_PHASE
 from lavis.models.point_llm_models.prompts import instruction_prompt
-from lavis.models.point_llm_models.visual_cache import VisualCache, load_cache, save_cache
+from lavis.models.point_llm_models.visual_cache import VisualCache, load_cache
+from lavis.tasks.embedding_export import as_safetensors
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_a_joint_model_without_a_joint_space_is_refused(make, model_sections):
 
 def test_the_cache_moves_evaluation_alone(make, batch, tmp_path):
     path = tmp_path / "cache.safetensors"
-    save_cache(path, torch.randn(20, 32), make().space)
+    path.write_bytes(as_safetensors(["a"] * 20, {"image": torch.randn(20, 32)}, make().space))
     plain, cached = make(), make(cache=str(path))
     assert torch.equal(cached.train()(batch)["loss"], plain.train()(batch)["loss"])
     cached.eval()
@@ -121,7 +124,7 @@ def test_the_cache_moves_evaluation_alone(make, batch, tmp_path):
 
 def test_the_cache_of_another_space_or_a_damaged_one_is_refused(make, tmp_path):
     path = tmp_path / "cache.safetensors"
-    save_cache(path, torch.randn(3, 32), "imagebind")
+    path.write_bytes(as_safetensors(list("abc"), {"image": torch.randn(3, 32)}, "imagebind"))
     with pytest.raises(CheckpointError, match=r"another joint space[\s\S]*imagebind"):
         make(cache=str(path))
     path.write_bytes(b"none")
@@ -143,3 +146,32 @@ def test_a_dialogue_repeats_its_turns():
     assert text.endswith("### Instruction:\nand its colour ?\n\n### Response:")
     assert "### Response: a chair\n" in text
     assert instruction_prompt("what ?", "plain", [("a ?", "b")]) == "a ? b\nwhat ?"
+
+
+def checkpoint(model, path) -> str:
+    torch.save({"model": trainable_state(model), "space": model.space}, path)
+    return str(path)
+
+
+def test_the_second_phase_starts_from_the_first_and_is_saved_beside_it(make, batch, tmp_path):
+    first = make()
+    open_gates(first)
+    pretrained = checkpoint(first, tmp_path / "first.pth")
+    second = make(phase="finetune", pretrained=pretrained)
+    torch.testing.assert_close(second(batch)["loss"], first(batch)["loss"])
+    trained = {name for name, p in second.named_parameters() if p.requires_grad}
+    assert not any(name.startswith(FIRST_PHASE) for name in trained)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    finetuned = checkpoint(second, tmp_path / "second.pth")
+    again = make(phase="finetune", pretrained=pretrained, finetuned=finetuned)
+    assert torch.equal(again(batch)["loss"], second(batch)["loss"])
+
+
+def test_the_second_phase_refuses_a_checkpoint_of_itself(make, tmp_path):
+    pretrained = checkpoint(make(), tmp_path / "first.pth")
+    second = checkpoint(make(phase="finetune", pretrained=pretrained), tmp_path / "second.pth")
+    with pytest.raises(CheckpointError, match="phase pretrain"):
+        make(phase="finetune", pretrained=second)
