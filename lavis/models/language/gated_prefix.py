@@ -4,8 +4,8 @@ LLaMA-Adapter (arXiv 2303.16199), ImageBind-LLM (arXiv 2309.03905) and Point-LLM
 give every attention layer of a frozen language model a prefix that its own key and value
 projections read. Gates start at zero, so the language model is unchanged at first, to the bit.
 
-The attention is registered with transformers under the name `gated_prefix`; it is sdpa where no
-prefix is active, and `active(memory)` makes one active for the calls inside.
+`attach` registers the attention with transformers under the name `gated_prefix`; it is sdpa where
+no prefix is active, and `active(memory)` makes one active for the calls inside.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from lavis.common.errors import ConfigError, explain
 
@@ -108,13 +105,11 @@ def gated_prefix_attention(
     Returns:
         [B,T,H,d] and no weights.
     """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     memory = _ACTIVE.get()
     return (output if memory is None else output + memory.read(module, query)), None
-
-
-AttentionInterface.register(NAME, gated_prefix_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def attach(model: Any, key: str) -> int:
@@ -128,12 +123,18 @@ def attach(model: Any, key: str) -> int:
         ConfigError: its layers lack the projections that read a prefix (Llama, Mistral, Qwen and
             SmolLM have them).
     """
+    # Imported here: transformers is 190 MiB, and `import lavis` loads this module.
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     layers = [layer for layer in model.modules() if _reads_prefixes(layer)]
     if not layers or len(layers) != model.config.num_hidden_layers:
         got = f"{model.config.model_type}: {len(layers)} of {model.config.num_hidden_layers} layers"
         what = "the language model cannot read gated prefixes"
         expected = "a model of the Llama family, whose attention has k_proj and v_proj"
         raise ConfigError(explain(what, where=key, got=got, expected=expected))
+    AttentionInterface.register(NAME, gated_prefix_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
     return len(layers)
 
