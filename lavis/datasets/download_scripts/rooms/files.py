@@ -156,6 +156,7 @@ def _counts(records: dict[str, list[Record]]) -> dict[str, Any]:
     rooms = [room for members in records.values() for room in members]
     labels = Counter(thing["label"] for room in rooms for thing in room["instances"])
     return {
+        "version": FORMAT,
         "rooms": len(rooms),
         "splits": {split: len(members) for split, members in records.items()},
         "objects": sum(labels.values()),

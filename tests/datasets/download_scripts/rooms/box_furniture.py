@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from lavis.datasets.download_scripts.prepare_rooms import compose_rooms, parameters
+from lavis.datasets.download_scripts.prepared import prepare_once
 from lavis.datasets.download_scripts.rooms.classes import BRICK, HELD_OUT
 from lavis.datasets.download_scripts.rooms.items import Catalogue, Item, ItemMesh
+from lavis.datasets.download_scripts.rooms.room import Plan
 
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
 _QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
@@ -75,3 +81,17 @@ def box_mesh(item: Item) -> ItemMesh:
     triangles = corners[quads[:, [[0, 1, 2], [0, 2, 3]]]].reshape(-1, 3, 3)
     color = np.frombuffer(item.label.encode().ljust(3), np.uint8)[:3]
     return ItemMesh(triangles, np.tile(color, (len(triangles), 1))).fitted(item.size)
+
+
+SMALL_ROOMS = 5
+SMALL_PLAN = Plan(num_points=3000, views=2, width=64, height=48)
+
+
+def prepare_small(folder: Path) -> Path:
+    """Prepare five small rooms of furniture made of boxes."""
+    facts = parameters(SMALL_ROOMS, SMALL_PLAN)
+
+    def build(work: Path, final: Path) -> dict[str, Any]:
+        return compose_rooms(work, final, SMALL_ROOMS, SMALL_PLAN, box_catalogue, 0, False)
+
+    return prepare_once(folder, facts, dict, build)

@@ -1,0 +1,64 @@
+"""Builders of the built-in rooms (lavis/datasets/sources/rooms.py), one for each use of them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lavis.common.registry import registry
+
+from lavis.datasets.builders.base_dataset_builder import SourceBuilder
+from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.datasets.scene_datasets import (
+    FrameDataset,
+    ReferringDataset,
+    SceneDetectionDataset,
+    SceneSegmentationDataset,
+)
+from lavis.datasets.sources.rooms import RoomFramesSource, RoomsSource
+
+
+class RoomsBuilder(SourceBuilder):
+    """Prepare and open the rooms; a subclass says which data set class reads the annotations."""
+
+    train_dataset_cls: type[PointTextDataset] = SceneSegmentationDataset
+    source_cls: type[RoomsSource] = RoomsSource
+    registered_name: ClassVar[str] = ""
+
+    def make_source(self) -> RoomsSource:
+        """Return the rooms as the configuration asks for them."""
+        return self.source_cls(self.config, self.registered_name, self.train_dataset_cls)
+
+
+@registry.register_builder("rooms_segmentation")
+class RoomsSegmentationBuilder(RoomsBuilder):
+    """Rooms with a class and an instance per point."""
+
+    registered_name = "rooms_segmentation"
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/segmentation.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("rooms_detection")
+class RoomsDetectionBuilder(RoomsBuilder):
+    """Rooms with boxes."""
+
+    registered_name = "rooms_detection"
+    train_dataset_cls = SceneDetectionDataset
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/detection.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("rooms_frames")
+class RoomsFramesBuilder(RoomsBuilder):
+    """RGB-D frames of rooms."""
+
+    registered_name = "rooms_frames"
+    train_dataset_cls, source_cls = FrameDataset, RoomFramesSource
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/frames.yaml"}  # noqa: RUF012
+
+
+@registry.register_builder("rooms_referring")
+class RoomsReferringBuilder(RoomsBuilder):
+    """Sentences, each of which means one object of a room."""
+
+    registered_name = "rooms_referring"
+    train_dataset_cls = ReferringDataset
+    DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/referring.yaml"}  # noqa: RUF012
