@@ -3,6 +3,7 @@
 python -m lavis.evaluation.report --run output/demo
 python -m lavis.evaluation.report --run output/demo --points data/bricks --out report.html
 python -m lavis.evaluation.report --run output/demo --picture docs/report.png   # captioned objects
+python -m lavis.evaluation.report --run output/own      # clouds: those of datasets.own.path
 python -m lavis.evaluation.report --runs output                        # every run: one table
 python -m lavis.evaluation.report --runs output --compare demo/qa/dev_test full/qa/dev_test
 """
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lavis.common.errors import PointLanguageError
-from lavis.evaluation.report.clouds import LoadCloud, open_clouds
+from lavis.evaluation.report.clouds import LoadCloud, open_clouds, own_folder
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.many_runs import find_runs, overview, write_many
 from lavis.evaluation.report.page import write_report
@@ -91,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", nargs=2, default=(), metavar="RUN", help="two names of --runs")
     parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
     parser.add_argument("--picture", type=Path, help="PNG of captioned objects, beside the page")
-    parser.add_argument("--points", type=Path, default=default_points(), help="packed point clouds")
+    help_points = "packed point clouds (default: the run's own objects, or bricks)"
+    parser.add_argument("--points", type=Path, help=help_points)
     parser.add_argument(
         "--split", help="split whose results are shown (default: dev_test, or test)"
     )
@@ -104,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             out = options.out or options.run / "report.html"
             chosen = {"split": options.split, "seed": options.seed, "seeds": options.seeds}
-            report(options.run, out, options.points, picture=options.picture, **chosen)
+            points = options.points or own_folder(options.run) or default_points()
+            report(options.run, out, points, picture=options.picture, **chosen)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1

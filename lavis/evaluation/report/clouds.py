@@ -10,11 +10,15 @@ A cloud is stored as base64 of three arrays one after the other, read by viewer.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+import lavis.common.utils as utils
+from lavis.common.text_files import read_text
+from lavis.datasets.stores.packed_fields import PackedFieldStore
 from lavis.datasets.stores.point_stores import PackedPointStore, check_cloud
 
 LoadCloud = Callable[[str], np.ndarray | None]
@@ -25,13 +29,26 @@ _GREY = 0.62
 
 
 def open_clouds(folder: str | Path) -> LoadCloud:
-    """Clouds of a packed folder by object id; None for an id that the folder does not hold.
+    """Clouds of a prepared or converted folder by object id; None for an id that it does not hold.
 
     Raises:
         DataError: the folder is not a packed data set.
     """
-    store = PackedPointStore(folder)
+    own = Path(folder) / "points"  # of a converted folder
+    store = PackedFieldStore(own) if own.is_dir() else PackedPointStore(folder)
     return lambda object_id: store.load(object_id) if object_id in store.row_of else None
+
+
+def own_folder(run: str | Path) -> Path | None:
+    """Return the folder of own objects (`build_info.path`) that a job of a run read, if any did."""
+    for path in sorted(Path(run).glob("*/config.yaml")):
+        config = yaml.safe_load(read_text(path))
+        sections = (config.get("datasets") or {}) if isinstance(config, Mapping) else {}
+        for section in sections.values():
+            named = (section.get("build_info") or {}).get("path")
+            if named:
+                return Path(utils.get_abs_path(str(named)))
+    return None
 
 
 class CloudCollection:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from html import escape
 
-from lavis.evaluation.report.page import content_policy, read_asset
+from lavis.datasets.viewer.page import content_policy, style_and_script
 
 
 def html_page(title: str, text: str) -> str:
     """Return a page that loads nothing; see the module for what Markdown it reads."""
-    style = read_asset("style.css")
+    style, _ = style_and_script()
     body = "\n".join(_html_block(block) for block in text.strip().split("\n\n"))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

@@ -6,9 +6,6 @@ else, network included. The page depends on the result files, the clouds and the
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -18,6 +15,7 @@ from typing import Any
 
 from lavis.common.errors import EvaluationError, explain
 from lavis.common.files import replace_file
+from lavis.datasets.viewer.page import as_script, content_policy, style_and_script
 from lavis.evaluation.formatting import ABSENT
 from lavis.evaluation.report.clouds import CloudCollection, LoadCloud
 from lavis.evaluation.report.headlines import NOTE, Headline, headlines
@@ -25,7 +23,6 @@ from lavis.evaluation.report.run_folder import TaskResult
 from lavis.evaluation.report.sections import example_sections
 
 MAX_BYTES = 6_000_000
-_HERE = Path(__file__).parent
 _COLUMNS = (
     *("Metric", "Score", "95% interval", "Seeds", "Strongest baseline", "Difference [95% CI]"),
     *("Verdict", "Under controls", "All baselines"),
@@ -90,8 +87,9 @@ def render(
     sections = example_sections(results, clouds, seed)
     if clouds.absent:
         notes = [*notes, f"{len(clouds.absent)} of the objects shown have no point cloud here."]
-    style, script = (read_asset(asset) for asset in ("style.css", "viewer.js"))
-    return Template(read_asset("template.html")).substitute(
+    style, script = style_and_script()
+    template = (Path(__file__).parent / "template.html").read_text(encoding="utf-8")
+    return Template(template).substitute(
         policy=content_policy(style, script),
         style=style,
         script=script,
@@ -103,8 +101,7 @@ def render(
         table_note=escape(NOTE),
         origin=origin_table(results),
         sections=sections,
-        # "<" cannot end the script element when it is spelt as an escape.
-        clouds=json.dumps(clouds.encoded, sort_keys=True).replace("<", "\\u003c"),
+        clouds=as_script(clouds.encoded),
     )
 
 
@@ -211,22 +208,3 @@ def _short(value: str | None) -> str | None:
     if value is None:
         return None
     return value[:12] + ("-dirty" if value.endswith("-dirty") else "")
-
-
-def read_asset(name: str) -> str:
-    """Text of a file beside this module."""
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def content_policy(style: str, script: str | None = None) -> str:
-    """Content security policy of a page that has this style and script and loads nothing."""
-    scripts = _hash(script) if script is not None else "'none'"
-    return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {scripts}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(content: str) -> str:
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

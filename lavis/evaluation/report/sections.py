@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from lavis.datasets.viewer.page import canvas
 from lavis.evaluation.formatting import format_value
 from lavis.evaluation.report.clouds import CloudCollection
 from lavis.evaluation.report.examples import (
@@ -176,13 +177,9 @@ def card(cloud: str, body: str, tag: str = "") -> str:
 
 def viewer(clouds: CloudCollection, object_id: Any, description: str) -> str:
     """A rotatable cloud, or a box that says that there is none."""
-    name, label = escape(str(object_id)), escape(str(description))
     if not clouds.add(str(object_id)):
-        return f'<div class="cloud none">no point cloud for object {name}</div>'
-    return (
-        f'<canvas class="cloud" data-cloud="{name}" tabindex="0" role="img" title="object {name}" '
-        f'aria-label="Rotatable point cloud of object {name}: {label}"></canvas>'
-    )
+        return f'<div class="cloud none">no point cloud for object {escape(str(object_id))}</div>'
+    return canvas(str(object_id), str(description))
 
 
 def pair(name: str, text: str, strong: bool = False) -> str:

@@ -32,7 +32,7 @@ def own_folder(folder: Path, kinds: Sequence[str] = KINDS, points: int = 80) -> 
     (folder / "annotations").mkdir()
     for kind in kinds:
         for split, numbers in SPLITS.items():
-            records = [_record(kind, split, number) for number in numbers]
+            records = [_record(kind, split, number, "classes" in kinds) for number in numbers]
             write_json(folder / "annotations" / f"{kind}_{split}.json", records)
     if "classes" in kinds:
         write_json(folder / "classes.json", {"class_names": sorted(CLASSES)})
@@ -53,11 +53,11 @@ def _object(number: int, points: int) -> tuple[dict[str, np.ndarray], float, lis
     return fields, scale, np.ptp(xyz, axis=0).tolist()
 
 
-def _record(kind: str, split: str, number: int) -> dict[str, Any]:
+def _record(kind: str, split: str, number: int, with_class: bool) -> dict[str, Any]:
     name, color = CLASSES[number % 3], COLORS[number % 2]
     common = {"object_id": f"o{number}", "group": f"g{number}", "split": split}
     captions = [f"a {color} {name.lower()} number {number}", f"{name}, {color}"]
     if kind == "qa":
         question = {"question": "What colour is it?", "answer": [color], "question_type": "colour"}
         return {**common, "question_id": f"q{number}", **question}
-    return {**common, "caption": captions, **({"category": name} if kind == "classes" else {})}
+    return {**common, "caption": captions, **({"category": name} if with_class else {})}
