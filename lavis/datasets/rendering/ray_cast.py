@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lavis.common.errors import DataError, DependencyError, explain
 from lavis.datasets.rendering.cameras import Camera
+from lavis.datasets.surface import SurfacePoints
 
 BACKGROUND = 255
 AMBIENT = 0.35
@@ -23,11 +25,20 @@ class Mesh:
         triangles: float32 [F,3,3], corners in the world.
         colors: float [F,3] in [0,1], or [3] for all.
         object_id: int [F], or 0 for all.
+        paint: returns the colours [P,3] in [0,1] of points on the triangles, textures for example;
+            takes the place of `colors`.
     """
 
     triangles: np.ndarray
     colors: np.ndarray
     object_id: np.ndarray | int = 0
+    paint: Callable[[SurfacePoints], np.ndarray] | None = None
+
+    def colors_at(self, points: SurfacePoints) -> np.ndarray:
+        """Return the colours of points on the triangles: [P,3] in [0,1]."""
+        if self.paint is not None:
+            return self.paint(points)
+        return np.broadcast_to(self.colors, (len(self.triangles), 3))[points.face]
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ class RayCaster:
         normal *= np.where(facing == 0, 1.0, facing)
         shape = (camera.height, camera.width)
         return Frame(
-            self._shade(face, hit, normal, camera).reshape(*shape, 3),
+            self._shade(self._points(hits, hit), hit, normal, camera).reshape(*shape, 3),
             np.where(hit, hits["tfar"], np.inf).astype(np.float32).reshape(shape),
             normal.astype(np.float32).reshape(*shape, 3),
             self._ids(face, hit).reshape(shape),
@@ -108,15 +119,22 @@ class RayCaster:
         towards = np.ascontiguousarray(viewpoint - points, np.float32)
         return self._scene.run(origins, towards, output=1)["tfar"] >= 1  # in lengths of `towards`
 
+    def _points(self, hits: dict[str, np.ndarray], hit: np.ndarray) -> SurfacePoints:
+        """Return where the rays that hit something do so."""
+        face = hits["primID"][hit].astype(np.int64)
+        weights = np.stack([hits["u"][hit], hits["v"][hit]], 1).astype(np.float64)
+        a, b, c = self.mesh.triangles[face].transpose(1, 0, 2)
+        return SurfacePoints(a + weights[:, :1] * (b - a) + weights[:, 1:] * (c - a), face, weights)
+
     def _shade(
-        self, face: np.ndarray, hit: np.ndarray, normal: np.ndarray, camera: Camera
+        self, points: SurfacePoints, hit: np.ndarray, normal: np.ndarray, camera: Camera
     ) -> np.ndarray:
         """Return uint8 colours [P,3]: ambient light, and one lamp that moves with the camera."""
-        lamp = np.clip(normal @ (LIGHT @ camera.rotation), 0, 1)
-        colors = np.broadcast_to(self.mesh.colors, (len(self.mesh.triangles), 3))[face]
-        shaded = colors * (AMBIENT + (1 - AMBIENT) * lamp)[:, None]
-        pixels = np.rint(255 * np.clip(shaded, 0, 1)).astype(np.uint8)
-        return np.where(hit[:, None], pixels, np.uint8(BACKGROUND))
+        lamp = np.clip(normal[hit] @ (LIGHT @ camera.rotation), 0, 1)
+        shaded = self.mesh.colors_at(points) * (AMBIENT + (1 - AMBIENT) * lamp)[:, None]
+        pixels = np.full((len(hit), 3), BACKGROUND, np.uint8)
+        pixels[hit] = np.rint(255 * np.clip(shaded, 0, 1)).astype(np.uint8)
+        return pixels
 
     def _ids(self, face: np.ndarray, hit: np.ndarray) -> np.ndarray:
         ids = np.broadcast_to(self.mesh.object_id, len(self.mesh.triangles))[face]

@@ -6,12 +6,16 @@ One file instead of four small ones per object; images are compressed already an
 from __future__ import annotations
 
 import io
+import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.common.strict_json import parse_json
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -23,14 +27,37 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry of a fixed date, so that equal content gives equal bytes."""
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+
+
+def write_facts(file: zipfile.ZipFile, facts: Mapping[str, Any] | None) -> None:
+    """Keep what a file is made of as its comment."""
+    if facts is not None:
+        file.comment = json.dumps(facts, sort_keys=True).encode()
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """Return what `write_facts` kept; None for no such file, a damaged one, or one without."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return parse_json(file.comment.decode()) if file.comment else None
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+
+
 class ViewWriter:
     """Writes a new file; `with ViewWriter(path) as views: views.add("378", pixels)`.
 
-    The bytes depend on the images and their order alone: every entry has the same date.
+    Args:
+        path: the file.
+        facts: what it is made of, for `facts_of`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, facts: Mapping[str, Any] | None = None) -> None:
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+        write_facts(self._zip, facts)
 
     def __enter__(self) -> ViewWriter:
         return self
@@ -41,8 +68,7 @@ class ViewWriter:
     def add(self, object_id: str, encoded: list[bytes]) -> None:
         """Add the views of an object, PNG each."""
         for view, content in enumerate(encoded):
-            name = zipfile.ZipInfo(f"{object_id}/{view}.png", date_time=(1980, 1, 1, 0, 0, 0))
-            self._zip.writestr(name, content)
+            self._zip.writestr(zip_entry(f"{object_id}/{view}.png"), content)
 
 
 class ViewStore:

@@ -24,7 +24,7 @@ from lavis.datasets.stores.point_stores import PackedPointStore
 
 HELD_OUT_NAMES = "held_out_class_names"
 MAKE_EMBEDS = (
-    "python -m lavis.datasets.download_scripts.render_bricks, then python -m "
+    "python -m lavis.datasets.download_scripts.render_views, then python -m "
     "lavis.models.teachers.embed_views --views data/bricks_views/views_4x128.zip"
 )
 Processors = Mapping[str, Any]  # {"train", "eval"}
