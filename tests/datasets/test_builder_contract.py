@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from lavis.datasets.builders.base_dataset_builder import (
 )
 from lavis.datasets.samples import FIELDS, batch_size, collate, instance_ids, select
 from tests.datasets.download_scripts.furniture_tree import write_models
+from tests.datasets.download_scripts.rooms.box_furniture import (
+    SMALL_PLAN,
+    SMALL_ROOMS,
+    prepare_small,
+)
 from tests.datasets.sources import trees
 from tests.datasets.sources.own_tree import own_folder
 
@@ -92,6 +98,16 @@ def point_at_furniture(cfg: DictConfig, bricks: Path, folder: Path) -> None:
         section.storage = f"{folder}/{section.storage}"
 
 
+def point_at_rooms(cfg: DictConfig, bricks: Path, folder: Path) -> None:
+    """Point a section at five small rooms, prepared once."""
+    rooms = prepare_small(bricks.parent / "rooms")
+    points, plan = cfg.build_info.points, SMALL_PLAN
+    points.storage, points.num_rooms, points.num_points = str(rooms), SMALL_ROOMS, plan.num_points
+    points.views, points.width, points.height = plan.views, plan.width, plan.height
+    for section in cfg.build_info.annotations.values():
+        section.storage = section.storage.replace("rooms/", f"{rooms}/", 1)
+
+
 # Every registered builder of ours and how a test gets its data.
 MAKERS: dict[str, Maker] = {
     "bricks_caption": point_at_bricks,
@@ -107,6 +123,10 @@ MAKERS: dict[str, Maker] = {
     "own_retrieval": point_at_own,
     "own_qa": point_at_own,
     "own_classification": point_at_own,
+    "rooms_segmentation": point_at_rooms,
+    "rooms_detection": point_at_rooms,
+    "rooms_frames": point_at_rooms,
+    "rooms_referring": point_at_rooms,
     "modelnet40_classification": released(trees.modelnet40_text),
     "scanobjectnn_classification": released(trees.scanobjectnn),
     "pointllm_caption": released(trees.pointllm),
@@ -174,8 +194,8 @@ def test_every_split_gives_batches_of_known_fields(name: str, build) -> None:
         first = select(batch, torch.tensor([0]))
         again = collate([dataset[0]])
         for field, values in first.items():
-            same = torch.equal(values, again[field]) if torch.is_tensor(values) else None
-            assert same or values == again[field]
+            same = torch.equal if torch.is_tensor(values[0]) else operator.eq
+            assert all(map(same, values, again[field])), field
 
 
 @every_builder

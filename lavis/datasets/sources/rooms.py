@@ -71,7 +71,7 @@ class RoomFramesSource(RoomsSource):
         """Return the clouds of the frames."""
         splits = {split: self.records(self.paths(split)) for split in self.splits}
         records = {entry["object_id"]: entry for part in splits.values() for entry in part}
-        frames = RoomFrames(self.folder, records, sum(self.all_classes, []))
+        frames = RoomFrames(self.folder, records, self.classes_of("held_out"))
         points = self.info.points
         store = FrameStore(frames, None, int(points.frame_points), int(points.seed))
         return CheckedLabels(store, self.num_classes)
