@@ -119,8 +119,8 @@ def test_what_a_recipe_lacks_is_said_before_training(
     with pytest.raises(ConfigError, match=r"datasets\.own\.path"):
         launch("train/stage1", "datasets.own_caption.build_info.path=null")
     other = own_folder(tmp_path / "plain", ("captions",))
+    path = f"datasets.own_classification.build_info.path={other}"
     with pytest.raises(DataError, match="have no classes"):
-        path = f"datasets.own_classification.build_info.path={other}"
         launch("eval/classification", path, "model.finetuned=null")
     with pytest.raises(CheckpointError, match=r"model\.pretrained"):
         launch("train/stage2", "model.pretrained=nowhere.pth")
