@@ -18,6 +18,7 @@ OWN_FILES = {
     "datasets/download_scripts/bricks_meshes.py",
     "datasets/manifest.py",
     "datasets/stores/cloud_check.py",
+    "datasets/viewer/page.py",
     "evaluation/java_metrics.py",
     "evaluation/judge.py",
     "evaluation/report/page.py",

@@ -10,10 +10,10 @@ import pytest
 
 from lavis.common.errors import DataError, EvaluationError
 from lavis.datasets.stores.packed_points import PackedPointWriter
+from lavis.datasets.viewer.encode import encode_cloud, farthest_points, surface_normals
 from lavis.evaluation.captioning import caption_scores
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.evaluation.report.__main__ import main
-from lavis.evaluation.report.clouds import encode_cloud, farthest_points, surface_normals
 from lavis.evaluation.report.examples import caption_examples, half_and_half
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.page import render

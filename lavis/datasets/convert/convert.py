@@ -12,19 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.files import file_sha256
+from lavis.datasets.convert import contact_sheet, preview
 from lavis.datasets.convert.columns import columns_of
 from lavis.datasets.convert.engines import Engine, Piece
-from lavis.datasets.convert.pack import choose, version_of, write_points, write_texts
+from lavis.datasets.convert.pack import (
+    Chosen,
+    choose,
+    shown_objects,
+    version_of,
+    write_points,
+    write_texts,
+)
 from lavis.datasets.convert.report import write_report
 from lavis.datasets.convert.scan import Found, scan
 from lavis.datasets.convert.splits import RULE
 from lavis.datasets.convert.tables import read_table
 from lavis.datasets.convert.tasks import FORMAT, Job
-from lavis.datasets.convert.texts import Joined, join
+from lavis.datasets.convert.texts import Joined, ObjectTexts, join
 from lavis.datasets.convert.up_axis import CHOICES
 from lavis.datasets.convert.work import Work, pieces_of
 from lavis.datasets.download_scripts.folder_lock import folder_lock
@@ -165,10 +174,12 @@ def _finish(
 ) -> dict[str, Any]:
     """Write everything into the folder that becomes the target; the manifest is last."""
     chosen = choose(work, pieces, joined, options.val, options.test)
-    write_points(final, work, pieces, chosen.facts)
+    shown = shown_objects(chosen.facts, max(contact_sheet.MOST, preview.MOST))
+    clouds = write_points(final, work, pieces, chosen.facts, shown)
     counts = write_texts(final, chosen, joined.has)
     counts["version"] = version_of(final)
-    write_report(final / "report.json", found, joined, chosen, counts, options.up)
+    report = write_report(final / "report.json", found, joined, chosen, counts, options.up)
+    _write_pictures(final, chosen, clouds, report)
     return write_manifest(
         final,
         kind=KIND,
@@ -179,6 +190,21 @@ def _finish(
         parameters=options.parameters(),
         counts=counts,
         sources={**_sources(options, found), "packages": _versions()},
+    )
+
+
+def _write_pictures(
+    final: Path, chosen: Chosen, clouds: Mapping[str, np.ndarray], report: Mapping[str, Any]
+) -> None:
+    """Write contact_sheet.png and preview.html."""
+    titles = {name: (chosen.texts.get(name) or ObjectTexts()).title() for name in clouds}
+    sheet = shown_objects(chosen.facts, contact_sheet.MOST)
+    contact_sheet.write_contact_sheet(
+        final / "contact_sheet.png", [(name, titles[name]) for name in sheet], clouds.__getitem__
+    )
+    page = shown_objects(chosen.facts, preview.MOST)
+    preview.write_preview(
+        final / "preview.html", page, chosen.facts, chosen.texts, clouds.__getitem__, report
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from lavis.datasets.convert.engines import Piece
 from lavis.datasets.convert.splits import LEFT_OUT, Member, group_of, split_objects
 from lavis.datasets.convert.texts import SPLITS, Joined, ObjectTexts
 from lavis.datasets.convert.work import Work
-from lavis.datasets.download_scripts.bricks_text import natural_key
+from lavis.datasets.download_scripts.bricks_text import natural_key, stable_hash
 from lavis.datasets.manifest import write_json
 from lavis.datasets.stores.packed_fields import FIELD_LAYOUTS, UNIT_XYZ, PackedFieldWriter
-from lavis.datasets.stores.packed_points import XYZ_SCALE
+from lavis.datasets.stores.packed_points import RGB_SCALE, XYZ_SCALE
 
 POINTS = "points"
 LAYOUTS = {"xyz": UNIT_XYZ, "rgb": FIELD_LAYOUTS["rgb"]}
@@ -91,20 +91,42 @@ def _member(object_id: str, chosen: Chosen) -> Member:
 
 
 def write_points(
-    folder: Path, work: Work, pieces: Sequence[Piece], kept: Mapping[str, Facts]
-) -> None:
-    """Write the clouds of the kept objects, in the order of ids.
+    folder: Path,
+    work: Work,
+    pieces: Sequence[Piece],
+    kept: Mapping[str, Facts],
+    shown: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """Write the clouds of the kept objects, in the order of ids; return some of them.
+
+    Args:
+        folder: of the converted data.
+        work: with every piece.
+        pieces: in the order of ids.
+        kept: {object id: facts}.
+        shown: ids whose clouds are returned, float32 [N,6].
 
     Raises:
         StorageError: the disk is full.
     """
+    clouds: dict[str, np.ndarray] = {}
     needed = 9 * sum(facts["num_points"] for facts in kept.values())
     with storing(folder / POINTS, needed), PackedFieldWriter(folder / POINTS, LAYOUTS) as writer:
         for result in work.results(pieces, with_points=True):
-            if result.object_id in kept:
-                xyz = result.xyz * np.float32(1 / XYZ_SCALE)
-                scale = kept[result.object_id]["scale"]
-                writer.write(result.object_id, {"xyz": xyz, "rgb": result.rgb}, scale)
+            name = result.object_id
+            if name not in kept:
+                continue
+            xyz = result.xyz * np.float32(1 / XYZ_SCALE)
+            writer.write(name, {"xyz": xyz, "rgb": result.rgb}, kept[name]["scale"])
+            if name in shown:
+                rgb = result.rgb * np.float32(1 / RGB_SCALE)
+                clouds[name] = np.concatenate([xyz, rgb], axis=1)
+    return clouds
+
+
+def shown_objects(kept: Mapping[str, Facts], most: int) -> list[str]:
+    """Return the ids of some objects, chosen by a hash, in the order of ids."""
+    return sorted(sorted(kept, key=lambda name: stable_hash(f"shown:{name}"))[:most])
 
 
 def write_texts(folder: Path, chosen: Chosen, has: set[str]) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class ObjectTexts:
     group: str = ""
     split: str = ""
 
+    def title(self) -> str:
+        """Return a short text for a picture: the first caption, or the class, or ""."""
+        return self.captions[0] if self.captions else self.category
+
     def add(self, other: ObjectTexts) -> None:
         """Take over what another says; what is one value stays where there is one."""
         self.captions = list(dict.fromkeys([*self.captions, *other.captions]))

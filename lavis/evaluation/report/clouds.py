@@ -1,15 +1,7 @@
-"""Point clouds small enough to embed: 1024 points each, 12 bytes a point, with normals for shading.
-
-A cloud is stored as base64 of three arrays one after the other, read by viewer.js:
-
-    int16  [n,3]  coordinates in the unit sphere times 32767, little-endian
-    uint8  [n,3]  colour times 255
-    int8   [n,3]  unit normal times 127; its sign is arbitrary
-"""
+"""Clouds of the objects that a page shows, each encoded once (lavis/datasets/viewer)."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,12 +12,9 @@ import lavis.common.utils as utils
 from lavis.common.text_files import read_text
 from lavis.datasets.stores.packed_fields import PackedFieldStore
 from lavis.datasets.stores.point_stores import PackedPointStore, check_cloud
+from lavis.datasets.viewer.encode import encode_cloud
 
 LoadCloud = Callable[[str], np.ndarray | None]
-NUM_POINTS = 1024
-MAX_SOURCE_POINTS = 4096  # bounds the [n,P] distances of the normals to 16 MB
-_NEIGHBOURS = 10
-_GREY = 0.62
 
 
 def open_clouds(folder: str | Path) -> LoadCloud:
@@ -77,67 +66,3 @@ class CloudCollection:
             return False
         self.encoded[object_id] = encode_cloud(check_cloud(cloud, object_id))
         return True
-
-
-def encode_cloud(cloud: np.ndarray) -> dict[str, object]:
-    """Encode one cloud.
-
-    Args:
-        cloud: float [P,3] or [P,6], rgb in [0,1]; grey without colours.
-
-    Returns:
-        {"points": base64 text, "spacing": median distance of neighbours after scaling}.
-    """
-    cloud = cloud[:: -(-len(cloud) // MAX_SOURCE_POINTS)]
-    xyz = cloud[:, :3].astype(np.float64)
-    xyz -= (xyz.min(axis=0) + xyz.max(axis=0)) / 2
-    xyz /= max(float(np.linalg.norm(xyz, axis=1).max()), 1e-9)
-    rgb = cloud[:, 3:6] if cloud.shape[1] == 6 else np.full_like(cloud[:, :3], _GREY)
-    chosen = farthest_points(xyz, NUM_POINTS)
-    normals = surface_normals(xyz[chosen], xyz)
-    arrays = (
-        np.rint(xyz[chosen] * 32767).astype("<i2"),
-        np.rint(np.clip(rgb[chosen], 0, 1) * 255).astype(np.uint8),
-        np.rint(normals * 127).astype(np.int8),
-    )
-    packed = b"".join(array.tobytes() for array in arrays)
-    spacing = round(neighbour_distance(xyz[chosen]), 4)
-    return {"points": base64.b64encode(packed).decode("ascii"), "spacing": spacing}
-
-
-def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
-    """Indices [min(count,P)] of an even subset: each next point is the farthest from the rest."""
-    if len(xyz) <= count:
-        return np.arange(len(xyz))
-    chosen = np.zeros(count, dtype=np.int64)
-    distance = np.full(len(xyz), np.inf)
-    for step in range(1, count):
-        offset = xyz - xyz[chosen[step - 1]]
-        np.minimum(distance, np.einsum("pc,pc->p", offset, offset), out=distance)
-        chosen[step] = distance.argmax()
-    return chosen
-
-
-def surface_normals(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    """Normals [n,3] of unit length: the direction in which the nearest neighbours spread least."""
-    count = min(_NEIGHBOURS, len(cloud))
-    nearest = np.argpartition(_squared_distances(points, cloud), count - 1, axis=1)[:, :count]
-    patches = cloud[nearest]  # [n,k,3]
-    patches = patches - patches.mean(axis=1, keepdims=True)
-    spread = np.einsum("nki,nkj->nij", patches, patches)
-    return np.linalg.eigh(spread)[1][:, :, 0]
-
-
-def neighbour_distance(points: np.ndarray) -> float:
-    """Median distance of a point to its nearest other point; 0.05 for a single point."""
-    if len(points) < 2:
-        return 0.05
-    distances = _squared_distances(points, points)
-    np.fill_diagonal(distances, np.inf)
-    return float(np.sqrt(np.median(distances.min(axis=1))))
-
-
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[n,3], [P,3] -> [n,P]."""
-    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None]
-    return np.maximum(squares - 2 * first @ second.T, 0.0)

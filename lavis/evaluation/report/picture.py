@@ -16,7 +16,8 @@ import numpy as np
 
 from lavis.common.errors import EvaluationError, explain
 from lavis.common.files import replace_file
-from lavis.evaluation.report.clouds import LoadCloud, surface_normals
+from lavis.datasets.viewer.encode import surface_normals
+from lavis.evaluation.report.clouds import LoadCloud
 from lavis.evaluation.report.examples import caption_examples
 from lavis.evaluation.report.run_folder import TaskResult
 
