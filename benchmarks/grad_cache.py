@@ -107,7 +107,7 @@ def cached_step(model: Any, count: int, size: int, dtype: torch.dtype = torch.fl
         cache.add(draw(index, size, dtype))
     cache.contrast()
     for index in range(count):
-        cache.replay(index, draw(index, size, dtype))
+        cache.replay(draw(index, size, dtype))
 
 
 def taken_gradients(model: Any) -> torch.Tensor:

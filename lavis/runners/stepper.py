@@ -150,8 +150,8 @@ class Stepper:
         values = cache.contrast()
         losses = [values["loss"]]
         result.add(values, 1)
-        for index in range(count):
-            values = cache.replay(index, self._fetch(self.again, context, result))
+        for _ in range(count):
+            values = cache.replay(self._fetch(self.again, context, result))
             losses += [values["loss"]] if values else []
             result.add(values, count)
         average_gradients([p for p in self.model.parameters() if p.requires_grad], get_world_size())

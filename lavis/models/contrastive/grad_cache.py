@@ -103,6 +103,37 @@ def only_losses(values: Mapping[str, Tensor]) -> Losses:
     return {name: value for name, value in values.items() if name.startswith("loss")}
 
 
+class Rows:
+    """Tensors of growing batches, in one buffer per name.
+
+    Small tensors of every micro-batch between the large ones that are freed would leave the heap in
+    pieces that no large tensor fits into: its size would grow with the effective batch.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._buffers: dict[str, Tensor] = {}
+
+    def append(self, batch: Mapping[str, Tensor]) -> None:
+        """Copy a batch [B,...] by name behind the others."""
+        begin = sum(self.sizes)
+        self.sizes.append(len(next(iter(batch.values()))))
+        end = begin + self.sizes[-1]
+        for name, rows in batch.items():
+            buffer = self._buffers.get(name, rows[:0])
+            if end > len(buffer):
+                grown = rows.new_empty(2 * end, *rows.shape[1:])
+                grown[:begin] = buffer[:begin]
+                buffer = self._buffers[name] = grown
+            buffer[begin:end] = rows
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Return all rows by name, as leaves that receive gradients; masks receive none."""
+        size = sum(self.sizes)
+        whole = {name: buffer[:size] for name, buffer in self._buffers.items()}
+        return {n: rows.requires_grad_(rows.is_floating_point()) for n, rows in whole.items()}
+
+
 @dataclass
 class GradCache:
     """The contrast of one optimiser step.
@@ -116,26 +147,23 @@ class GradCache:
     model: ContrastiveModel
     autocast: Callable[[], Any]
     scale: Callable[[Tensor], Tensor] = lambda loss: loss
-    embeds: list[dict[str, Tensor]] = field(default_factory=list)
+    _rows: Rows = field(default_factory=Rows)
     _lists: list[dict[str, list[Any]]] = field(default_factory=list)
-    _random: list[Any] = field(default_factory=list)
-    _gradients: list[dict[str, Tensor]] = field(default_factory=list)
+    _gradients: Iterator[dict[str, Tensor]] = field(default_factory=lambda: iter(()))
+    _first: Any = None
+    _random: Any = None
 
     @torch.no_grad()
     def add(self, samples: Mapping[str, Any]) -> None:
         """Encode a micro-batch and keep its embeddings and lists, and nothing else of it."""
-        self._random.append(rng_state.capture())
-        with self.autocast():
-            self.embeds.append(self.model.encode(samples).embeds)
+        with self._continued_randomness(), self.autocast():
+            embeds = self.model.encode(samples).embeds
+        self._rows.append(embeds)
         self._lists.append({k: v for k, v in samples.items() if isinstance(v, list)})
 
     def contrast(self) -> Losses:
         """Compute the losses over all micro-batches and the gradient of every embedding."""
-        sizes = [len(next(iter(embeds.values()))) for embeds in self.embeds]
-        names = list(self.embeds[0])
-        leaves = {name: torch.cat([embeds[name] for embeds in self.embeds]) for name in names}
-        for leaf in leaves.values():
-            leaf.requires_grad_(leaf.is_floating_point())  # masks have no gradient
+        leaves, sizes = self._rows.leaves(), self._rows.sizes
         lists = {
             key: [item for part in self._lists for item in part[key]] for key in self._lists[0]
         }
@@ -147,20 +175,21 @@ class GradCache:
             name: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).split(sizes)
             for name, leaf in leaves.items()
         }
-        self._gradients = [{n: parts[n][k] for n in names} for k in range(len(sizes))]
+        self._gradients = ({n: parts[n][k] for n in parts} for k in range(len(sizes)))
+        self._random = self._first
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss.detach()}
 
-    def replay(self, index: int, samples: Mapping[str, Any]) -> Losses:
-        """Encode micro-batch `index` again and send its gradients back.
+    def replay(self, samples: Mapping[str, Any]) -> Losses:
+        """Encode the next micro-batch, in the order of `add`, and send its gradients back.
 
         Returns:
             The losses within the micro-batch, and their weighted sum `loss`; {} without any.
         """
-        rng_state.restore(self._random[index])
+        gradients = next(self._gradients)
         with self.autocast(), statistics_kept(self.model):
-            encoded = self.model.encode(samples)
+            with self._continued_randomness():
+                encoded = self.model.encode(samples)
             losses = self.model.other_losses(encoded, samples)
-        gradients = self._gradients[index]
         parts = [
             (full_precision(embeds) * full_precision(gradients[name])).sum()
             for name, embeds in encoded.embeds.items()
@@ -168,11 +197,21 @@ class GradCache:
         ]
         if losses:
             total = self.model.total(losses)
-            parts.append(self.scale(total / len(self.embeds)))
+            parts.append(self.scale(total / len(self._rows.sizes)))
             losses = losses | {"loss": total}
         if parts:
             torch.stack(parts).sum().backward()
         return {name: value.detach() for name, value in losses.items()}
+
+    @contextlib.contextmanager
+    def _continued_randomness(self) -> Iterator[None]:
+        """Continue the random numbers of the pass, whatever was drawn between its micro-batches."""
+        if self._random is None:
+            self._first = rng_state.capture()
+        else:
+            rng_state.restore(self._random)
+        yield
+        self._random = rng_state.capture()
 
 
 @contextlib.contextmanager
