@@ -27,7 +27,7 @@ from tests.datasets.download_scripts.rooms.box_furniture import (
     SMALL_ROOMS,
     prepare_small,
 )
-from tests.datasets.sources import trees
+from tests.datasets.sources import scene_trees, trees
 from tests.datasets.sources.own_tree import own_folder
 
 Maker = Callable[[DictConfig, Path, Path], None]
@@ -128,6 +128,11 @@ MAKERS: dict[str, Maker] = {
     "rooms_frames": point_at_rooms,
     "rooms_referring": point_at_rooms,
     "modelnet40_classification": released(trees.modelnet40_text),
+    "scannet_segmentation": released(scene_trees.scannet),
+    "scannet_detection": released(scene_trees.scannet),
+    "s3dis_segmentation": released(scene_trees.s3dis),
+    "sunrgbd_frames": released(scene_trees.sunrgbd),
+    "sunrgbd_detection": released(scene_trees.sunrgbd),
     "scanobjectnn_classification": released(trees.scanobjectnn),
     "pointllm_caption": released(trees.pointllm),
     "pointllm_qa": point_at_pointllm_questions,

@@ -29,6 +29,7 @@ from lavis.datasets.builders import (  # noqa: F401
     rooms_builder,
     scanobjectnn_builder,
     scanqa_builder,
+    scenes_builder,
     ulip_shapenet_builder,
 )
 

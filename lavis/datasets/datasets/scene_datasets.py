@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.datasets.record_dataset import FieldLoader
 from lavis.datasets.fields.boxes import BoxLoader, MovedBoxLoader
-from lavis.datasets.fields.frames import FrameLoader, FrameStore
+from lavis.datasets.fields.frames import FrameBoxLoader, FrameLoader, frames_of
 from lavis.datasets.samples import Field, Sample, register_field
 
 register_field("target_instance", Field("[B]"))
@@ -47,11 +46,14 @@ class FrameDataset(PointTextDataset):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        store = self.point_store
-        frames = store if isinstance(store, FrameStore) else getattr(store, "store", None)
-        if not isinstance(frames, FrameStore):
-            raise DataError(explain("a data set of frames needs frames", got=type(store).__name__))
-        self.loaders += (FrameLoader(frames),)
+        self.loaders += (FrameLoader(frames_of(self.point_store)),)
+
+
+class FrameDetectionDataset(FrameDataset):
+    """RGB-D frames with annotated boxes [K,7], turned about the up axis, and box_label [K]."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, point_loader=FrameBoxLoader, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,15 @@ from torch import Tensor
 from lavis.common.errors import DataError, explain
 from lavis.datasets.datasets.annotations import Entry, sample_rng
 from lavis.datasets.fields.images import to_unit_range
+from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.samples import Field, Sample, register_field
-from lavis.processors.point_transforms import PointFields, join_columns, take_points
+from lavis.processors.point_transforms import (
+    PointFields,
+    join_columns,
+    rotation_xyz,
+    take_points,
+)
 
 register_field("intrinsics", Field("[B,4]", dtype=torch.float32))  # focal x, y; axis x, y; pixels
 register_field("pose", Field("[B,4,4]", dtype=torch.float32))  # from the camera to the world
@@ -35,6 +41,8 @@ class RgbdFrame:
         depth: float32 [H,W], metres along forward; 0, NaN or infinite where unknown.
         camera: of both images.
         semantic, instance: int [H,W], -1 for none; None: not labelled.
+        boxes: float32 [K,7] in the world: centre, size, turn about +y in radians; None: no boxes.
+        box_label: int64 [K].
 
     Raises:
         DataError: images of different sizes, or no pixel with a depth.
@@ -46,6 +54,8 @@ class RgbdFrame:
     camera: Camera
     semantic: np.ndarray | None = None
     instance: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_label: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         size = (self.camera.height, self.camera.width)
@@ -165,6 +175,71 @@ class FrameStore:
     def scale(self, object_id: str) -> float:
         """Return 1: frames are in metres."""
         return 1.0
+
+
+@dataclass(frozen=True)
+class FrameBoxLoader(PointLoader):
+    """Load the points of a frame with its annotated boxes [K,7] and box_label [K].
+
+    Boxes follow what the processor does to all points: a turn about the up axis, a scale, a shift.
+    """
+
+    def load(self, record: Entry, rng: np.random.Generator) -> Sample:
+        """Return the processed points and the boxes."""
+        sample = super().load(record, rng)
+        frame = frames_of(self.store).frame(record["object_id"])
+        if frame.boxes is None or frame.box_label is None:
+            raise DataError(explain("a frame has no boxes", where=frame.name))
+        columns, rows = sample["pixel_of_point"].numpy().T
+        pixels = np.stack([columns, rows], 1) + 0.5
+        there = frame.camera.back_project(pixels, frame.depth[rows, columns].astype(np.float64))
+        move = Move.between(there, sample["point_cloud"][:, :3].numpy())
+        labels = torch.from_numpy(frame.box_label)
+        return sample | {"boxes": torch.from_numpy(move.boxes(frame.boxes)), "box_label": labels}
+
+
+@dataclass(frozen=True)
+class Move:
+    """A turn about the up axis, a scale and a shift, in this order.
+
+    Attributes:
+        turn: radians about +y.
+        scale: of all coordinates.
+        shift: [3].
+    """
+
+    turn: float
+    scale: float
+    shift: np.ndarray
+
+    @classmethod
+    def between(cls, before: np.ndarray, after: np.ndarray) -> Move:
+        """Return the move of points [N,3] that fits best; exact where it is one."""
+        centres = before.mean(axis=0), after.mean(axis=0)
+        a, b = before - centres[0], (after - centres[1]).astype(np.float64)
+        # As complex numbers x + iz, a turn about +y is a factor exp(-i turn).
+        factor = np.vdot(a[:, 0] + 1j * a[:, 2], b[:, 0] + 1j * b[:, 2])
+        turn = float(-np.angle(factor))
+        scale = float((abs(factor) + a[:, 1] @ b[:, 1]) / max(np.square(a).sum(), 1e-12))
+        return cls(turn, scale, centres[1] - scale * rotation_xyz(0.0, turn, 0.0) @ centres[0])
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Return boxes [K,7] after the move."""
+        centre = self.scale * boxes[:, :3] @ rotation_xyz(0.0, self.turn, 0.0).T + self.shift
+        moved = [centre, self.scale * boxes[:, 3:6], boxes[:, 6:] + self.turn]
+        return np.concatenate(moved, axis=1).astype(np.float32)
+
+
+def frames_of(store: object) -> FrameStore:
+    """Return the store of frames behind a store of their clouds.
+
+    Raises:
+        DataError: there is none.
+    """
+    frames = store if isinstance(store, FrameStore) else getattr(store, "store", None)
+    if not isinstance(frames, FrameStore):
+        raise DataError(explain("a data set of frames needs frames", got=type(store).__name__))
+    return frames
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def turn_up(angle: float) -> np.ndarray:
-    """Return the matrix [3,3] that turns about +y (radians)."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-
-
 @dataclass(frozen=True)
 class UprightBox:
     """A box that is turned about +y alone.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +18,7 @@ from lavis.datasets.download_scripts.rooms.scene import build_scene, scan
 from lavis.datasets.download_scripts.rooms.views import choose_cameras, viewpoints
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.rendering.ray_cast import Frame
+from lavis.datasets.scene_text import caption_of
 from lavis.processors.point_transforms import PointFields
 
 SPLITS = ("train", "val", "test", "held_out")
@@ -27,8 +26,6 @@ CLASS_NAMES = (*SEEN, *HELD_OUT)
 EXPRESSIONS = 12  # of a room, at most
 LEAST_OBJECTS = 5
 _ATTEMPTS = 8
-
-_UNCOUNTED = ("food", "tableware")
 
 Record = dict[str, Any]
 
@@ -155,21 +152,3 @@ def _camera(camera: Camera) -> Record:
         "width": camera.width,
         "height": camera.height,
     }
-
-
-def caption_of(place: str, labels: Sequence[str]) -> str:
-    """Return "a bedroom with a bed, 2 chairs and a lamp", most frequent classes first."""
-    counts = sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0]))
-    parts = [_counted(label, count) for label, count in counts]
-    if not parts:
-        return place
-    joined = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"{place} with {joined}"
-
-
-def _counted(label: str, count: int) -> str:
-    if label in _UNCOUNTED:
-        return label
-    if count > 1:
-        return f"{count} {label}{'es' if label.endswith(('x', 'sh', 'ch')) else 's'}"
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

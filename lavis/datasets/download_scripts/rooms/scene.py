@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lavis.common.errors import DataError, explain
-from lavis.datasets.download_scripts.rooms.boxes import turn_up
 from lavis.datasets.download_scripts.rooms.classes import FLOOR_LABEL, WALL_LABEL
 from lavis.datasets.download_scripts.rooms.layout import Layout
 from lavis.datasets.download_scripts.rooms.shell import shell_of
 from lavis.datasets.rendering.ray_cast import Mesh, RayCaster
 from lavis.datasets.surface import sample_surface
-from lavis.processors.point_transforms import PointFields, take_points
+from lavis.processors.point_transforms import PointFields, rotation_xyz, take_points
 
 NO_INSTANCE = -1
 # What a frame's id image holds: 0 is nothing, places in the layout follow.
@@ -74,7 +73,7 @@ def build_scene(layout: Layout, class_names: Sequence[str], rng: np.random.Gener
     semantic, instance = [surfaces], [np.full(len(surfaces), NO_INSTANCE)]
     for place, placement in enumerate(layout.placements):
         mesh, box = layout.mesh(placement.item), placement.box
-        turned = mesh.triangles @ turn_up(box.angle).T.astype(np.float32)
+        turned = mesh.triangles @ rotation_xyz(0.0, box.angle, 0.0).T.astype(np.float32)
         triangles += [turned + np.array([box.x, box.base, box.z], np.float32)]
         colors += [mesh.colors]
         semantic += [np.full(len(turned), label_of[placement.item.label])]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lavis.datasets.download_scripts.rooms.boxes import UprightBox, penetration, turn_up
+from lavis.datasets.download_scripts.rooms.boxes import UprightBox, penetration
+from lavis.processors.point_transforms import rotation_xyz
 
 
 def box(seed: int) -> UprightBox:
@@ -20,7 +21,7 @@ def box(seed: int) -> UprightBox:
 def inside(one: UprightBox, points: np.ndarray) -> np.ndarray:
     """Return which points [N,3] lie in a box."""
     centre = np.array([one.x, one.base + one.size[1] / 2, one.z])
-    local = (points - centre) @ turn_up(one.angle)
+    local = (points - centre) @ rotation_xyz(0.0, one.angle, 0.0)
     return (np.abs(local) <= np.array(one.size) / 2).all(1)
 
 
@@ -45,7 +46,7 @@ def test_the_depth_of_aligned_boxes_is_their_overlap() -> None:
 
 
 def test_a_box_turns_as_points_do() -> None:
-    assert np.allclose(turn_up(0.3) @ [0, 0, 1], [np.sin(0.3), 0, np.cos(0.3)])
+    assert np.allclose(rotation_xyz(0.0, 0.3, 0.0) @ [0, 0, 1], [np.sin(0.3), 0, np.cos(0.3)])
     turned = UprightBox(1, 2, 0, (0.4, 1, 0.8), 0.7)
     x, z = turned.place(0.0, 0.4)
     assert np.allclose([x - 1, z - 2], 0.4 * np.array([np.sin(0.7), np.cos(0.7)]))

@@ -7,10 +7,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from lavis.datasets.download_scripts.rooms.boxes import penetration, turn_up
+from lavis.datasets.download_scripts.rooms.boxes import penetration
 from lavis.datasets.download_scripts.rooms.classes import HELD_OUT, SEEN, class_of
 from lavis.datasets.download_scripts.rooms.layout import FLOOR, WALL, Layout
 from lavis.datasets.download_scripts.rooms.room_types import ROOM_TYPES, compose
+from lavis.processors.point_transforms import rotation_xyz
 from tests.datasets.download_scripts.rooms.box_furniture import box_catalogue
 
 DEPTH = 0.02  # metres of interpenetration that are allowed
@@ -63,9 +64,9 @@ def _stands(made: Layout, one) -> None:
     carrier = made.placements[one.support]
     mesh = made.mesh(carrier.item)
     place = np.array([carrier.box.x, carrier.box.base, carrier.box.z])
-    world = mesh.triangles @ turn_up(carrier.box.angle).T + place
+    world = mesh.triangles @ rotation_xyz(0.0, carrier.box.angle, 0.0).T + place
     inside = world.reshape(-1, 3) - np.array([one.box.x, one.box.base, one.box.z])
-    local = inside @ turn_up(one.box.angle)
+    local = inside @ rotation_xyz(0.0, one.box.angle, 0.0)
     half = np.array([one.item.size[0], 0, one.item.size[2]]) / 2
     over = (np.abs(local[:, [0, 2]]) < half[[0, 2]]).all(1)
     assert not over.any() or local[over, 1].max() <= DEPTH

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lavis.datasets.download_scripts.rooms.classes import FLOOR_LABEL, HELD_OUT, STRUCTURE
-from lavis.datasets.download_scripts.rooms.room import CLASS_NAMES, Plan, caption_of, make_room
+from lavis.datasets.download_scripts.rooms.room import CLASS_NAMES, Plan, make_room
 from lavis.datasets.download_scripts.rooms.scene import FIRST_SEGMENT, FLOOR_SEGMENT
 from lavis.datasets.rendering.cameras import Camera
 from tests.datasets.download_scripts.rooms.box_furniture import box_catalogue
@@ -73,10 +73,3 @@ def test_held_out_rooms_have_a_held_out_class() -> None:
     for number in range(3):
         room = make_room("held_out", number, box_catalogue(), PLAN)
         assert {t["label"] for t in room.record["instances"]} & set(HELD_OUT)
-
-
-def test_captions_count() -> None:
-    assert caption_of("a room", ["chair", "box", "box", "oven"]) == (
-        "a room with 2 boxes, a chair and an oven"
-    )
-    assert caption_of("a room", []) == "a room"
