@@ -168,7 +168,9 @@ def info_nce(
     total = sum(_zero(part) for part in (a, b, scale))
     for start in range(0, len(a), size):
         part = slice(start, start + size)
-        total = total + checkpoint(block, a[part], b[part], own[part], part, use_reentrant=False)
+        total = total + checkpoint(
+            block, a[part], b[part], own[part], part, use_reentrant=False, preserve_rng_state=False
+        )
     count = own.sum() if everyone is None else everyone.sum() * len(a) / len(everyone)
     return total / (2 * count.clamp(min=torch.finfo(torch.float32).tiny))
 

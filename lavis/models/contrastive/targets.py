@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def share_key(own_keys: Tensor, all_keys: Tensor) -> Tensor:
@@ -56,7 +57,9 @@ def log_text_counts(all_keys: Tensor, valid: Tensor | None = None) -> Tensor:
         all_keys: of all ranks.
         valid: [N], False where an item does not count; None: all count.
     """
-    equal = all_keys[:, None] == all_keys[None, :]
-    if valid is not None:
-        equal = equal & valid
-    return equal.sum(1).clamp(min=1).float().log()
+    keys, order = all_keys.sort()  # the comparison of all pairs would be an int64 [N,N] in its sum
+    counted = torch.ones_like(keys) if valid is None else valid[order].long()
+    before = F.pad(counted.cumsum(0), (1, 0))  # [N+1], counted items before a place
+    first = torch.searchsorted(keys, all_keys)
+    last = torch.searchsorted(keys, all_keys, right=True)
+    return (before[last] - before[first]).clamp(min=1).float().log()

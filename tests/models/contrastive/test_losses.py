@@ -80,6 +80,16 @@ def test_a_repeated_text_is_one_candidate():
     torch.testing.assert_close(ours, expected / 2)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_counts_of_texts_are_those_of_all_pairs(masked):
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(-5, 5, (40,), generator=generator)
+    valid = torch.rand(40, generator=generator) < 0.5 if masked else None
+    equal = keys[:, None] == keys[None, :]
+    counts = (equal if valid is None else equal & valid).sum(1)
+    assert torch.equal(contrastive.log_text_counts(keys, valid), counts.clamp(min=1).float().log())
+
+
 def test_equal_captions_are_never_negatives():
     keys = text_keys(["a brick", "a brick", "a plate"])
     similarity = torch.tensor([[5.0, 9.0, -9.0]] * 3)
