@@ -108,7 +108,9 @@ class RgbdFrame:
         nearest = np.ix_(rows, columns)  # depth and labels have no mean across an edge
         return replace(
             self,
-            rgb=np.asarray(Image.fromarray(self.rgb).resize((width, height), Image.BILINEAR)),
+            rgb=np.asarray(
+                Image.fromarray(self.rgb).resize((width, height), Image.Resampling.BILINEAR)
+            ),
             depth=self.depth[nearest],
             camera=replace(
                 self.camera,

@@ -15,6 +15,13 @@ import numpy as np
 from lavis.common.errors import DataError, explain
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.annotations import Entry
+from lavis.datasets.download_scripts.rooms.classes import (
+    FIRST_SEGMENT,
+    FLOOR_LABEL,
+    FLOOR_SEGMENT,
+    WALL_LABEL,
+    WALL_SEGMENT,
+)
 from lavis.datasets.fields.frames import FrameStore, RgbdFrame
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.rendering.view_store import ViewStore
@@ -108,13 +115,18 @@ class RoomFrames:
         images = {k: s.load_view(room, int(view), None) for k, s in self.stores.items()}
         labels, instances = self._labels(images["segment"], self.records[object_id]["labels"])
         depth = images["depth"].astype(np.float32) / 1000
-        pose = (np.array(camera[key]) for key in ("position", "rotation"))
-        seen_by = Camera(*pose, *(camera[key] for key in ("focal", "width", "height")))
+        position, rotation = np.array(camera["position"]), np.array(camera["rotation"])
+        seen_by = Camera(
+            position, rotation, camera["focal"], int(camera["width"]), int(camera["height"])
+        )
         return RgbdFrame(object_id, images["rgb"], depth, seen_by, labels, instances)
 
     def _labels(self, segment: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return classes and instances [H,W] of a segment image (0: nothing; wall; floor; …)."""
-        known = ("wall", "floor", *names)
-        table = np.array([-1, *(self.label_of[name] for name in known)])
-        instance = segment.astype(np.int64) - 3
-        return table[segment], np.where(instance < 0, -1, instance)
+        """Return classes and instances [H,W] of a segment image; `names` are of the objects."""
+        table = np.full(FIRST_SEGMENT + len(names), -1)
+        table[WALL_SEGMENT], table[FLOOR_SEGMENT] = (
+            self.label_of[name] for name in (WALL_LABEL, FLOOR_LABEL)
+        )
+        table[FIRST_SEGMENT:] = [self.label_of[name] for name in names]
+        instance = segment.astype(np.int64) - FIRST_SEGMENT
+        return table[segment], np.maximum(instance, -1)

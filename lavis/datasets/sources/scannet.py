@@ -7,8 +7,8 @@
 scannetv2-labels.combined.tsv                                raw_category -> nyu40id
 scannetv2_<split>.txt                                        a scene a line
 
-Walls, floors and objects outside the 20 classes have no instance, as in the benchmark. Scenes of the
-test split have no annotation: their labels are -1.
+Walls, floors and objects outside the 20 classes have no instance, as in the benchmark. Scenes of
+the test split have no annotation: their labels are -1.
 """
 
 from __future__ import annotations

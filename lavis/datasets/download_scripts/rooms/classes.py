@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 WALL_LABEL, FLOOR_LABEL = "wall", "floor"
+# What a frame's segment image holds: 0 is nothing, the objects of the room follow.
+WALL_SEGMENT, FLOOR_SEGMENT, FIRST_SEGMENT = 1, 2, 3
 BRICK = "building block"  # parts of the bricks, enlarged
 
 # The first pattern that matches a whole name decides; names that match none are not used.

@@ -14,7 +14,6 @@ import numpy as np
 
 from lavis.datasets.download_scripts.rooms.classes import HELD_OUT, SEEN, STRUCTURE
 from lavis.datasets.download_scripts.rooms.room import SPLITS, Record, Room
-from lavis.datasets.download_scripts.rooms.scene import FIRST_SEGMENT
 from lavis.datasets.manifest import write_json
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.rendering.view_store import ViewWriter, encode_png
@@ -53,16 +52,16 @@ def shard_path(work: Path, room_id: str) -> Path:
 def write_shard(work: Path, room: Room) -> None:
     """Write a room, whole or not at all."""
     path = shard_path(work, room.record["object_id"])
-    points = {name: LAYOUTS[name].encode(room.points[name]) for name in LAYOUTS}
-    frames = {
+    arrays: dict[str, Any] = {n: LAYOUTS[n].encode(room.points[n]) for n in LAYOUTS}
+    arrays |= {
         f"{kind}_{view}": np.frombuffer(content, np.uint8)
         for view, frame in enumerate(room.frames)
         for kind, content in encode_frame(frame).items()
     }
-    record = np.frombuffer(json.dumps(room.record).encode(), np.uint8)
+    arrays["record"] = np.frombuffer(json.dumps(room.record).encode(), np.uint8)
     partial = path.with_suffix(".tmp")
     with open(partial, "wb") as file:
-        np.savez(file, record=record, **points, **frames)
+        np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -163,5 +162,4 @@ def _counts(records: dict[str, list[Record]]) -> dict[str, Any]:
         "frames": sum(len(room["cameras"]) for room in rooms),
         "expressions": sum(len(room["expressions"]) for room in rooms),
         "objects_of_class": dict(sorted(labels.items())),
-        "segments_from": FIRST_SEGMENT,
     }

@@ -195,7 +195,7 @@ def along_wall(*labels: str, most: int = 1) -> Group:
         for _ in range(int(rng.integers(1, most + 1))):
             item = pick_large(catalogue, rng, *labels)
             place = None if item is None else layout.against_wall(item, rng)
-            if place is not None and layout.placements[place].item.size[1] < 1.3:
+            if place is not None and _carries(layout.placements[place]):
                 decorate(layout, catalogue, rng, place, ON_CABINET, 3)
 
     return group

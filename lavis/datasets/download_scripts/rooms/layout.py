@@ -135,7 +135,9 @@ class Layout:
         """Place an item in one of the corners."""
         ends = [(wall, end) for wall in range(4) for end in (0.02, 0.98)]
         order = rng.permutation(len(ends))
-        return self.try_poses(item, (self.wall_pose(item, *ends[i], 0.03) for i in order))
+        return self.try_poses(
+            item, (self.wall_pose(item, ends[i][0], ends[i][1], 0.03) for i in order)
+        )
 
     def anywhere(self, item: Item, rng: np.random.Generator) -> int | None:
         """Place an item on the floor at any angle."""

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lavis.common.errors import DataError, explain
-from lavis.datasets.download_scripts.rooms.classes import FLOOR_LABEL, WALL_LABEL
+from lavis.datasets.download_scripts.rooms.classes import (
+    FIRST_SEGMENT,
+    FLOOR_LABEL,
+    FLOOR_SEGMENT,
+    WALL_LABEL,
+    WALL_SEGMENT,
+)
 from lavis.datasets.download_scripts.rooms.layout import Layout
 from lavis.datasets.download_scripts.rooms.shell import shell_of
 from lavis.datasets.rendering.ray_cast import Mesh, RayCaster
@@ -16,8 +22,6 @@ from lavis.datasets.surface import sample_surface
 from lavis.processors.point_transforms import PointFields, rotation_xyz, take_points
 
 NO_INSTANCE = -1
-# What a frame's id image holds: 0 is nothing, places in the layout follow.
-WALL_SEGMENT, FLOOR_SEGMENT, FIRST_SEGMENT = 1, 2, 3
 _OFFSET = 1e-3  # metres from a surface to where its visibility is tested
 _ROUNDS = 12
 

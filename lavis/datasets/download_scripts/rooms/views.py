@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lavis.common.errors import DataError, explain
+from lavis.datasets.download_scripts.rooms.classes import FIRST_SEGMENT
 from lavis.datasets.download_scripts.rooms.layout import Layout
-from lavis.datasets.download_scripts.rooms.scene import FIRST_SEGMENT
 from lavis.datasets.rendering.cameras import Camera, look_at
 from lavis.datasets.rendering.ray_cast import RayCaster
 

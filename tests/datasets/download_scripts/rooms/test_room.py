@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lavis.datasets.download_scripts.rooms.classes import FLOOR_LABEL, HELD_OUT, STRUCTURE
+from lavis.datasets.download_scripts.rooms.classes import (
+    FIRST_SEGMENT,
+    FLOOR_LABEL,
+    FLOOR_SEGMENT,
+    HELD_OUT,
+    STRUCTURE,
+)
 from lavis.datasets.download_scripts.rooms.room import CLASS_NAMES, Plan, make_room
-from lavis.datasets.download_scripts.rooms.scene import FIRST_SEGMENT, FLOOR_SEGMENT
 from lavis.datasets.rendering.cameras import Camera
 from tests.datasets.download_scripts.rooms.box_furniture import box_catalogue
 
