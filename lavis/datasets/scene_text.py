@@ -29,4 +29,9 @@ def _counted(label: str, count: int) -> str:
         return label
     if count > 1:
         return f"{count} {label}{'es' if label.endswith(('x', 'sh', 'ch')) else 's'}"
-    return f"{'an' if label[:1] in 'aeiou' else 'a'} {label}"
+    return with_article(label)
+
+
+def with_article(noun: str) -> str:
+    """Return "an office", "a bedroom"."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

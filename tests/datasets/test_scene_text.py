@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lavis.datasets.scene_text import caption_of
+from lavis.datasets.scene_text import caption_of, with_article
 
 
 def test_captions_count() -> None:
@@ -12,3 +12,4 @@ def test_captions_count() -> None:
     assert caption_of("a room", []) == "a room"
     assert caption_of("a room", ["bed", "bed", "lamp"], 1) == "a room with 2 beds"
     assert caption_of("a room", ["tableware", "tableware"]) == "a room with tableware"
+    assert with_article("office") == "an office"

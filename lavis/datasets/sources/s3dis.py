@@ -19,7 +19,7 @@ import numpy as np
 from lavis.common.files import file_below
 from lavis.datasets.class_names import S3DIS13
 from lavis.datasets.datasets.annotations import Entry
-from lavis.datasets.scene_text import caption_of
+from lavis.datasets.scene_text import caption_of, with_article
 from lavis.datasets.sources.scenes import SceneSource
 from lavis.processors.point_transforms import PointFields
 
@@ -73,10 +73,9 @@ def class_of(path: Path) -> str:
 
 def _caption(room: Path) -> str:
     kind = room.name.rpartition("_")[0] or room.name
-    words = "".join(f" {c.lower()}" if c.isupper() else c for c in kind).lower()
+    words = "".join(f" {c}" if c.isupper() else c for c in kind).lower()
     labels = [class_of(path) for path in (room / "Annotations").glob("*.txt")]
-    article = "an" if words[:1] in "aeiou" else "a"
-    return caption_of(f"{article} {words}", [name for name in labels if name not in _STRUCTURE])
+    return caption_of(with_article(words), [n for n in labels if n not in _STRUCTURE])
 
 
 def read_table(path: Path) -> np.ndarray:

@@ -27,6 +27,7 @@ from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.fields.frames import FrameStore, RgbdFrame
 from lavis.datasets.fields.images import read_pixels
 from lavis.datasets.rendering.cameras import Camera
+from lavis.datasets.scene_text import with_article
 from lavis.datasets.sources.scenes import SceneSource
 from lavis.datasets.stores.point_stores import PointStore
 from lavis.datasets.stores.scene_store import CheckedLabels
@@ -74,7 +75,7 @@ class SunRgbdSource(SceneSource):
         """Return the kind of scene: "a living room"."""
         path = self._folder(frame) / "scene.txt"
         kind = read_text(path).strip().replace("_", " ") if path.exists() else "room"
-        return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
+        return with_article(kind)
 
     def open_store(self) -> PointStore:
         """Return the clouds of the frames."""

@@ -18,7 +18,7 @@ from lavis.datasets.download_scripts.rooms.scene import build_scene, scan
 from lavis.datasets.download_scripts.rooms.views import choose_cameras, viewpoints
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.rendering.ray_cast import Frame
-from lavis.datasets.scene_text import caption_of
+from lavis.datasets.scene_text import caption_of, with_article
 from lavis.processors.point_transforms import PointFields
 
 SPLITS = ("train", "val", "test", "held_out")
@@ -104,7 +104,7 @@ def _scanned(room_id: str, kind: str, layout: Layout, plan: Plan, rng: np.random
         "object_id": room_id,
         "room_type": kind,
         "size": [round(v, 4) for v in (layout.width, layout.height, layout.depth)],
-        "caption": caption_of(f"a {kind}", [t.label for t in things if t.points]),
+        "caption": caption_of(with_article(kind), [t.label for t in things if t.points]),
         "instances": [_instance(layout, thing) for thing in things],
         "cameras": [_camera(camera) for camera in cameras],
         "expressions": [asdict(e) for e in describe(things, rng, EXPRESSIONS)],
