@@ -23,6 +23,12 @@ from lavis.evaluation.records import first_few
 from lavis.evaluation.search import max_similarity
 
 RECALL_AT = (1, 5, 10)
+METRICS = (
+    *(f"recall_at_{k}" for k in RECALL_AT),
+    "median_rank",
+    "mean_rank",
+    "mean_average_precision",
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -131,6 +132,28 @@ class Evaluations:
                 # Tasks of stock LAVIS have no such check.
                 check = getattr(evaluation.task, "check_inputs", lambda *_: None)
                 check(self.parts.module, dataset)
+        if not self.parts.evaluate_only:
+            self._check_selecting()
+
+    def _check_selecting(self) -> None:
+        """Refuse a metric for the best checkpoint that its evaluation does not report.
+
+        Raises:
+            ConfigError: names run.best or run.agg_metric, and the metrics of the task.
+        """
+        name, metric = self.selecting()
+        chosen = next((item for item in self.plan if item.name == name), None)
+        if chosen is None or metric == "agg_metrics":
+            return
+        known: tuple[str, ...] = ("agg_metrics",)
+        if len(chosen.members(self.parts.datasets)) == 1:  # several report their mean alone
+            # Tasks of stock LAVIS do not declare their metrics.
+            possible = getattr(chosen.task, "possible_metrics", lambda _: ("*",))
+            known += possible(self.parts.module)
+        if not any(fnmatchcase(metric, pattern) for pattern in known):
+            what = f"the evaluation {name!r} reports no metric {metric!r}.{nearest(metric, known)}"
+            where = self._selecting_key()
+            raise ConfigError(explain(what, where=where, got=metric, expected=", ".join(known)))
 
     def due(self, epoch: int, last: bool) -> list[Evaluation]:
         """Return what is scored at the end of an epoch, counted from 0; all at the last one."""
@@ -247,6 +270,9 @@ class Evaluations:
         regular = [item.name for item in self.plan if item.every]
         return (regular[0] if regular else None), run_cfg.agg_metric or "agg_metrics"
 
+    def _selecting_key(self) -> str:
+        return "run.agg_metric" if self.parts.run_cfg.best is None else "run.best"
+
     def selecting_metric(self, metrics: Mapping[str, Any]) -> float | None:
         """Return the value that selects the best checkpoint; None where it is undefined.
 
@@ -256,7 +282,7 @@ class Evaluations:
         _, name = self.selecting()
         if name not in metrics:
             what = f"the task reports no metric {name!r}.{nearest(name, metrics)}"
-            where = "run.agg_metric" if self.parts.run_cfg.best is None else "run.best"
+            where = self._selecting_key()
             raise EvaluationError(explain(what, where=where, got=sorted(metrics), expected=name))
         if metrics[name] is None:
             reason = "the metrics file says why under `unavailable`"

@@ -19,6 +19,7 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets, published_metrics
 from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.retrieval import RECALL_AT
 from lavis.models.abilities import JointEmbedder, WordEmbedder, can
 from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.point_task import PointTask, Scores
@@ -31,6 +32,13 @@ class AlignmentStudyTask(PointTask):
     """Train a model on its own loss; measure how its objects lie among the texts."""
 
     name = "alignment_study"
+    metric_names = (
+        *(f"{d}/recall_at_{k}" for d in ("object_to_text", "text_to_object") for k in RECALL_AT),
+        *("nearest_text_accuracy", "nearest_text_distance", "min_pairwise_distance"),
+        *("avg_pairwise_distance", "centroid_distance", "margin", "within_*/recall_at_1"),
+        *("matched_cosine_similarity", "avg_cosine_similarity", "max_cosine_similarity"),
+        *("point_norm", "text_norm", "point_variance", "text_variance", "loss"),
+    )
     data_needs = DataNeeds(("caption",))
 
     def needed_abilities(self) -> dict[type, str]:

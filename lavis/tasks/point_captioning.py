@@ -19,7 +19,9 @@ from lavis.evaluation.baselines import nearest_neighbour_captions
 from lavis.evaluation.baselines.captions import caption_baselines, training_text
 from lavis.evaluation.baselines.pool import Pool, pool_of
 from lavis.evaluation.captioning import (
+    BLEU_NAMES,
     FAST,
+    JAVA_METRICS,
     LIBRARY,
     SCORERS,
     TOKENIZERS,
@@ -34,6 +36,7 @@ from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 CLAIMED = ("cider", "rouge_l")
+DIVERSITY = ("distinct_1", "distinct_2", "distinct_captions", "vocabulary", "mean_length")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class PointCaptioningTask(PointTask):
     id_key = "image_id"
     options_class = CaptioningOptions
     data_needs = DataNeeds(("caption",))
+    metric_names = (*BLEU_NAMES, "rouge_l", "cider", *DIVERSITY)
+
+    def possible_metrics(self, model: Any) -> tuple[str, ...]:
+        """Return the scores, with METEOR and SPICE where they are asked for."""
+        return self.metric_names + (JAVA_METRICS if self.options.java_metrics else ())
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner, and Embedder for the baseline of the model's own embedding."""

@@ -66,10 +66,17 @@ class PointClassificationTask(PointTask):
     name = "point_classification"
     options_class = ClassificationOptions
     data_needs = DataNeeds(classes=True)
+    metric_names = (*(f"top_{k}" for k in TOP), "class_mean_accuracy")
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder."""
         return {JointEmbedder: "run.task"}
+
+    def possible_metrics(self, model: Any) -> tuple[str, ...]:
+        """Return the scores, with those of the probes that are asked for."""
+        shots = tuple(f"few_shot_{k}/top_1" for k in self.options.few_shot)
+        linear = ("linear_probe/top_1",) if self.options.linear_probe else ()
+        return self.metric_names + linear + shots
 
     def check_inputs(self, model: Any, dataset: Any) -> None:
         """Refuse a query that the model or the data set lacks, and probes of other queries."""

@@ -40,6 +40,7 @@ class PointGenerativeClassificationTask(PointTask):
     id_key = "object_id"
     options_class = GenerativeClassificationOptions
     data_needs = DataNeeds(classes=True)
+    metric_names = ("generative_accuracy", "generative_accuracy_by_name", "named_a_class")
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner."""

@@ -35,6 +35,7 @@ class PointLLMCaptioningTask(PointTask):
     id_key = "object_id"
     options_class = PointLLMOptions
     data_needs = DataNeeds(("caption",))
+    metric_names = ("pointllm/*",)
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner."""

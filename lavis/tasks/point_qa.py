@@ -67,6 +67,12 @@ class PointQATask(PointTask):
     options_class = QAOptions
     data_needs = DataNeeds(("question_id", "object_id", "question", "answer"))
 
+    def possible_metrics(self, model: Any) -> tuple[str, ...]:
+        """Return the matches, per family too, and those of the styles and modes asked for."""
+        choices = ("choice_accuracy", "choice_accuracy_sum") if self.mode == "choice" else ()
+        styles = tuple(f"{style}/*" for style in self.options.answer_styles)
+        return ("exact_match", "refined_exact_match", "exact_match/*", *choices, *styles)
+
     def needed_abilities(self) -> dict[type, str]:
         """Return Answerer for written answers, else AnswerScorer."""
         ability = Answerer if self.mode == "generate" else AnswerScorer

@@ -23,7 +23,12 @@ from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.baselines.expected_recalls import recall_scores
 from lavis.evaluation.baselines.pool import pool_of
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
-from lavis.evaluation.retrieval import BlockScorer, RetrievalScores, streamed_retrieval_scores
+from lavis.evaluation.retrieval import (
+    METRICS,
+    BlockScorer,
+    RetrievalScores,
+    streamed_retrieval_scores,
+)
 from lavis.models.abilities import JointEmbedder, Reranker, can
 from lavis.tasks.data_needs import DataNeeds, records_of
 from lavis.tasks.extra_directions import (
@@ -75,6 +80,7 @@ class PointRetrievalTask(PointTask):
     name = "point_retrieval"
     options_class = RetrievalOptions
     data_needs = DataNeeds(("caption",))
+    metric_names = tuple(f"{name}/{metric}" for name in DIRECTIONS for metric in METRICS)
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder, and Reranker where the run asks for candidates."""
@@ -91,6 +97,12 @@ class PointRetrievalTask(PointTask):
             same_label([record.get("category") for record in records])
         if records and "image_to_object" in asked:
             check_images(dataset.collater([dataset[0]]))
+
+    def possible_metrics(self, model: Any) -> tuple[str, ...]:
+        """Return the metrics of every direction, of a Reranker also by contrast alone."""
+        names = [f"{name}_ptc" for name in DIRECTIONS] if can(model, Reranker) else []
+        names += self.options.extra_directions
+        return self.metric_names + tuple(f"{name}/{m}" for name in names for m in METRICS)
 
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:

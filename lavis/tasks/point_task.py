@@ -115,12 +115,14 @@ class PointTask(BaseTask):
         id_key: the records' id field.
         options_class: the task's keys of the `run:` section.
         data_needs: what every evaluated split has to have.
+        metric_names: of the metrics of `score`; shell patterns where names depend on the data.
     """
 
     name = "point_task"
     id_key = "instance_id"
     options_class: type[TaskOptions] = TaskOptions
     data_needs = DataNeeds()
+    metric_names: tuple[str, ...] = ("*",)
 
     def __init__(self, run_cfg: Any) -> None:
         super().__init__()
@@ -210,6 +212,10 @@ class PointTask(BaseTask):
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Turn a batch into one record per item."""
         raise TypeError(f"{type(self).__name__} has to define valid_step()")
+
+    def possible_metrics(self, model: Any) -> tuple[str, ...]:
+        """Return the `metric_names` that the options and the model allow."""
+        return self.metric_names
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Turn the whole split's records into scores; called on rank 0."""

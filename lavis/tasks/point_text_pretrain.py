@@ -15,6 +15,7 @@ class PointTextPretrainTask(PointTask):
     """Train a model on its own losses; validate by them."""
 
     name = "point_text_pretrain"
+    metric_names = ("loss", "loss_*")
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Record each item with its batch's losses."""

@@ -172,3 +172,33 @@ def test_at_most_seven_frames_from_the_command_to_the_loss(tiny, monkeypatch):
     ours = frames[: frames.index("train") + 1]
     # `main` and `run` of train.py call `PointRunner.train`.
     assert len(ours) + 2 <= 7, frames
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("run.best", {"best": "own/top_2"}),
+        ("run.best", {"best": "val/bleu_4"}),
+        ("run.agg_metric", {"agg_metric": "top1"}),
+    ],
+)
+def test_a_metric_that_the_evaluation_does_not_report_is_refused_before_training(
+    tiny, named, monkeypatch, key, options
+):
+    for kind in (tiny.Task, registry.mapping["task_name_mapping"]["tiny_named"]):
+        monkeypatch.setattr(kind, "possible_metrics", lambda *_: ("top_1", "loss_*"), raising=False)
+    runner = tiny.runner(evaluations={"own": place("val")}, **options)
+    with pytest.raises(ConfigError, match=rf"{key}(.|\n)*top_1, loss_\*"):
+        runner.train()
+    assert runner.state.global_step == 0
+    runner = tiny.runner("job2", evaluations={"own": place("val")}, best="own/loss_point_text")
+    runner.evaluations.check()
+
+
+def test_several_data_sets_of_a_split_report_their_mean_alone(tiny, named, monkeypatch):
+    monkeypatch.setattr(tiny.Task, "possible_metrics", lambda *_: ("top_1",), raising=False)
+    runner = tiny.runner(sizes=(22, 22), best="val/top_1")
+    runner.evaluations.check()
+    runner.parts.datasets["data1"]["val"] = tiny.Data(7, 50, 0.0)
+    with pytest.raises(ConfigError, match=r"run\.best(.|\n)*expected: agg_metrics"):
+        runner.evaluations.check()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
+from fnmatch import fnmatchcase
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +15,7 @@ from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
 from lavis.config.run_schema import RUN_SCHEMA, UNSET, run_fields, validate_run
-from lavis.models.abilities import ABILITIES, can, check_abilities
+from lavis.models.abilities import ABILITIES, JointEmbedder, Reranker, can, check_abilities
 from lavis.tasks.options import TaskOptions, WritingOptions
 from lavis.tasks.point_task import PointTask
 
@@ -132,3 +135,42 @@ def test_decoding_names_the_arguments_of_generate():
         "temperature": 1.0,
         "prompt": "5",
     }
+
+
+RESULTS = [
+    pytest.param(content, id=f"{path.stem}-{name}")
+    for path in sorted((Path(__file__).parents[1] / "golden/values/results").glob("*.json"))
+    for name, content in json.loads(path.read_text()).items()
+    if name.endswith("_metrics")
+]
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_every_metric_of_a_result_file_is_declared_by_its_task(result):
+    """METEOR and SPICE are null without Java, and may not select the best checkpoint."""
+    task = registry.get_task_class(result["task"])(OmegaConf.create({}))
+    known = task.possible_metrics(SimpleNamespace(abilities=(JointEmbedder, Reranker)))
+    given = [name for name, entry in result["metrics"].items() if entry["value"] is not None]
+    undeclared = [n for n in given if not any(fnmatchcase(n, pattern) for pattern in known)]
+    assert not undeclared
+    unused = {name for name in known if "*" not in name} - set(result["metrics"])
+    contrast_alone = {name for name in unused if "_ptc/" in name}
+    assert unused - contrast_alone <= {"loss"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "added"),
+    [
+        ("point_classification", {"linear_probe": True}, "linear_probe/top_1"),
+        ("point_classification", {"few_shot": ["5"]}, "few_shot_5/top_1"),
+        ("point_retrieval", {"extra_directions": ["object_to_object"]}, "object_to_object/"),
+        ("point_captioning", {"java_metrics": True}, "meteor"),
+        ("point_qa", {"qa_mode": "choice"}, "choice_accuracy"),
+        ("point_qa", {"answer_styles": ["leo"]}, "leo/"),
+    ],
+)
+def test_options_add_metrics(name, options, added):
+    kind, model = registry.get_task_class(name), SimpleNamespace(abilities=())
+    plain, more = (kind(OmegaConf.create(given)).possible_metrics(model) for given in ({}, options))
+    assert not any(metric.startswith(added) for metric in plain)
+    assert any(metric.startswith(added) for metric in more)
