@@ -90,3 +90,11 @@ def test_points_are_kept_to_a_quarter_millimetre(folder: Path) -> None:
     points = PackedFieldStore(folder / "points").load_points("train_0000")
     assert np.abs(points["xyz"] * 4096 - np.rint(points["xyz"] * 4096)).max() < 1e-2
     assert np.abs(np.linalg.norm(points["normal"], axis=1) - 1).max() < 0.02
+
+
+def test_two_processes_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    def build(work: Path, final: Path):
+        return compose_rooms(work, final, SMALL_ROOMS, SMALL_PLAN, box_catalogue, 2, False)
+
+    other = prepare_once(tmp_path / "rooms", parameters(SMALL_ROOMS, SMALL_PLAN), dict, build)
+    assert read_manifest(other)["files"] == read_manifest(folder)["files"]
