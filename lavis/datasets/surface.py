@@ -61,3 +61,19 @@ def sample_surface(
     weights[outside] = 1.0 - weights[outside]  # fold the square onto the triangle
     xyz = corners[chosen, 0] + weights[:, :1] * edge_u[chosen] + weights[:, 1:] * edge_v[chosen]
     return SurfacePoints(xyz, chosen, weights)  # [P,3]
+
+
+def middles(vertices: np.ndarray, faces: np.ndarray) -> tuple[SurfacePoints, np.ndarray]:
+    """Return the middle of every triangle, and the areas [F].
+
+    Args:
+        vertices: [V,3].
+        faces: [F,3].
+    """
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))  # each [F,3]
+    ux, uy, uz = (b - a).T
+    vx, vy, vz = (c - a).T
+    cross = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    area = np.sqrt(cross[0] ** 2 + cross[1] ** 2 + cross[2] ** 2) / 2
+    thirds = np.full((len(faces), 2), 1 / 3)
+    return SurfacePoints((a + b + c) / 3, np.arange(len(faces)), thirds), area

@@ -94,12 +94,15 @@ def joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     triangles = np.concatenate(faces) if faces else np.empty((0, 3), np.int64)
     if not len(triangles):
         raise ValueError("a mesh without faces")
-    used, renumbered = np.unique(triangles, return_inverse=True)
-    vertices = np.concatenate([part.vertices for part in parts])[used].astype(np.float64)
+    vertices = np.concatenate([part.vertices for part in parts]).astype(np.float64, copy=False)
+    is_used = np.zeros(len(vertices), bool)
+    is_used[triangles] = True
+    if not is_used.all():
+        vertices, triangles = vertices[is_used], (np.cumsum(is_used) - 1)[triangles]
     bad = int((~np.isfinite(vertices)).any(axis=1).sum())
     if bad:
         raise ValueError(f"{bad:,} of {len(vertices):,} vertices with NaN or infinity")
-    return vertices, renumbered.reshape(-1, 3)
+    return vertices, triangles
 
 
 def paint_points(parts: list[Part], points: SurfacePoints, unknown: float) -> np.ndarray | None:
@@ -115,7 +118,7 @@ def paint_points(parts: list[Part], points: SurfacePoints, unknown: float) -> np
     """
     ends = np.cumsum([len(part.faces) for part in parts])
     owner = np.searchsorted(ends, points.face, side="right")  # [P]
-    order = np.argsort(owner, kind="stable")
+    order = np.argsort(owner, kind="stable") if len(parts) > 1 else np.arange(len(owner))
     bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
     rgb, is_known = np.full(points.xyz.shape, unknown), False
     for part, end, low, high in zip(parts, ends, bounds, bounds[1:]):

@@ -8,40 +8,38 @@ divided into triangles, and few numbers are rarely near the edge of a step.
 from __future__ import annotations
 
 import hashlib
-from itertools import product
 
 import numpy as np
 
 STEP = 1 / 1000  # of moments of coordinates in [-1,1]
 SIZE_STEP = 1 / 500  # of the logarithm of the size
 COLOR_STEP = 1 / 32
-_POWERS = np.array([p for p in product(range(4), repeat=3) if 0 < sum(p) <= 3])  # [19,3]
 # Exact for polynomials of degree 3 on a triangle: barycentric coordinates and weights.
 _NODES = np.array([[1, 1, 1], [1.8, 0.6, 0.6], [0.6, 1.8, 0.6], [0.6, 0.6, 1.8]]) / 3  # [4,3]
 _WEIGHTS = np.array([-27.0, 25.0, 25.0, 25.0]) / 48
 
 
-def surface_key(vertices: np.ndarray, faces: np.ndarray) -> str:
+def surface_key(vertices: np.ndarray, faces: np.ndarray, area: np.ndarray) -> str:
     """Return the key of a shape, whatever its size and place; turned or mirrored ones differ.
 
     Args:
         vertices: float64 [V,3], all in use.
-        faces: [F,3], not all without area.
+        faces: [F,3].
+        area: [F] of the triangles in any unit, not all 0.
     """
-    corners = _unit(vertices)[faces]  # [F,3,3]
-    edges = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = np.linalg.norm(np.cross(*edges), axis=1) / 2  # [F]
-    total = area.sum()
-    moments = np.zeros(len(_POWERS))
-    for node, weight in zip(_NODES, _WEIGHTS):
-        moments += weight * (area @ _monomials(np.einsum("c,fcd->fd", node, corners)))
-    return _digest([*np.ptp(_unit(vertices), axis=0), total / 8, *(moments / total)], STEP)
+    unit, longest = _unit(vertices)
+    corners = unit[faces]  # [F,3,3]
+    points = np.concatenate([np.einsum("c,fcd->fd", node, corners) for node in _NODES])  # [4F,3]
+    shares = np.concatenate([weight * area for weight in _WEIGHTS]) / area.sum()
+    relative_area = area.sum() / longest**2
+    return _digest([*np.ptp(unit, axis=0), relative_area, *_moments(points, shares)], STEP)
 
 
 def cloud_key(xyz: np.ndarray) -> str:
     """Return the key of a cloud [N,3], whatever its size, place and order of points."""
-    unit = _unit(xyz)
-    return _digest([*np.ptp(unit, axis=0), *_monomials(unit).mean(axis=0)], STEP)
+    unit, _ = _unit(xyz)
+    moments = _moments(unit, np.full(len(unit), 1 / len(unit)))
+    return _digest([*np.ptp(unit, axis=0), *moments], STEP)
 
 
 def size_key(size: np.ndarray) -> int:
@@ -60,22 +58,30 @@ def color_key(xyz: np.ndarray, rgb: np.ndarray | None, weights: np.ndarray | Non
     if rgb is None:
         return ""
     share = np.full(len(rgb), 1 / len(rgb)) if weights is None else weights / weights.sum()
-    unit = _unit(xyz)
-    placed = [share @ (rgb * unit[:, axis : axis + 1]) for axis in range(3)]
-    return _digest(np.concatenate([share @ rgb, *placed]), COLOR_STEP)
+    unit, _ = _unit(xyz)
+    weighted = share[:, None] * rgb
+    return _digest([*weighted.sum(axis=0), *(unit.T @ weighted).ravel()], COLOR_STEP)
 
 
-def _unit(xyz: np.ndarray) -> np.ndarray:
-    """Return points in the cube [-1,1] about the middle of their box."""
+def _unit(xyz: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return points in the cube [-1,1] about the middle of their box, and its longest edge."""
     low, high = xyz.min(axis=0), xyz.max(axis=0)
-    return (xyz - (low + high) / 2) * (2 / max(float((high - low).max()), 1e-300))
+    longest = max(float((high - low).max()), 1e-300)
+    return (xyz - (low + high) / 2) * (2 / longest), longest
 
 
-def _monomials(xyz: np.ndarray) -> np.ndarray:
-    """Return x, y, z, xx, xy, … up to degree 3: [N,19]."""
-    powers = np.stack([np.ones_like(xyz), xyz, xyz**2, xyz**3])  # [4,N,3]
-    x, y, z = (powers[_POWERS[:, axis], :, axis] for axis in range(3))  # each [19,N]
-    return (x * y * z).T
+def _moments(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the weighted means of x, y, z, of their products, and of products of three: [30].
+
+    Args:
+        points: [N,3].
+        shares: [N], the weights.
+    """
+    weighted = shares[:, None] * points
+    x, y, z = points.T
+    products = np.stack([x * x, x * y, x * z, y * y, y * z, z * z])  # [6,N]
+    parts = weighted.sum(axis=0), points.T @ weighted, products @ weighted
+    return np.concatenate([part.ravel() for part in parts])
 
 
 def _digest(values: np.ndarray | list[float], step: float) -> str:

@@ -28,7 +28,7 @@ from lavis.datasets.convert.up_axis import turned, up_of
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.readers.files import read_cloud
 from lavis.datasets.stores.packed_points import pack_rgb, pack_xyz
-from lavis.datasets.surface import SurfacePoints, sample_surface
+from lavis.datasets.surface import middles, sample_surface
 
 # Raise it when a job gives other bytes than before: work of an older format is not continued.
 FORMAT = 1
@@ -119,13 +119,9 @@ def _sample(job: Job, path: Path) -> _Sample:
 def _sample_mesh(mesh: Mesh, num_points: int, rng: np.random.Generator) -> _Sample:
     vertices, faces = joined(mesh.parts)
     points = sample_surface(vertices, faces, num_points, rng)
-    corners = vertices[faces]
-    edges = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = np.linalg.norm(np.cross(*edges), axis=1)
-    every = np.arange(len(faces))
-    middle = SurfacePoints(corners.mean(axis=1), every, np.full((len(faces), 2), 1 / 3))
+    middle, area = middles(vertices, faces)
     keys = (
-        surface_key(vertices, faces),
+        surface_key(vertices, faces, area),
         color_key(middle.xyz, paint_points(mesh.parts, middle, NO_COLOR), area),
     )
     facts = {"faces": len(faces), "degenerate_faces": int((area == 0).sum()), "notes": mesh.notes}
