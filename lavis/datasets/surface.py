@@ -35,7 +35,11 @@ class SurfacePoints(NamedTuple):
 
 
 def sample_surface(
-    vertices: np.ndarray, faces: np.ndarray, num_points: int, rng: np.random.Generator
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    num_points: int,
+    rng: np.random.Generator,
+    area: np.ndarray | None = None,
 ) -> SurfacePoints:
     """Draw points uniformly by area; triangles without area are never drawn.
 
@@ -44,14 +48,12 @@ def sample_surface(
         faces: [F,3].
         num_points: P.
         rng: the only source of randomness.
+        area: [F] of the triangles, where it is known.
 
     Raises:
         DataError: the mesh has no area.
     """
-    corners = vertices[faces]  # [F,3,3]
-    edge_u, edge_v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]  # [F,3]
-    area = np.linalg.norm(np.cross(edge_u, edge_v), axis=1)  # [F], doubled
-    total = np.cumsum(area)
+    total = np.cumsum(triangle_areas(vertices, faces) if area is None else area)
     if len(total) == 0 or not np.isfinite(total[-1]) or total[-1] <= 0:
         raise DataError(explain("a mesh has no surface", got=f"{len(faces)} faces, area 0"))
     chosen = np.searchsorted(total, rng.random(num_points) * total[-1], side="right")
@@ -59,12 +61,13 @@ def sample_surface(
     weights = rng.random((num_points, 2))  # [P,2]
     outside = weights.sum(axis=1) > 1.0
     weights[outside] = 1.0 - weights[outside]  # fold the square onto the triangle
-    xyz = corners[chosen, 0] + weights[:, :1] * edge_u[chosen] + weights[:, 1:] * edge_v[chosen]
-    return SurfacePoints(xyz, chosen, weights)  # [P,3]
+    a, b, c = (vertices[faces[chosen, corner]] for corner in range(3))  # each [P,3]
+    xyz = a + weights[:, :1] * (b - a) + weights[:, 1:] * (c - a)
+    return SurfacePoints(xyz, chosen, weights)
 
 
-def middles(vertices: np.ndarray, faces: np.ndarray) -> tuple[SurfacePoints, np.ndarray]:
-    """Return the middle of every triangle, and the areas [F].
+def triangle_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return the area of every triangle: [F].
 
     Args:
         vertices: [V,3].
@@ -73,7 +76,17 @@ def middles(vertices: np.ndarray, faces: np.ndarray) -> tuple[SurfacePoints, np.
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))  # each [F,3]
     ux, uy, uz = (b - a).T
     vx, vy, vz = (c - a).T
-    cross = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    area = np.sqrt(cross[0] ** 2 + cross[1] ** 2 + cross[2] ** 2) / 2
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    return np.sqrt(x**2 + y**2 + z**2) / 2
+
+
+def middles(vertices: np.ndarray, faces: np.ndarray) -> SurfacePoints:
+    """Return the middle of every triangle.
+
+    Args:
+        vertices: [V,3].
+        faces: [F,3].
+    """
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))  # each [F,3]
     thirds = np.full((len(faces), 2), 1 / 3)
-    return SurfacePoints((a + b + c) / 3, np.arange(len(faces)), thirds), area
+    return SurfacePoints((a + b + c) / 3, np.arange(len(faces)), thirds)

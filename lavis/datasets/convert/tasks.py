@@ -28,7 +28,7 @@ from lavis.datasets.convert.up_axis import turned, up_of
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.readers.files import read_cloud
 from lavis.datasets.stores.packed_points import pack_rgb, pack_xyz
-from lavis.datasets.surface import middles, sample_surface
+from lavis.datasets.surface import middles, sample_surface, triangle_areas
 
 # Raise it when a job gives other bytes than before: work of an older format is not continued.
 FORMAT = 1
@@ -118,8 +118,8 @@ def _sample(job: Job, path: Path) -> _Sample:
 
 def _sample_mesh(mesh: Mesh, num_points: int, rng: np.random.Generator) -> _Sample:
     vertices, faces = joined(mesh.parts)
-    points = sample_surface(vertices, faces, num_points, rng)
-    middle, area = middles(vertices, faces)
+    area, middle = triangle_areas(vertices, faces), middles(vertices, faces)
+    points = sample_surface(vertices, faces, num_points, rng, area)
     keys = (
         surface_key(vertices, faces, area),
         color_key(middle.xyz, paint_points(mesh.parts, middle, NO_COLOR), area),
