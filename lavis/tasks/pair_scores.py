@@ -91,17 +91,20 @@ class PairScores:
         return torch.cat(list(parts)) / self.temperature
 
     def choose_candidates(self, k_test: int) -> Tensor:
-        """Fill `candidates` with the top k of each side.
+        """Fill `candidates` with the top k of each side, in one pass over the products.
 
         Returns:
             Every (object, text) pair [M,2] of either side once, sorted.
         """
         k = min(k_test, len(self.ids))
-        keys = []
-        for name in DIRECTIONS if k else ():
-            columns = torch.cat([block.topk(k, dim=1).indices for _, block in self.rows(name)])
-            self.candidates[name] = Candidates(columns)
-            keys.append(self._keys(name).flatten())
+        texts, best, objects = [], torch.empty(len(self.ids), 0), torch.empty(0)
+        for block, logits in self.rows(OBJECT_TO_TEXT) if k else ():
+            texts.append(logits.topk(k, dim=1).indices)
+            best, objects = _merge_top(best, objects, logits.T, block.start, k)
+        if k:
+            self.candidates[OBJECT_TO_TEXT] = Candidates(torch.cat(texts))
+            self.candidates[TEXT_TO_OBJECT] = Candidates(objects)
+        keys = [self._keys(name).flatten() for name in self.candidates]
         found = torch.cat(keys).unique() if keys else torch.empty(0, dtype=torch.long)
         return torch.stack([found // len(self.ids), found % len(self.ids)], dim=1)
 
@@ -123,6 +126,24 @@ class PairScores:
             return contrast
         chosen = self.candidates[direction]
         return rerank(contrast, chosen.columns[block], chosen.matching[block], weight)
+
+
+def _merge_top(
+    best: Tensor, columns: Tensor, block: Tensor, begin: int, k: int
+) -> tuple[Tensor, Tensor]:
+    """Return the best k scores of rows and their columns after a further block of columns.
+
+    Args:
+        best, columns: so far, [N,j] with j <= k.
+        block: scores [N,b] of the columns from `begin`.
+        k: columns to keep.
+    """
+    top = block.topk(min(k, block.shape[1]), dim=1)
+    if not best.shape[1]:
+        return top.values, top.indices + begin
+    scores = torch.cat([best, top.values], 1)
+    kept = scores.topk(min(k, scores.shape[1]), dim=1)
+    return kept.values, torch.cat([columns, top.indices + begin], 1).gather(1, kept.indices)
 
 
 def rerank(contrast: Tensor, columns: Tensor, matching: Tensor, ptm_weight: float) -> Tensor:
