@@ -4,8 +4,9 @@
     object_ids.npy      the same as UTF-8, [n] of the longest id's bytes
     object_order.npy    int64 [n], the rows in the order of the sorted ids
 
-A mapping of a million ids needs 200 MB and half a second; the two arrays are mapped, and a look-up
-is a binary search. A folder without them is read by its JSON.
+A mapping of a million ids needs 200 MB and half a second, and the arrays nothing: they are mapped,
+and a look-up is a binary search. A small store, or one without them, is read by its JSON, whose
+mapping is quicker to ask.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lavis.datasets.manifest import write_json
 
 IDS_NAME, INDEX_NAME, ORDER_NAME = "object_ids.json", "object_ids.npy", "object_order.npy"
 MAX_BYTES = 256  # of an id in the index
+SMALL = 100_000  # objects up to which the JSON is read: 20 MB, 50 ms
 
 
 class IndexedIds(Mapping[str, int]):
@@ -40,7 +42,7 @@ class IndexedIds(Mapping[str, int]):
             raise ValueError(f"{len(self.ids)} ids, {len(self.order)} places")
 
     def __getitem__(self, object_id: str) -> int:
-        key = object_id.encode("utf-8", "surrogatepass") if isinstance(object_id, str) else b""
+        key = object_id.encode("utf-8", "replace") if isinstance(object_id, str) else b""
         if key and len(key) <= self.ids.itemsize:
             wanted = np.array(key, self.ids.dtype)
             place = int(np.searchsorted(self.ids, wanted, sorter=self.order))
@@ -49,7 +51,7 @@ class IndexedIds(Mapping[str, int]):
         raise KeyError(object_id)
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("utf-8", "surrogatepass") for name in self.ids.tolist())
+        return (name.decode("utf-8") for name in self.ids.tolist())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,7 +65,7 @@ def write_ids(folder: Path, ids: Sequence[str]) -> None:
         ids: different ones.
     """
     write_json(folder / IDS_NAME, list(ids))
-    names = [name.encode("utf-8", "surrogatepass") for name in ids]
+    names = [name.encode("utf-8") for name in ids]
     if not names or not all(
         name and len(name) <= MAX_BYTES and b"\0" not in name for name in names
     ):
@@ -80,7 +82,9 @@ def open_ids(folder: Path) -> Mapping[str, int]:
         OSError, ValueError: the ids cannot be read, or one is listed twice.
     """
     if (folder / INDEX_NAME).is_file() and (folder / ORDER_NAME).is_file():
-        return IndexedIds(folder)
+        index = IndexedIds(folder)
+        if len(index) > SMALL:
+            return index
     ids = read_json(folder / IDS_NAME)
     if not isinstance(ids, list):
         raise ValueError(f"a {type(ids).__name__}, no list of ids")

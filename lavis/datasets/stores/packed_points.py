@@ -18,13 +18,14 @@ import numpy as np
 
 from lavis.common.errors import DataError, ShapeError, explain
 from lavis.datasets.readers.values import unit_colors
-from lavis.datasets.stores.decode import decode
+from lavis.datasets.stores.decode import decode, decode_both
 
 XYZ_NAME = "points_xyz.npy"
 RGB_NAME = "points_rgb.npy"
 SCALE_NAME = "points_scale.npy"
 XYZ_SCALE = 32767.0
 RGB_SCALE = 255.0
+_XYZ_STEP, _RGB_STEP = np.float32(1 / XYZ_SCALE), np.float32(1 / RGB_SCALE)
 
 
 def pack_xyz(xyz: np.ndarray) -> np.ndarray:
@@ -150,7 +151,7 @@ class PackedPoints:
         Raises:
             IndexError: there is no such row.
         """
-        return decode(self.xyz[row], 1 / XYZ_SCALE), decode(self.rgb[row], 1 / RGB_SCALE)
+        return decode_both(self.xyz[row], self.rgb[row], _XYZ_STEP, _RGB_STEP)
 
     def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return xyz and rgb of several objects, each float32 [B,P,3].

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lavis.datasets.stores.decode import decode
+from lavis.datasets.stores.decode import decode, decode_both
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
@@ -25,3 +25,14 @@ def test_any_shape_and_any_order_of_memory(shape: tuple[int, ...]) -> None:
         values = decode(given, 0.5)
         assert values.flags.c_contiguous
         assert np.array_equal(values, given * np.float32(0.5))
+
+
+@pytest.mark.parametrize("points", [0, 1, 13])
+def test_two_rows_at_once_are_decoded_as_each_alone(points: int) -> None:
+    rng = np.random.default_rng(0)
+    xyz = rng.integers(-32767, 32768, (points, 3)).astype(np.int16)
+    rgb = rng.integers(0, 256, (points, 3)).astype(np.uint8)
+    both = decode_both(xyz, rgb, np.float32(1 / 32767), np.float32(1 / 255))
+    for values, stored, divisor in zip(both, (xyz, rgb), (32767, 255), strict=True):
+        assert values.flags.c_contiguous
+        assert np.array_equal(values, stored * np.float32(1 / divisor))

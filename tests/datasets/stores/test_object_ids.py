@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lavis.datasets.stores import object_ids
 from lavis.datasets.stores.object_ids import IndexedIds, open_ids, write_ids
 
-texts = st.text(st.characters(blacklist_characters="\0"), min_size=1, max_size=12)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -21,8 +22,8 @@ def test_an_index_answers_as_a_mapping(tmp_path_factory, ids: list[str], other: 
     folder = tmp_path_factory.mktemp("ids")
     plain = {name: row for row, name in enumerate(ids)}
     write_ids(folder, ids)
-    index = open_ids(folder)
-    assert dict(index) == plain
+    index = IndexedIds(folder)
+    assert open_ids(folder) == dict(index) == plain
     assert list(index) == ids
     assert [index[name] for name in ids] == list(range(len(ids)))
     assert (other in index) == (other in plain)
@@ -30,13 +31,19 @@ def test_an_index_answers_as_a_mapping(tmp_path_factory, ids: list[str], other: 
 
 def test_absent_ids_are_a_key_error(tmp_path: Path) -> None:
     write_ids(tmp_path, ["b", "a"])
-    index = open_ids(tmp_path)
-    assert isinstance(index, IndexedIds)
+    index = IndexedIds(tmp_path)
     for absent in ("c", "", "a\0", "aa", "long" * 100):
         assert absent not in index
         with pytest.raises(KeyError):
             index[absent]
     assert 3 not in index
+
+
+def test_a_large_store_is_read_by_its_index(tmp_path: Path, monkeypatch) -> None:
+    write_ids(tmp_path, ["b", "a"])
+    assert isinstance(open_ids(tmp_path), dict)
+    monkeypatch.setattr(object_ids, "SMALL", 1)
+    assert isinstance(open_ids(tmp_path), IndexedIds)
 
 
 def test_a_folder_without_an_index_is_read_by_its_json(tmp_path: Path) -> None:
