@@ -92,6 +92,8 @@ def storing(path: Path, needed: int) -> Iterator[None]:
     """
     try:
         yield
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(
             explain(

@@ -99,8 +99,8 @@ def joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     is_used[triangles] = True
     if not is_used.all():
         vertices, triangles = vertices[is_used], (np.cumsum(is_used) - 1)[triangles]
-    bad = int((~np.isfinite(vertices)).any(axis=1).sum())
-    if bad:
+    if not np.isfinite(vertices).all():
+        bad = int((~np.isfinite(vertices)).any(axis=1).sum())
         raise ValueError(f"{bad:,} of {len(vertices):,} vertices with NaN or infinity")
     return vertices, triangles
 

@@ -11,6 +11,8 @@ import hashlib
 
 import numpy as np
 
+from lavis.datasets.readers.values import extremes
+
 STEP = 1 / 1000  # of moments of coordinates in [-1,1]
 SIZE_STEP = 1 / 500  # of the logarithm of the size
 COLOR_STEP = 1 / 32
@@ -27,19 +29,20 @@ def surface_key(vertices: np.ndarray, faces: np.ndarray, area: np.ndarray) -> st
         faces: [F,3].
         area: [F] of the triangles in any unit, not all 0.
     """
-    unit, longest = _unit(vertices)
+    unit, edges = _unit(vertices)
     corners = unit[faces]  # [F,3,3]
     points = np.concatenate([np.einsum("c,fcd->fd", node, corners) for node in _NODES])  # [4F,3]
     shares = np.concatenate([weight * area for weight in _WEIGHTS]) / area.sum()
-    relative_area = area.sum() / longest**2
-    return _digest([*np.ptp(unit, axis=0), relative_area, *_moments(points, shares)], STEP)
+    relative_area = area.sum() / edges.max() ** 2
+    shape = edges / edges.max()
+    return _digest([*shape, relative_area, *_moments(points, shares)], STEP)
 
 
 def cloud_key(xyz: np.ndarray) -> str:
     """Return the key of a cloud [N,3], whatever its size, place and order of points."""
-    unit, _ = _unit(xyz)
+    unit, edges = _unit(xyz)
     moments = _moments(unit, np.full(len(unit), 1 / len(unit)))
-    return _digest([*np.ptp(unit, axis=0), *moments], STEP)
+    return _digest([*(edges / edges.max()), *moments], STEP)
 
 
 def size_key(size: np.ndarray) -> int:
@@ -63,11 +66,11 @@ def color_key(xyz: np.ndarray, rgb: np.ndarray | None, weights: np.ndarray | Non
     return _digest([*weighted.sum(axis=0), *(unit.T @ weighted).ravel()], COLOR_STEP)
 
 
-def _unit(xyz: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return points in the cube [-1,1] about the middle of their box, and its longest edge."""
-    low, high = xyz.min(axis=0), xyz.max(axis=0)
-    longest = max(float((high - low).max()), 1e-300)
-    return (xyz - (low + high) / 2) * (2 / longest), longest
+def _unit(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points in the cube [-1,1] about the middle of their box, and its edges [3]."""
+    low, high = extremes(xyz)
+    edges = np.maximum(high - low, 1e-300)
+    return (xyz - (low + high) / 2) * (2 / edges.max()), edges
 
 
 def _moments(points: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from lavis.datasets.convert.shape_key import cloud_key, color_key, size_key, sur
 from lavis.datasets.convert.up_axis import turned, up_of
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.readers.files import read_cloud
+from lavis.datasets.readers.values import extremes
 from lavis.datasets.stores.packed_points import pack_rgb, pack_xyz
 from lavis.datasets.surface import middles, sample_surface, triangle_areas
 
@@ -125,14 +126,14 @@ def _sample_mesh(mesh: Mesh, num_points: int, rng: np.random.Generator) -> _Samp
         color_key(middle.xyz, paint_points(mesh.parts, middle, NO_COLOR), area),
     )
     facts = {"faces": len(faces), "degenerate_faces": int((area == 0).sum()), "notes": mesh.notes}
-    box = np.stack([vertices.min(axis=0), vertices.max(axis=0)])
+    box = np.stack(extremes(vertices))
     return _Sample(points.xyz, paint_points(mesh.parts, points, NO_COLOR), box, keys, facts)
 
 
 def _sample_cloud(path: Path, job: Job, rng: np.random.Generator) -> _Sample:
     cloud = read_cloud(path)
     xyz = cloud.xyz.astype(np.float64)
-    box = np.stack([xyz.min(axis=0), xyz.max(axis=0)])
+    box = np.stack(extremes(xyz))
     keys = cloud_key(xyz), color_key(xyz, cloud.rgb)
     facts = {"points_in_file": len(xyz), "notes": dict(cloud.notes)}
     # In random order, so that the first points of a cloud are a sample of it, as of a mesh.
