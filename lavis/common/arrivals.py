@@ -1,7 +1,7 @@
 """An error of ours that names the absent ranks, in place of torch's time-out of a collective.
 
 Every rank counts its collectives in the store of the process group. A rank whose collective fails
-reads the counts of the others: those with a smaller one have not come to it.
+reads the counts of the others: ranks with a smaller count have not reached it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Arrivals:
             what: the collective, for the message.
 
         Raises:
-            ProcessGroupError: another rank did not come in time, or its connection is lost.
+            ProcessGroupError: another rank did not arrive in time, or its connection is lost.
         """
         self.count += 1
         try:
@@ -50,7 +50,7 @@ class Arrivals:
             raise ProcessGroupError(self.message(what, error)) from error
 
     def message(self, what: str, error: Exception) -> str:
-        """Return what failed, and which ranks have not come."""
+        """Return a message with the failed collective and the ranks that did not reach it."""
         absent = self.absent()
         ranks = f"ranks {absent}" if absent else "another rank"
         limit = "" if self.timeout is None else f" within {self.timeout}"
@@ -63,7 +63,7 @@ class Arrivals:
         )
 
     def absent(self) -> list[int]:
-        """Return the ranks that have come to fewer collectives than this one, where known."""
+        """Return the ranks that have reached fewer collectives than this one, where known."""
         if self.store is None:
             return []
         others = [rank for rank in range(self.world_size) if rank != self.rank]

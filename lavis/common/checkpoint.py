@@ -1,6 +1,6 @@
 """Checkpoints: written atomically, verified by hash, read without executing anything.
 
-A checkpoint `x.pth` has a manifest `x.pth.json` beside it with the hashes that are valid. Saving
+The manifest `x.pth.json` of a checkpoint `x.pth` holds the valid hashes. Saving
 first lists the old and the new hash, then replaces the file, then lists the new one alone: whenever
 the process is killed, the file in place is whole and its hash is in the manifest.
 """
@@ -167,7 +167,7 @@ def _unreadable(error: Exception, where: str) -> str:
 
 
 def _harmless_types() -> list[Any]:
-    """Return the types, beside torch's own list, whose reconstruction runs no code of the file."""
+    """Return the types, in addition to torch's list, that load without running code of the file."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     names = [(scalar, "numpy.core.multiarray.scalar"), scalar]
     names += [(array, "numpy.core.multiarray._reconstruct"), array, np.ndarray, np.dtype]

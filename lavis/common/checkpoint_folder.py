@@ -40,7 +40,7 @@ def save_newest(payload: Mapping[str, Any], folder: Path, step: int, keep: int) 
     """Write `checkpoint_last.pth` and keep `keep` - 1 predecessors.
 
     Raises:
-        CheckpointError: see `save_checkpoint`; nothing that was there is lost.
+        CheckpointError: see `save_checkpoint`; existing checkpoints are kept.
     """
     path = folder / LAST
     old_step = manifest_step(path)
@@ -65,7 +65,7 @@ def predecessors(folder: Path) -> list[tuple[int, Path]]:
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint, manifest first: half removed it must not look whole."""
+    """Remove a checkpoint, manifest first: a partial removal must not look complete."""
     manifest_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | Non
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint and its shards are what their manifests say."""
+    """Return whether a checkpoint and its shards match their manifests."""
     return is_valid(path) and all(is_valid(shard) for shard in shards_of(path))
 
 
@@ -151,7 +151,7 @@ def _step(path: Path) -> int:
 
 
 def _progress(path: Path) -> tuple[bool, int, bool, int]:
-    """Order by step, those of the folder's last run first; time only tells equal jobs apart."""
+    """Return the sort key: the folder's last run first, then the step, then the time."""
     last = path.parent / LAST
     of_last_run = not last.is_file() or manifest_run(path) == manifest_run(last)
     return of_last_run, _step(path), path.name == LAST, path.stat().st_mtime_ns

@@ -1,7 +1,7 @@
 """Process groups on CPU and CUDA: replaces the stock module, which imports timm and assumes NCCL.
 
 Every function works without a process group: rank 0 of world size 1. No global is replaced (stock
-swaps `builtins.print`); what only the main process may say is asked with `is_main_process()`.
+swaps `builtins.print`); output of the main process alone is guarded by `is_main_process()`.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def waiting(what: str) -> AbstractContextManager[None]:
 
 
 def barrier() -> None:
-    """Wait for every process; nothing without a process group."""
+    """Wait for every process; return at once without a process group."""
     if is_dist_avail_and_initialized():
         with waiting("a barrier"):
             dist.barrier()

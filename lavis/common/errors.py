@@ -1,4 +1,4 @@
-"""Exceptions of this project: every message says what, where, got, expected and the next step.
+"""Exceptions of this project. Messages state what, where, got, expected and the next step.
 
 Catch `PointLanguageError` to catch them all. `explain` lays a message out in one shape so that a
 reader finds the offending file and key at once.
@@ -51,7 +51,7 @@ class NonFiniteLossError(PointLanguageError):
 
 
 class Preempted(PointLanguageError):
-    """The run was asked to stop (SIGTERM, SIGINT) and did, after saving where it stands.
+    """The run stopped at a signal (SIGTERM, SIGINT) after saving a checkpoint.
 
     Attributes:
         exit_code: 128 + signal number, as shells and schedulers expect (143, 130).

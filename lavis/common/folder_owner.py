@@ -41,9 +41,9 @@ class Holder:
     Attributes:
         host: name of the machine.
         boot: id of the machine's boot, "" where the system has none.
-        namespace: of process ids: containers of one machine count them apart.
+        namespace: of process ids, which differs between containers of one machine.
         pid: process id.
-        started: start of the process in clock ticks after boot, 0 where the system does not say.
+        started: start of the process in clock ticks after boot; 0 where unknown.
         since: local time at which the folder was taken, for the reader of a message.
     """
 
@@ -129,7 +129,7 @@ def _same(holder: Holder, own: Holder) -> bool:
 
 
 def _take(path: Path, own: Holder, watch: float) -> Holder | None:
-    """Take the folder; return who holds it, None when this process does now."""
+    """Try to lock the folder; return the present owner, or None on success."""
     while not _create(path, own):
         before = _mark(path)
         holder = _read(path)
@@ -196,9 +196,9 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:
-    """Return what tells one lock file and one heartbeat from the next, None without a file."""
+    """Return a value that differs for each lock file and heartbeat; None without a file."""
     try:
-        with open(path, "rb") as file:  # opening makes a network file system look again
+        with open(path, "rb") as file:  # opening refreshes the attributes on a network file system
             status = os.fstat(file.fileno())
     except FileNotFoundError:
         return None
@@ -231,7 +231,7 @@ def _read(path: Path) -> Holder | None:
 
 
 def boot_id() -> str:
-    """Return what names the time since the machine started; "" where it does not say."""
+    """Return the boot id of the machine; "" where unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -246,7 +246,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process started; 0 where the system does not say; None when it has ended."""
+    """Return when a process started; 0 where unknown; None when it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

@@ -3,8 +3,8 @@
 `torch.distributed.run` keeps one store over the restarts of a job (torch 2.13), and process groups
 leave the addresses of their ranks in it. After a restart a quick rank then reads where its peer
 listened before the peer died, and the new group fails ("connection refused") or waits for ever.
-The number of restarts is no help: the launchers of several machines count them apart. So the ranks
-of an attempt find each other first, by names that are drawn anew.
+The number of restarts does not identify an attempt: launchers of several machines count
+separately. So the ranks of an attempt first find each other by newly drawn names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.distributed import DistError, PrefixStore, Store
 
 from lavis.common.errors import ProcessGroupError, explain
 
-_PAUSE = 0.02  # seconds between two looks
+_PAUSE = 0.02  # seconds between two polls
 
 
 def fresh_store(store: Store, rank: int, world_size: int, timeout: timedelta) -> Store:
@@ -32,7 +32,7 @@ def fresh_store(store: Store, rank: int, world_size: int, timeout: timedelta) ->
         timeout: until all ranks must be there.
 
     Raises:
-        ProcessGroupError: rank 0, or on rank 0 another rank, did not come in time.
+        ProcessGroupError: rank 0 (on rank 0: another rank) did not arrive in time.
     """
     own = uuid.uuid4().hex
     if rank:

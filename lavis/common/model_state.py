@@ -1,4 +1,4 @@
-"""What of a model goes into a checkpoint, and how it comes back.
+"""Save the trained state of a model to a checkpoint, and load it.
 
 Model states hold the trainable parameters and all buffers (running statistics of batch
 normalisation included). Frozen parameters are left out: they come from the recipe, and their hash
@@ -31,7 +31,7 @@ def frozen_names(model: nn.Module) -> set[str]:
 def frozen_hash(model: nn.Module) -> str:
     """Return a SHA-256 over the frozen parameters: names, types, shapes and values.
 
-    A checkpoint leaves them out, so this tells whether a resumed run has the same ones.
+    A checkpoint leaves them out; the hash shows whether a resumed run has the same ones.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Stop when a scheduler, a user or a lost terminal asks: SIGTERM, SIGINT and SIGHUP.
+"""Stop at the signals of a scheduler, a user or a lost terminal: SIGTERM, SIGINT, SIGHUP.
 
 A signal handler may interrupt anything, so in training it only takes a note; ranks compare notes
 at the next step edge, save together and leave with 128 + signal. During an evaluation, which ranks
@@ -58,7 +58,7 @@ def leave_at_signals(what: str) -> Iterator[None]:
     def leave(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
             os._exit(128 + signum)
-        restore(dict.fromkeys(previous, signal.SIG_IGN))  # once is enough: cleaning up goes on
+        restore(dict.fromkeys(previous, signal.SIG_IGN))  # while cleaning up
         with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
             print(f"stopped by signal {signum} {what}", file=sys.stderr, flush=True)
         raise SystemExit(128 + signum)

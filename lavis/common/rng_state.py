@@ -37,7 +37,7 @@ def restore(state: dict[str, Any]) -> None:
 def reseed(seed: int, step: int, rank: int) -> None:
     """Set every global generator to a function of (seed, step, rank).
 
-    For a run that goes on with another number of processes, whose states no checkpoint has.
+    For a run resumed with another number of processes, whose states no checkpoint has.
     """
     words = np.random.SeedSequence([seed, step, rank]).generate_state(3)
     random.seed(int(words[0]))

@@ -1,7 +1,7 @@
 """How OpenMP's threads wait, and how many there are: set before torch is imported.
 
 torch's threads spin at the end of every parallel region. Beside other work, one of them loses its
-core and the others burn theirs while they wait: on two cores beside two busy processes a training
+core and the others spin while they wait: on two cores shared with two busy processes a training
 step takes several times as long (benchmarks/busy_machine.py). libgomp reads the environment when
 torch loads it, so `lavis/__init__.py` calls `prepare_threads` before anything else.
 
@@ -28,8 +28,8 @@ def prepare_threads(environ: MutableMapping[str, str] = os.environ) -> None:
     """Let waiting threads sleep, and start no more threads than a container's quota allows.
 
     Variables that are set already are the user's and stay. Child processes (data workers, ranks)
-    inherit the others. Where torch is loaded already, one warning says that this process keeps its
-    own setting.
+    inherit the others. Where torch is loaded already, one warning states that this process keeps
+    its own setting.
     """
     unset = not any(name in environ for name in WAIT_SETTINGS)
     if unset:

@@ -1,8 +1,8 @@
-"""Notice a rank that stopped making progress, say which one and where, and end the process.
+"""Detect a rank without progress, report the rank and its position, and end the process.
 
-A collective waits for the slowest rank, so one stuck rank looks the same on all of them. Every rank
-notes its step and phase in a small file of the job's folder; who waits too long reads the others'
-notes, names the rank that is behind, prints where each of its own threads is, and exits with
+A collective waits for the slowest rank, so one stuck rank blocks all of them. Every rank writes its
+step and phase to a small file of the job's folder. A rank that waits too long reads these files,
+names the rank that is behind, prints the stacks of its own threads, and exits with
 `EXIT_CODE`, upon which `torch.distributed.run --max-restarts` starts all ranks again.
 """
 
@@ -41,7 +41,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self.timeout > 0:
-            with contextlib.suppress(OSError):  # notes are lost, see `_write`
+            with contextlib.suppress(OSError):  # the phase is lost, see `_write`
                 self.folder.mkdir(parents=True, exist_ok=True)
             self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
             self._thread.start()

@@ -166,7 +166,7 @@ class Checkpoints:
         logging.info("Resumed from %s at step %d", path, self.parts.state.global_step)
 
     def _check_keys(self, payload: dict[str, Any], path: Path) -> list[Change]:
-        """Refuse or report what the recipe says otherwise than the checkpoint's."""
+        """Refuse or report keys whose values differ between the recipe and the checkpoint."""
         step = payload["state"]["step_in_epoch"]
         inside = 0 < step < payload["steps_per_epoch"]
         before = payload.get("config") or {}
@@ -192,7 +192,7 @@ class Checkpoints:
             del self.parts.ema
 
     def _add_shards(self, payload: dict[str, Any], path: Path) -> None:
-        """Put what lies in shard files beside the checkpoint at `path` into its payload."""
+        """Load the shard files of the checkpoint at `path` into its payload."""
         if payload.get("shards"):
             whole = not is_sharded(self.parts.unwrapped_model)
             step, stored = payload["state"]["global_step"], payload["shards"]

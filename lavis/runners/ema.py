@@ -1,4 +1,4 @@
-"""An exponential moving average of the trained weights, evaluated beside them.
+"""Exponential moving average of the trained weights, evaluated in addition to them.
 
 Running statistics of batch normalisation are averaged, too: they describe the activations of the
 weights at each step, so averaged weights need averaged statistics. Counters, masks and other

@@ -1,4 +1,4 @@
-"""Named evaluations: which are scored when, each sample by one rank, averaged weights beside raw.
+"""Named evaluations: schedule, one rank per sample, raw weights and their moving average.
 
     run:
       evaluations:
@@ -101,8 +101,8 @@ def plan_evaluations(run_cfg: Any, task: Any, datasets: Datasets) -> list[Evalua
 
 
 def _altered(name: str, task: Any, place: Any, run_cfg: Any, datasets: Datasets) -> list[str]:
-    """Put the altered copies that an evaluation asks for beside its split; return their names."""
-    # Imported here: most runs alter nothing.
+    """Add the altered copies of a split that an evaluation requests; return their names."""
+    # Imported here: most runs use no altered splits.
     from lavis.tasks.point_task import ALTERATIONS
 
     added: list[str] = []
@@ -253,7 +253,7 @@ class Evaluations:
             model=model,
             runner=parts,
         )
-        # Rank 0's metrics decide for all, so that ranks never part over a rounding difference.
+        # All ranks use rank 0's metrics: a rounding difference would make their decisions differ.
         metrics = broadcast_object(metrics)
         if isinstance(metrics, Mapping):
             scalars = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}

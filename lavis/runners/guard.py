@@ -72,7 +72,7 @@ class Guard:
     def refuse(
         self, losses: torch.Tensor, norm: torch.Tensor, instances: list[str], where: str
     ) -> list[dict[str, Any]]:
-        """Undo what the step changed beside the gradients; return what was wrong on which rank.
+        """Undo the changes of the step other than gradients; return the fault of each rank.
 
         Raises:
             NonFiniteLossError: the policy is to stop, or too many steps were skipped in a row.

@@ -16,7 +16,7 @@ from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch
 
 
 class Fetched(NamedTuple):
-    """Samples of one batch and the number of the data set that they come from."""
+    """Samples of one batch and the index of their data set."""
 
     member: int
     samples: list[Any]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LrPlan:
-    """What a schedule needs to know of the run.
+    """Properties of the run that a schedule uses.
 
     Attributes:
         total_steps: optimiser steps of the whole run.

@@ -45,7 +45,7 @@ AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class RunParts:
-    """Everything a run is made of; see `PointRunner` for the arguments."""
+    """Components of a run; see `PointRunner` for the arguments."""
 
     def __init__(
         self,
@@ -129,13 +129,13 @@ class RunParts:
 
     @cached_property
     def ema(self) -> Ema | None:
-        """The average of the trained weights when run.ema_decay asks for it."""
+        """Moving average of the trained weights; None without run.ema_decay."""
         decay = self.run_cfg.ema_decay
         return None if decay is None else Ema(self.unwrapped_model, decay)
 
     @cached_property
     def trackers(self) -> Trackers:
-        """Who gets the log's numbers beside `log.jsonl`."""
+        """Experiment trackers of `run.trackers`."""
         return Trackers(self.run_cfg.trackers, self.output_dir, self.config.to_dict())
 
     def write_row(self, kind: str, values: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ class RunParts:
 
     @cached_property
     def precision(self) -> Precision:
-        """Autocast when run.amp asks for it; on a CPU only in bf16, and by itself only if fast."""
+        """Autocast of run.amp; on a CPU in bf16 only, and by `amp_dtype: auto` where it is fast."""
         name, device_type = self.run_cfg.amp_dtype, self.device.type
         if not self.run_cfg.amp:
             return Precision(device_type)

@@ -55,7 +55,7 @@ def kept_for_backward(task: Any, model: nn.Module, samples: Any) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    # The graph lives to the end of this block, so no address is used twice.
+    # The graph is kept until the end of this block, so addresses stay unique.
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output = task.train_step(model=model, samples=samples)
         del output

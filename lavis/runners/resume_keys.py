@@ -16,7 +16,7 @@ from typing import Any
 from lavis.common.errors import CheckpointError, explain
 from lavis.config.run_schema import UNSET, run_fields
 
-LAUNCH = "launch"  # of this launch alone: nothing of the training depends on it
+LAUNCH = "launch"  # properties of one launch, without influence on the training
 APPLIED = "applied from here on"
 SELECTS = "applied; the best so far was selected otherwise and is selected anew"
 AT_EDGE = "applied from this epoch on"  # inside an epoch: refused
@@ -104,11 +104,11 @@ def effect_of(key: str) -> str:
 def check_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], inside_epoch: bool, path: Any
 ) -> list[Change]:
-    """Return the changed keys that the user should know of, after a warning with each of them.
+    """Warn about each changed key that the user should check, and return these keys.
 
     Args:
         before, now: resolved configurations of the checkpoint and of this launch.
-        inside_epoch: the checkpoint lies inside an epoch, whose order of samples is given.
+        inside_epoch: the checkpoint was saved within an epoch, so the order of samples is fixed.
         path: of the checkpoint, for messages.
 
     Raises:

@@ -36,7 +36,7 @@ from lavis.runners.train_log import TrainLog
 
 @registry.register_runner("runner_point")
 class PointRunner:
-    """Trains and evaluates `model` on `datasets` as `task` says.
+    """Trains and evaluates `model` on `datasets` with the losses and scores of `task`.
 
     Args:
         cfg: a checked configuration (`RunConfig`).
@@ -151,7 +151,7 @@ class PointRunner:
             parts.trackers.close()
 
     def _finished(self) -> bool:
-        """Return whether nothing is left, the last epoch's evaluation and save included."""
+        """Return whether all epochs are trained, evaluated and saved."""
         state, total = self.state, self.parts.total_steps
         return state.global_step >= total and (state.finished or total == 0)
 

@@ -1,4 +1,4 @@
-"""Which sample goes where: training order and evaluation shards as pure functions.
+"""Training order and evaluation shards as pure functions of seed, epoch and rank.
 
 Training: the order of an epoch depends on (seed, epoch) alone. It is cut into optimiser steps
 first and only then into batches and ranks, so that the set of samples behind each step is the same

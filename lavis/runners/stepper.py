@@ -79,8 +79,9 @@ class Stepper:
         precision: autocast and scaling.
         device: where batches go.
         grad_clip: largest gradient norm; None: no clipping.
-        guard: agrees with the other ranks before the update; None: stop at what is not finite.
-        on_phase: told "data" before waiting for a batch and "step" before computing.
+        guard: reaches a joint decision of all ranks before the update; None: stop at non-finite
+            losses or gradients.
+        on_phase: called with "data" before waiting for a batch and "step" before computing.
         again: yields the same batches once more; then the batches of a step are contrasted with
             each other (`grad_cache.py`). None: their gradients are averaged.
     """

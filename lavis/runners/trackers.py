@@ -1,4 +1,4 @@
-"""Experiment trackers: copies of a run's logged numbers beside `log.jsonl`.
+"""Experiment trackers: copies of the numbers in `log.jsonl`.
 
 A tracker has `log(step, values)` and `close()`. A tracker whose package is not installed is refused
 before training. One that fails later causes a warning and, after `MAX_FAILURES` failures in a row,
@@ -27,7 +27,7 @@ class Tracker(Protocol):
         """Take {tag: number} of an optimiser step; tags look like "train/loss"."""
 
     def close(self) -> None:
-        """Flush; nothing comes after."""
+        """Flush and close."""
 
 
 class TensorBoard:
@@ -52,7 +52,7 @@ class TensorBoard:
 
 
 class WandbLike:
-    """wandb, or trackio, which has the same three functions; installed by who wants it."""
+    """wandb, or trackio, which has the same three functions; optional dependencies."""
 
     package = "wandb"
 

@@ -26,7 +26,7 @@ from lavis.runners.trackers import Trackers
 
 
 def plain(value: Any) -> Any:
-    """Return `value` with tensors, paths and numpy numbers turned into what JSON knows."""
+    """Return `value` with tensors, paths and numpy numbers converted to JSON types."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -75,7 +75,7 @@ class TrainLog:
         total_steps: optimiser steps of the run, for the bar.
         first_step: optimiser steps already done (resume).
         log_freq: optimiser steps between `train` rows.
-        trackers: get the numbers of every row, too; None: nobody else.
+        trackers: also receive the numbers of every row; None: `log.jsonl` only.
     """
 
     def __init__(
