@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.test,
             dict(part.split("=", 1) for part in given.columns),
             given.encoding,
+            given.shards,
         )
 
         def engine(pieces: Sequence[Piece]) -> Iterator[Done]:
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(summary(read_json(given.out / "report.json"))))
-    print(f"Written: {given.out}; look at {given.out / 'contact_sheet.png'}")
+    lines = summary(read_json(given.out / "report.json"))
+    lines.append(f"Written: {given.out}; look at {given.out / 'contact_sheet.png'}")
+    print("\n".join(lines))
     return 0
 
 
@@ -78,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the sampled points")
     names = ", ".join(NAMES)
     add("--columns", nargs="+", default=[], metavar="MEANING=COLUMN", type=_column, help=names)
+    add("--shards", type=int, default=0, help="objects in a tar shard; without it none is written")
     add("--encoding", help="of a table that is not UTF-8, e.g. cp1252")
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     add("--workers", type=_positive, default=workers, help="processes (default: %(default)s)")

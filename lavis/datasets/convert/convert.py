@@ -16,13 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 from lavis.common.errors import ConfigError, DataError, explain
-from lavis.common.files import file_sha256
+from lavis.common.files import file_sha256, storing
 from lavis.datasets.convert import contact_sheet, preview
 from lavis.datasets.convert.columns import columns_of
 from lavis.datasets.convert.engines import Engine, Piece
 from lavis.datasets.convert.pack import (
     Chosen,
     choose,
+    shard_clouds,
     shown_objects,
     version_of,
     write_points,
@@ -38,6 +39,7 @@ from lavis.datasets.convert.up_axis import CHOICES
 from lavis.datasets.convert.work import Work, pieces_of
 from lavis.datasets.download_scripts.folder_lock import folder_lock
 from lavis.datasets.manifest import MANIFEST_NAME, read_manifest, verify_once, write_manifest
+from lavis.datasets.stores.tar_shards import write_shards
 
 KIND = "own objects"
 LAYOUT = 1
@@ -57,6 +59,7 @@ class Options:
         val, test: shares of the groups in these splits.
         columns: {meaning: column} of the table, see columns.py.
         encoding: of the table, None for UTF-8.
+        shard_size: objects in each of the tar shards that are written, too; 0 writes none.
 
     Raises:
         ConfigError: a value out of range.
@@ -71,10 +74,12 @@ class Options:
     test: float = 0.1
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    shard_size: int = 0
 
     def __post_init__(self) -> None:
         checks = {
             "--num-points": (self.num_points, 1 <= self.num_points <= 2**20, "1 to 1,048,576"),
+            "--shards": (self.shard_size, self.shard_size >= 0, "0 or more"),
             "--seed": (self.seed, 0 <= self.seed < 2**63, "0 or more"),
             "--up": (self.up, self.up in CHOICES, " or ".join(CHOICES)),
             "--val": (self.val, 0 <= self.val < 1, "0 to 1"),
@@ -94,6 +99,7 @@ class Options:
             "val": self.val,
             "test": self.test,
             "columns": dict(self.columns),
+            "shard_size": self.shard_size,
             "split_rule": RULE,
             "format": FORMAT,
         }
@@ -114,6 +120,7 @@ def convert(options: Options, out: Path, engine: Engine, progress: bool = True) 
         StorageError: the disk is full; finished work is kept.
     """
     out = out.absolute()
+    _check_apart(options.source, out)
     found = scan(options.source.absolute(), options.table)
     joined = _join(options, found)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,11 +133,19 @@ def convert(options: Options, out: Path, engine: Engine, progress: bool = True) 
         _run(work, pieces, engine, progress)
         final = folder / "final"
         shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
-        manifest = _finish(final, work, pieces, options, found, joined)
-        os.replace(final, out)
+        with storing(final, 0):
+            final.mkdir()
+            manifest = _finish(final, work, pieces, options, found, joined)
+            os.replace(final, out)
         shutil.rmtree(folder)
     return manifest
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """Refuse a target in the user's folder, whose arrays the next conversion would read."""
+    if out.resolve().is_relative_to(source.resolve()):
+        what, fix = "the target is in the folder that is converted", "name another --out"
+        raise ConfigError(explain(what, where="--out", got=str(out), fix=fix))
 
 
 def _join(options: Options, found: Found) -> Joined:
@@ -176,6 +191,9 @@ def _finish(
     chosen = choose(work, pieces, joined, options.val, options.test)
     shown = shown_objects(chosen.facts, max(contact_sheet.MOST, preview.MOST))
     clouds = write_points(final, work, pieces, chosen.facts, shown)
+    if options.shard_size:
+        results = work.results(pieces, with_points=True)
+        write_shards(shard_clouds(results, chosen.facts), final / "shards", options.shard_size)
     counts = write_texts(final, chosen, joined.has)
     counts["version"] = version_of(final)
     report = write_report(final / "report.json", found, joined, chosen, counts, options.up)

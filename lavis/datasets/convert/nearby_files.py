@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from PIL import Image
 from trimesh.resolvers import Resolver
@@ -49,23 +50,33 @@ class NearbyFiles(Resolver):
             raise
 
     def _content(self, name: str) -> bytes:
-        relative = os.path.relpath(self.folder, self.root)
-        # Exporters on Windows write backslashes.
-        path = file_below(self.root, os.path.join(relative, name.replace("\\", "/")))
+        found = [path for path in map(self._path, _candidates(name)) if path.is_file()]
+        if not found:
+            raise FileNotFoundError(2, "not found", name)
+        size = found[0].stat().st_size
+        self._read += 1
+        if size > MAX_NEARBY_BYTES or self._read > MAX_NEARBY_FILES:
+            raise ValueError(f"{size:,} bytes, file {self._read}")
+        content = found[0].read_bytes()
+        if found[0].suffix.lower() in _IMAGES:  # trimesh goes on without a word when it is none
+            Image.open(io.BytesIO(content)).close()
+        return content
+
+    def _path(self, name: str) -> Path:
+        """Return the file of a name, in other capitals where there is none in these.
+
+        Raises:
+            DataError: it is outside the user's folder.
+        """
+        path = file_below(self.root, os.path.join(os.path.relpath(self.folder, self.root), name))
+        if not path.exists() and path.parent.is_dir():
+            alike = sorted(p for p in path.parent.iterdir() if p.name.lower() == path.name.lower())
+            path = alike[0] if alike else path
         real = path.resolve()
         if not real.is_relative_to(self.root):
             what = "a link leads out of the folder"
             raise DataError(explain(what, where=str(self.root), got=name))
-        if not real.is_file():
-            raise FileNotFoundError(2, "not found", name)
-        size = real.stat().st_size
-        self._read += 1
-        if size > MAX_NEARBY_BYTES or self._read > MAX_NEARBY_FILES:
-            raise ValueError(f"{size:,} bytes, file {self._read}")
-        content = real.read_bytes()
-        if real.suffix.lower() in _IMAGES:  # trimesh goes on without a word when it is none
-            Image.open(io.BytesIO(content)).close()
-        return content
+        return real
 
     def keys(self) -> list[str]:
         """Return no names: nothing is searched for."""
@@ -78,3 +89,11 @@ class NearbyFiles(Resolver):
     def write(self, name: str, data: object) -> None:
         """Refuse to write."""
         raise OSError("files are only read")
+
+
+def _candidates(name: str) -> list[str]:
+    """Return what a name may mean: exporters write backslashes, %20, and paths of their machine."""
+    plain = name.replace("\\", "/")
+    if plain.startswith("/") or plain[1:3] == ":/":
+        return [plain.rsplit("/", 1)[-1]]
+    return list(dict.fromkeys([plain, unquote(plain)]))

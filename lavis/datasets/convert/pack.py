@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lavis.common.files import file_sha256, storing
 from lavis.datasets.convert.annotations import write_annotations
 from lavis.datasets.convert.engines import Piece
 from lavis.datasets.convert.splits import LEFT_OUT, Member, group_of, split_objects
+from lavis.datasets.convert.tasks import Converted
 from lavis.datasets.convert.texts import SPLITS, Joined, ObjectTexts
 from lavis.datasets.convert.work import Work
 from lavis.datasets.download_scripts.bricks_text import natural_key, stable_hash
@@ -119,9 +120,26 @@ def write_points(
             xyz = result.xyz * np.float32(1 / XYZ_SCALE)
             writer.write(name, {"xyz": xyz, "rgb": result.rgb}, kept[name]["scale"])
             if name in shown:
-                rgb = result.rgb * np.float32(1 / RGB_SCALE)
-                clouds[name] = np.concatenate([xyz, rgb], axis=1)
+                clouds[name] = _cloud(result)
     return clouds
+
+
+def shard_clouds(
+    results: Iterable[Converted], kept: Mapping[str, Facts]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (object id, cloud) of the kept objects for tar shards.
+
+    A cloud is float32 [N,6]: xyz in the user's unit about the middle of the box, up +y, and rgb in
+    [0,1].
+    """
+    for result in results:
+        if result.object_id in kept:
+            yield result.object_id, _cloud(result, kept[result.object_id]["scale"])
+
+
+def _cloud(result: Converted, scale: float = 1.0) -> np.ndarray:
+    xyz = result.xyz * np.float32(scale / XYZ_SCALE)
+    return np.concatenate([xyz, result.rgb * np.float32(1 / RGB_SCALE)], axis=1)
 
 
 def shown_objects(kept: Mapping[str, Facts], most: int) -> list[str]:

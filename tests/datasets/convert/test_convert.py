@@ -17,6 +17,7 @@ from lavis.datasets.convert.convert import Options, convert
 from lavis.datasets.convert.engines import in_processes, in_this_process
 from lavis.datasets.manifest import verify_manifest
 from lavis.datasets.stores.packed_fields import PackedFieldStore
+from lavis.datasets.stores.tar_shards import TarShardStore
 
 
 def load(folder: Path, name: str):
@@ -135,6 +136,25 @@ def test_a_finished_folder_is_left_and_another_one_is_not_overwritten(
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+@pytest.mark.parametrize("name", ["out", "."])
+def test_a_target_in_the_source_is_refused(tmp_path: Path, name: str) -> None:
+    cloud(tmp_path / "a.npy")
+    with pytest.raises(ConfigError, match="--out"):
+        convert(Options(tmp_path), tmp_path / name, in_this_process, False)
+
+
+def test_shards_hold_the_same_clouds(meshes: Path, captions: Path, run) -> None:
+    folder = run(meshes, captions, shard_size=10)
+    shards = sorted((folder / "shards").iterdir())
+    assert [path.name for path in shards] == [f"shard-0000{n}.tar" for n in range(3)]
+    tar, packed = TarShardStore(shards), PackedFieldStore(folder / "points")
+    assert set(tar.members) == set(packed.row_of)
+    for name in ("o0", "more/o18"):
+        expected = packed.load(name)
+        expected[:, :3] *= packed.scale(name)
+        np.testing.assert_allclose(tar.load(name), expected, rtol=1e-5, atol=1e-6)
+
+
 def cloud(path: Path, seed: int = 0, colors: bool = False) -> None:
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +227,7 @@ def test_a_folder_of_bad_files_alone_is_an_error_with_reasons(tmp_path: Path, ru
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 1, 3, 5, 8, 13])
 def test_a_full_disk_stops_with_the_file_and_keeps_the_work(
     meshes: Path, captions: Path, run, files_of, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:

@@ -138,10 +138,23 @@ def test_a_texture_outside_the_folder_is_not_read(
     assert "1 files of the mesh are not read" in mesh.notes["missing files"]
 
 
-def test_a_texture_in_another_folder_of_the_user_is_read(tmp_path: Path, write_textured) -> None:
+@pytest.mark.parametrize(
+    ("texture", "place"),
+    [
+        ("..\\paint.png", "paint.png"),
+        ("../my%20maps/paint.png", "my maps/paint.png"),
+        ("PAINT.PNG", "models/paint.png"),
+        ("C:\\Users\\x\\paint.png", "models/paint.png"),
+        ("/home/x/paint.png", "models/paint.png"),
+    ],
+)
+def test_names_as_exporters_write_them_are_found(
+    tmp_path: Path, write_textured, texture: str, place: str
+) -> None:
     (tmp_path / "models").mkdir()
-    write_textured(tmp_path / "models", "square", "..\\paint.png")
-    (tmp_path / "models" / "paint.png").rename(tmp_path / "paint.png")
+    (tmp_path / "my maps").mkdir()
+    write_textured(tmp_path / "models", "square", texture)
+    (tmp_path / "models" / "paint.png").rename(tmp_path / place)
     assert is_half_red_half_green(read_mesh(tmp_path / "models" / "square.obj", tmp_path))
 
 
