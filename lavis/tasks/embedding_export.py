@@ -15,11 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lavis.common.registry import registry
-from lavis.tasks.modality_retrieval import (
-    ModalityRetrievalTask,
-    check_modalities,
-    has_fields,
-)
+from lavis.tasks.modality_retrieval import ModalityRetrievalTask
 from lavis.tasks.point_task import Scores
 
 
@@ -28,13 +24,7 @@ class EmbeddingExportTask(ModalityRetrievalTask):
     """Write the embeddings of a split; there is nothing to score."""
 
     name = "embedding_export"
-
-    def check_inputs(self, model: Any, dataset: Any) -> None:
-        """Choose the modalities, or refuse those that are absent."""
-        batch, asked = dataset.collater([dataset[0]]), self.options.modalities
-        chosen = asked or [name for name in model.modalities if has_fields(name, batch)]
-        check_modalities(model.modalities, batch, chosen, "run.modalities")
-        self.modalities = list(chosen)
+    fewest = 1
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Return the file."""

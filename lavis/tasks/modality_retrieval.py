@@ -50,6 +50,7 @@ class ModalityRetrievalTask(PointTask):
     """Rank the items of one modality for each item of another, for all ordered pairs."""
 
     name = "modality_retrieval"
+    fewest = 2  # modalities
     options_class = ModalityRetrievalOptions
 
     def needed_abilities(self) -> dict[type, str]:
@@ -61,7 +62,7 @@ class ModalityRetrievalTask(PointTask):
         asked = self.options.modalities
         if not asked or not records_of(dataset):
             return
-        choose_modalities(asked, dataset.collater([dataset[0]]), asked)
+        choose_modalities(asked, dataset.collater([dataset[0]]), asked, self.fewest)
         if "text" in asked:
             DataNeeds(("caption",)).check(dataset, where)
 
@@ -72,7 +73,8 @@ class ModalityRetrievalTask(PointTask):
     def check_inputs(self, model: Any, dataset: Any) -> None:
         """Choose the modalities, or refuse those that are absent."""
         batch = dataset.collater([dataset[0]])
-        self.modalities = choose_modalities(model.modalities, batch, self.options.modalities)
+        asked = self.options.modalities
+        self.modalities = choose_modalities(model.modalities, batch, asked, self.fewest)
 
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
@@ -144,24 +146,24 @@ def check_modalities(
 
 
 def choose_modalities(
-    known: Sequence[str], batch: Mapping[str, Any], asked: Sequence[str]
+    known: Sequence[str], batch: Mapping[str, Any], asked: Sequence[str], fewest: int = 2
 ) -> list[str]:
-    """Return the modalities to pair.
+    """Return the modalities to embed.
 
     Args:
         known: those of the model.
         batch: of the data set.
         asked: `run.modalities`; () takes all that the batch has the fields of.
+        fewest: number of different ones.
 
     Raises:
-        ConfigError: a modality that the model or the batch lacks, or fewer than two.
+        ConfigError: a modality that the model or the batch lacks, or too few.
     """
     chosen = list(asked) or [name for name in known if has_fields(name, batch)]
     check_modalities(known, batch, chosen, "run.modalities")
-    if len(set(chosen)) < 2:
-        raise ConfigError(
-            explain("retrieval needs two modalities", where="run.modalities", got=chosen)
-        )
+    if len(set(chosen)) < fewest:
+        what, expected = "too few modalities", f"{fewest} or more"
+        raise ConfigError(explain(what, where="run.modalities", got=chosen, expected=expected))
     return chosen
 
 

@@ -120,7 +120,7 @@ def pairs(*records: dict[str, Any], **sample: Any) -> Pairs:
     [
         (["point", "image"], "the data set has no 'image'"),
         (["text", "audio"], "the data set has no 'audio'"),
-        (["point"], "needs two modalities"),
+        (["point"], "too few modalities"),
     ],
 )
 def test_modalities_that_the_data_lack_are_refused_before_the_model(modalities, message) -> None:

@@ -95,7 +95,7 @@ def test_a_data_set_without_images_pairs_the_rest(tmp_path):
     [
         (("point", "image"), "data set has no 'image'"),
         (("point", "audio"), "model has no 'audio'"),
-        (("point",), "two modalities"),
+        (("point",), "too few modalities"),
     ],
 )
 def test_modalities_that_cannot_be_paired_are_refused(asked, problem):
