@@ -19,7 +19,7 @@ from lavis.datasets.download_scripts.rooms.supports import Surface, surface_of
 FLOOR, WALL = -1, -2
 GAP = 0.01  # least distance of two boxes, metres
 FLAT_HEIGHT = 0.02  # what is flatter may lie under others
-TRIES = 40
+TRIES = 80
 
 Pose = tuple[float, float, float]  # x, z, angle
 

@@ -125,14 +125,16 @@ def compose(
     room = ROOM_TYPES[kind]
     width, depth = rng.uniform(*room.sides, 2)
     layout = Layout(float(width), float(depth), float(rng.uniform(2.4, 2.9)), catalogue.mesh)
-    _door_and_windows(layout, catalogue, rng)
+    door = catalogue.pick(rng, "door")
+    if door is not None:
+        _door(layout, door, rng)
     rug = catalogue.pick(rng, "rug")
     if rug is not None and rng.random() < 0.4:
         layout.anywhere(rug, rng)
     first = [_extra(extra)] * int(rng.integers(1, 3)) if extra else []
     wished = [group for chance, group in room.may if rng.random() < chance]
     order = rng.permutation(len(wished))
-    for group in (*first, *room.needs, *(wished[i] for i in order)):
+    for group in (*first, *room.needs, _windows, *(wished[i] for i in order)):
         group(layout, catalogue, rng)
     return layout
 
@@ -152,11 +154,8 @@ def _extra(labels: tuple[str, ...]) -> g.Group:
     return group
 
 
-def _door_and_windows(layout: Layout, catalogue: Catalogue, rng: np.random.Generator) -> None:
-    """Put a door into a wall, keep the floor before it empty, and hang windows."""
-    door = catalogue.pick(rng, "door")
-    if door is not None:
-        _door(layout, door, rng)
+def _windows(layout: Layout, catalogue: Catalogue, rng: np.random.Generator) -> None:
+    """Hang up to two windows where the walls are free."""
     for _ in range(int(rng.integers(0, 3))):
         window = catalogue.pick(rng, "window")
         if window is not None:
@@ -164,6 +163,7 @@ def _door_and_windows(layout: Layout, catalogue: Catalogue, rng: np.random.Gener
 
 
 def _door(layout: Layout, door: Item, rng: np.random.Generator) -> None:
+    """Put a door into a wall, and keep the floor before it empty."""
     pose = layout.wall_pose(door, int(rng.integers(4)), rng.random(), 0.0)
     place = layout.put(door, pose, 0.0, WALL)
     if place is None:
