@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from lavis.common.dist_utils import get_rank
 from lavis.common.errors import ConfigError, explain, nearest
@@ -57,7 +60,7 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
     """Return the neighbour lists {instance id: ids} of run.batch_plan.
 
     Raises:
-        ConfigError: not a readable JSON file of such lists, or length buckets beside it.
+        ConfigError: not a readable file of such lists, or length buckets beside it.
     """
     path = run_cfg.batch_plan
     if path is None:
@@ -66,8 +69,8 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
         what = "steps are sorted by length or by neighbours, not by both"
         raise ConfigError(explain(what, where="run.batch_plan", fix="run.length_buckets=0"))
     try:
-        lists = read_json(Path(path).expanduser())
-    except (OSError, ValueError) as error:
+        lists = _lists_of(Path(path).expanduser())
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         message = explain("the neighbour lists cannot be read", where="run.batch_plan", got=error)
         raise ConfigError(message) from error
     if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
@@ -75,6 +78,17 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
         message = "the file holds no neighbour lists"
         raise ConfigError(explain(message, where=f"run.batch_plan: {path}", expected=expected))
     return lists
+
+
+def _lists_of(path: Path) -> Any:
+    """Return the lists of a JSON file, or of one by lavis/evaluation/neighbour_lists.py."""
+    if path.suffix != ".safetensors":
+        return read_json(path)
+    with safe_open(path, "np") as file:
+        ids, table = json.loads((file.metadata() or {})["ids"]), file.get_tensor("neighbours")
+    if table.ndim != 2 or len(table) != len(ids) or not ((table >= 0) & (table < len(ids))).all():
+        raise ValueError(f"neighbours {list(table.shape)} of {len(ids)} objects")
+    return {name: [ids[row] for row in rows] for name, rows in zip(ids, table.tolist())}
 
 
 def repeats(wanted: Mapping[str, float], names: Sequence[str]) -> list[int]:
