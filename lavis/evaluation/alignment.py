@@ -1,15 +1,15 @@
-"""How well one set of embeddings (objects) lies among another (texts).
+"""Alignment of one set of embeddings (objects) with another (texts).
 
 `published_metrics` are the figures of PointLLM-Contrastive's src/visualize_tsne.py
 (github.com/amine-maazizi/PointLLM-Contrastive), under its names: distance of the centroids, average
 and minimum Euclidean distance, average and maximum cosine, mean variance per dimension.
-They describe two sets: a loss that knows no pairs can improve them. `PairedSets` adds what they
-cannot show, whether an object lies at its own text. Its headline figures are
+They describe two sets: a loss without pairs can improve them. `PairedSets` adds what they cannot
+show, whether an object lies near its own text. Its headline figures are
 
     margin                      cos(object, own text) - mean cos(object, texts that differ from it)
     within_<group>/recall_at_1  object to text among the objects of one group (colour, category)
 
-and both are at chance for a loss that knows no pairs. All figures are functions of a weight per
+and both are at chance for a loss without pairs. All figures are functions of a weight per
 object, so one set of bootstrap weights serves every figure of every model, and changes between
 models are paired. A resample reweights the objects; the texts that an object is compared with in
 margins, ranks and recalls stay those of the whole split.
@@ -180,7 +180,7 @@ class PairedSets:
     def metrics(self, n_resamples: int = N_RESAMPLES, seed: int = 0) -> dict[str, Any]:
         """Figures with 95% intervals over objects, in the shape of a metrics record.
 
-        Extremes have no interval: the bootstrap says nothing about them.
+        Extremes have no interval: the bootstrap does not apply to them.
         """
         draws = self.figures(bootstrap_weights(len(self.points), n_resamples, seed))
         found = {name: _entry(value, draws[name]) for name, value in self.plain().items()}

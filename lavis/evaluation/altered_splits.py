@@ -1,4 +1,4 @@
-"""Splits whose clouds are changed, evaluated in the same launch beside the split itself.
+"""Splits with altered clouds, evaluated in the same launch as the split itself.
 
 Corruptions (corruptions.py) and controls (controls.py) are both such changes. An altered split is a
 copy of the split's data set with another point store. Annotations and training objects are shared.
@@ -21,7 +21,7 @@ def add_altered_splits(
     splits: Sequence[str],
     store_makers: Mapping[str, StoreMaker],
 ) -> list[str]:
-    """Put altered copies of each split beside it.
+    """Add altered copies of each split to its data set.
 
     Args:
         datasets: {data set: {split: dataset with `point_store` and `annotation`}}; gets the new

@@ -2,13 +2,13 @@
 
     scanqa  `prep_ans` of ScanQA [arXiv 2112.10482], which is VQA's: digits for number words up to
             ten, no articles, contractions with their apostrophe, punctuation out. Its call of
-            `re.sub` passes a flag where the count belongs, so at most 32 periods go; kept.
+            `re.sub` passes a flag as the count, so at most 32 periods are removed; kept.
     leo     `clean_answer` of LEO [arXiv 2311.12871], used by LLaVA-3D and Chat-Scene: words for
             digits, a table of typing errors ("let" becomes "left"), articles before a word out.
-            Characters outside ASCII go before its own repairs of them could work; kept.
+            Characters outside ASCII are removed before its own repairs of them apply; kept.
     ours    `qa.normalize_answer`, the default.
 
-A score is comparable only with scores of the same style, so its name stands in the metric's name.
+A score is comparable only with scores of the same style, so metric names contain the style.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Headline claims of a table: each run beside the strongest baseline of its split, with a verdict.
+"""Headline claims of a table: each run against the strongest baseline of its split.
 
 The strongest baseline is the one with the largest score. All paired tests of one table are one
 family for Holm's correction (multiple_tests.py). Runs under a control make no claims, and one

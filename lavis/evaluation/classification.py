@@ -1,6 +1,6 @@
 """Zero-shot or closed-set classification: top-1/3/5, class-mean accuracy, per class, confusion.
 
-Ties are broken pessimistically, as in retrieval.py: another class with the same score comes first,
+Ties are broken pessimistically, as in retrieval.py: another class of equal score ranks first,
 so a model that scores all classes the same is never right.
 """
 
@@ -69,7 +69,7 @@ class ClassificationScores:
         """Scores with 95% intervals over items, in the shape of a metrics record.
 
         The class-mean interval resamples items weighted so that every occurring class counts the
-        same; classes with few items make it wide, as it should be.
+        same; classes with few items make it wide.
         """
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         weight = len(self.labels) / (counts[self.labels] * np.count_nonzero(counts))

@@ -1,8 +1,8 @@
-"""Match what a model wrote to a closed set of class names, without a judge.
+"""Match generated text to a closed set of class names, without a judge.
 
-A name that stands in the text as whole words decides; of several the longest, then the first in the
-text. Where no name stands, the class whose name is nearest to the text in a sentence embedding, or
-none without an encoder. The rule is ours and is named in the results ("name_match", "embedding").
+A class name in the text, as whole words, decides; of several the longest, then the first in the
+text. Without a name: the class whose name is nearest to the text in a sentence embedding, or none
+without an encoder. The rule is ours and is named in the results ("name_match", "embedding").
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def match_classes(
 
 def _pattern(name: str) -> re.Pattern[str]:
     words = [re.escape(word) for word in re.split(r"[\s_-]+", name.lower().strip()) if word]
-    # "night stand" also stands in "nightstand", and a plural is the same thing.
+    # "night stand" also matches "nightstand" and plurals.
     return re.compile(r"\b" + r"[\s_-]*".join(words) + r"(?:e?s)?\b")
 
 

@@ -14,7 +14,7 @@ def confusion_svg(counts: np.ndarray, names: Sequence[str], title: str = "") -> 
     """Draw counts [C,C], row the label and column the prediction, as text of an SVG file.
 
     A cell is as dark as its share of the row; classes without items are left out of the rows and,
-    when never predicted, of the columns. Each cell tells its numbers when pointed at.
+    when never predicted, of the columns. Each cell shows its numbers in a tooltip.
     """
     counts = np.asarray(counts)
     rows = np.flatnonzero(counts.sum(axis=1)).tolist()

@@ -14,7 +14,7 @@ and of models that retrieve texts (`model.retrieved_texts`), by name alone, not 
 
     evaluate.py … --options run.controls=[box_shell,no_size]     or  run.controls=[all]
 
-A score that stays when the information is gone does not come from it. Each control is a split of
+A score that does not fall without an input is not due to that input. Each control is a split of
 its own in the same launch (`val_box_shell.json`), and a function of (seed, object id, control),
 before any processor. A size is the bounding box of the cloud times the store's scale; a scale of
 NaN makes the box NaN, which models read as "size unknown" (models/object_size.py).
@@ -164,7 +164,7 @@ class Control:
     """What a control changes.
 
     Attributes:
-        change: what is done to the cloud.
+        change: function of the cloud.
         objects: whose cloud each object gets.
         scales: the scale that each object gets; with the cloud it makes the size.
         lookups: for whose cloud texts are retrieved; None: for the one that the object gets.
@@ -193,7 +193,7 @@ class ControlStore:
     """A point store under a control.
 
     Attributes:
-        store: where clouds come from.
+        store: of the clouds.
         name: of `CONTROLS`.
         seed: of the randomness, with the object's id.
         objects: {object id: whose cloud it gets}.
@@ -280,7 +280,7 @@ def parse_controls(names: Sequence[str]) -> list[str]:
 def add_control_splits(
     datasets: Mapping[str, dict[str, Any]], splits: Sequence[str], names: Sequence[str], seed: int
 ) -> list[str]:
-    """Put each split under each control beside it; returns names such as "val_box_shell"."""
+    """Add each split under each control; return names such as "val_box_shell"."""
     makers: dict[str, StoreMaker] = {
         name: partial(control_store, name=name, seed=seed) for name in parse_controls(names)
     }

@@ -1,17 +1,17 @@
-"""The corruption suite: what a scanner or a careless export does to a cloud, in five severities.
+"""Corruptions of clouds as by scanners or exports, in five severities.
 
     jitter        normal noise on every coordinate, deviation 0.01 x severity of the radius
     dropout       a random share of the points is gone
     rotation      a random turn about a random axis by up to 15 degrees x severity
-    single_view   only what one camera sees is left: hidden points are gone
+    single_view   only points visible to one camera
     noise         a share of the points becomes clutter, uniform in the bounding sphere
     fewer_points  only every 2nd, 4th, … 32nd point is left
 
     evaluate.py … --options run.corruptions=[jitter:3,single_view:5]     or  run.corruptions=[all]
 
-Every corrupted split is evaluated in the same launch, beside the clean one, into files of its own
+Every corrupted split is evaluated in the same launch as the clean one, into files of its own
 (`test_jitter_3.json`). Corruption is a function of (seed, object id, kind, severity), before any
-processor, so every model sees the same cloud. Kinds follow ModelNet-C [arXiv 2202.03377] and the
+processor, so all models receive the same cloud. Kinds follow ModelNet-C [arXiv 2202.03377] and the
 "-C" variants of 3D MM-Vet [arXiv 2402.17766]; severities are our own.
 """
 
@@ -73,7 +73,7 @@ def rotation(cloud: Cloud, severity: int, rng: np.random.Generator) -> Cloud:
 
 
 def single_view(cloud: Cloud, severity: int, rng: np.random.Generator) -> Cloud:
-    """Keep what an orthographic camera in a random direction sees, by a grid of depths."""
+    """Keep the points visible to an orthographic camera in a random direction (depth grid)."""
     center, radius = _center_and_radius(cloud)
     view = _direction(rng)
     helper = np.eye(3)[np.abs(view).argmin()]
@@ -127,7 +127,7 @@ class CorruptedStore:
     """A point store whose clouds are corrupted as they are loaded.
 
     Attributes:
-        store: where clouds come from.
+        store: of the clouds.
         kind: of `CORRUPTIONS`.
         severity: 1 to 5.
         seed: of the randomness, with the object's id.
@@ -175,7 +175,7 @@ def parse_corruptions(names: Sequence[str]) -> list[tuple[str, int]]:
 def add_corrupted_splits(
     datasets: Mapping[str, dict[str, Any]], splits: Sequence[str], names: Sequence[str], seed: int
 ) -> list[str]:
-    """Put corrupted copies of each split beside it.
+    """Add corrupted copies of each split to its data set.
 
     Args:
         datasets: {data set: {split: dataset with a `point_store`}}; gets the new splits.

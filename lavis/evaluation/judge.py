@@ -4,13 +4,13 @@
         --endpoint http://localhost:8000/v1 --model qwen2-72b
     … --protocol close_classification --classes modelnet40 --key-env OPENAI_API_KEY
 
-The judge's name stands in every metric ("judge/qwen2-72b/caption_score"): two judges order the same
-systems differently, so their scores never share a column. A call that was answered once is read
-from the cache, so a repeated or interrupted run pays for nothing twice. Temperature is 0.
+Metric names contain the judge ("judge/qwen2-72b/caption_score"): two judges order the same systems
+differently, so their scores never share a column. Answered calls are read from the cache, so a
+repeated or interrupted run does not pay twice. Temperature is 0.
 
-The API key goes to the endpoint alone: redirects are refused, and the key is blanked in every text
-that comes back. A reply without a usable answer is a failed judgement: it counts as unreadable, its
-row has the reason, and it is not kept, so the next run asks again.
+The API key is sent to the endpoint alone: redirects are refused, and the key is masked in every
+reply. A reply without a usable answer is a failed judgement: it counts as unreadable, its
+row has the reason, and it is not cached, so the next run repeats the call.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def judge_metrics(
 
 
 def judge_file(options: argparse.Namespace) -> Path:
-    """Judge a predictions file; writes rows and a metrics record beside it."""
+    """Judge a predictions file; write rows and a metrics record to its folder."""
     key = os.environ.get(options.key_env) if options.key_env else None
     if options.key_env and not key:
         raise EvaluationError(

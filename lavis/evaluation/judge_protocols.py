@@ -1,4 +1,4 @@
-"""What a judge is asked and how its answer is read: PointLLM's three protocols in our own words.
+"""Questions to a judge and parsing of its answers: PointLLM's three protocols, reworded.
 
     open_classification   do reference and answer name the same kind of object?   T#… or F#…
     close_classification  which of the listed classes does the answer describe?   index#class#…
@@ -60,7 +60,7 @@ class Verdict:
 
     Attributes:
         score: 0..1.
-        valid: whether the answer had the asked form.
+        valid: whether the answer had the required form.
         choice: chosen class of close classification.
     """
 

@@ -64,7 +64,7 @@ class Corpus:
 def build_corpus(hypotheses: Iterable[Tokens], references: Iterable[Iterable[Tokens]]) -> Corpus:
     """Number every word of every caption.
 
-    Captions may come from generators: each is turned into numbers and let go, because a hundred
+    Captions may be generators: each is converted to numbers and released, because a hundred
     thousand living lists of words make Python's garbage collector the slowest part of the scoring.
 
     Args:

@@ -39,7 +39,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Prediction:
-    """One generated text beside what a human wrote (or the class name, or its index)."""
+    """One generated text with its reference (a human text, a class name or its index)."""
 
     item_id: str
     reference: str
@@ -166,10 +166,10 @@ def record_beside(
     n: int,
     extra: dict[str, Any],
 ) -> Path:
-    """Write a metrics record beside a predictions file, with that run's hashes and seed.
+    """Write a metrics record to the folder of a predictions file, with its hashes and seed.
 
     Args:
-        predictions: <stem>.json; its own <stem>_metrics.json, when there, tells the origin.
+        predictions: <stem>.json; its <stem>_metrics.json, if present, gives the origin.
         suffix: the record becomes <stem>_<suffix>_metrics.json.
         task, metrics, n, extra: content of the record.
     """
@@ -193,7 +193,7 @@ def record_beside(
 
 
 def score_file(predictions: Path, encoder_names: Sequence[str]) -> Path:
-    """Score a predictions file and write <stem>_pointllm_metrics.json beside it."""
+    """Score a predictions file and write <stem>_pointllm_metrics.json to its folder."""
     items = read_predictions(predictions)
     encoders = [SentenceEncoder(name) for name in encoder_names]
     metrics, _, missing = protocol_metrics(items, encoders)

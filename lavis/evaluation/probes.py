@@ -1,4 +1,4 @@
-"""Few-shot classification and the linear probe: what a frozen embedding holds about classes.
+"""Few-shot classification and the linear probe: class information in a frozen embedding.
 
 Both train scikit-learn's logistic regression on embeddings of training objects and score the test
 objects; the encoder is not touched. Few-shot draws k objects of every class several times.
@@ -50,7 +50,7 @@ def linear_probe_predictions(
                 expected="as many labels as training embeddings, two classes or more, equal widths",
             )
         )
-    # Unit vectors in many dimensions have small entries: the solver wants unit variance.
+    # Unit vectors in many dimensions have small entries: the solver needs unit variance.
     mean, scale = train.mean(axis=0), train.std(axis=0) + 1e-8
     model = LogisticRegression(C=regularization, max_iter=max_iter)
     model.fit((train - mean) / scale, labels)

@@ -1,4 +1,4 @@
-"""Strict, atomic JSON files and where a result comes from: hashes and the git commit.
+"""Strict, atomic JSON files and the provenance of results: hashes and the git commit.
 
 Files are written to a temporary name in the same folder and moved, so a reader never sees half of
 one; NaN and infinity are refused because JSON has no such numbers.

@@ -1,9 +1,9 @@
 """Open-ended question answering: normalisation, exact match, refined exact match, families.
 
 `normalize_answer` is this project's own rule (not ScanQA's or LEO's): case, punctuation, articles
-and number words do not matter, and dimensions have one spelling ("2x4", "2 by 4" -> "2 x 4").
+and number words do not matter, and dimensions have one form ("2x4", "2 by 4" -> "2 x 4").
 Refined exact match follows LEO [arXiv 2311.12871]: right when either answer contains the other with
-spaces removed. It is generous to short answers, so it is always reported beside exact match.
+spaces removed. It favours short answers, so it is always reported with exact match.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class QAScores:
 
 
 def normalize_answer(text: str) -> str:
-    """Bring an answer to its canonical spelling.
+    """Return the canonical form of an answer.
 
     Lower-case, number words up to twenty and whole tens as digits, no punctuation, no articles, one
     space between words, and dimensions as "2 x 4". An answer that is only an article keeps it.
@@ -158,13 +158,13 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether the normalised prediction equals one of the normalised answers."""
+    """Return whether the normalised prediction equals one of the normalised answers."""
     given = normalize_answer(prediction)
     return bool(given) and any(given == normalize_answer(answer) for answer in answers)
 
 
 def refined_exact_match(prediction: str, answers: Sequence[str]) -> bool:
-    """Whether either of prediction and answer contains the other without spaces; never if empty."""
+    """Return whether prediction or answer contains the other without spaces; False if empty."""
     given = normalize_answer(prediction).replace(" ", "")
     wanted = [normalize_answer(answer).replace(" ", "") for answer in answers]
     return bool(given) and any(given in answer or answer in given for answer in wanted if answer)

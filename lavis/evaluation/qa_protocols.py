@@ -7,7 +7,7 @@ ROUGE-L, CIDEr (METEOR, SPICE with Java) of the first answer against all referen
 LEO [arXiv 2311.12871]: exact match and refined exact match by the rule of its released script
 (`leo_match`); the same by any reference in any order is `leo/exact_match_any` and
 `leo/refined_exact_match_any`, which LEO does not publish. All compare normalised texts, each in its
-own style (answer_styles.py), so the style stands in every metric's name.
+own style (answer_styles.py), so metric names contain the style.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PublishedScores:
 
     Attributes:
         metrics: {"scanqa/em_at_1": {"value", "ci95"}, …}.
-        per_item: {metric: [N]} of what is a mean over questions.
+        per_item: {metric: [N]} of metrics that are means over questions.
         unavailable: why a value is None.
     """
 

@@ -74,7 +74,7 @@ class MetricsRecord(TypedDict):
 
 
 def first_few(ids: Iterable[object], limit: int = 5) -> str:
-    """Name the first ids and say how many more there are: "'a', 'b' and 3 more"."""
+    """Name the first ids and the number of further ones: "'a', 'b' and 3 more"."""
     listed = list(ids)
     shown = ", ".join(repr(i) for i in listed[:limit])
     return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"

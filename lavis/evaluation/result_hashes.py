@@ -24,7 +24,7 @@ def write_hashes(folder: Path, stem: str, paths: Sequence[Path]) -> Path:
 
 
 def check_hashes(metrics: Path) -> None:
-    """Compare the files beside a metrics file with the hashes that its evaluation wrote.
+    """Compare the files of an evaluation with the hashes that it wrote.
 
     Args:
         metrics: `<stem>_metrics.json`; without `<stem>.sha256` nothing is compared.

@@ -1,7 +1,7 @@
 """Two-way retrieval with several positives: recall@k, median and mean rank, mAP.
 
 The rank of a query is the rank of its best positive. Ties are broken pessimistically: a negative
-with the same score as a positive comes before it, so a collapsed model that scores everything the
+of equal score ranks before a positive, so a collapsed model that scores everything the
 same gets the worst rank, not the best. Other positives never push a positive back.
 
 `streamed_retrieval_scores` gives the same result from embeddings, block by block, with the PTC
@@ -130,8 +130,8 @@ def streamed_retrieval_scores(
         positives: as in `retrieval_scores`.
         query_ids: names used in error messages.
         top_k: how many best gallery indices to return per query.
-        own_index: for queries that stand in the gallery themselves (object to object) their gallery
-            indices; nobody finds itself, and it counts neither as right nor as wrong.
+        own_index: gallery indices of queries that are gallery items (object to object); a query
+            itself is excluded from its ranking.
         query_block: queries per block.
         gallery_block: gallery items per block.
 

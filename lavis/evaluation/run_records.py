@@ -57,7 +57,7 @@ class RunRecord:
 
     @property
     def marks(self) -> str:
-        """What a reader has to know about the record, e.g. " (uncommitted changes)"."""
+        """Return remarks on the record, e.g. " (uncommitted changes)"."""
         commit, marks = self.record.get("git_commit"), ""
         if commit is None:
             marks += " (commit unknown)"
@@ -130,7 +130,7 @@ def load_records(results_dir: str | Path) -> list[RunRecord]:
 def with_seeds(
     runs: Sequence[RunRecord], seeds: Mapping[str, Sequence[Mapping[str, Any]]], where: str
 ) -> list[RunRecord]:
-    """Put each recipe's seeds beside its run.
+    """Add each recipe's seeds to its run.
 
     Raises:
         EvaluationError: seeds of a run that is not there, or evaluated differently.

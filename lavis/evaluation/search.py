@@ -275,7 +275,7 @@ def _best(blocks: Iterator[np.ndarray], n_rows: int, k: int, first_query: int) -
     offset = 0
     for block in blocks:
         _check_finite(block, first_query)
-        # A later item with an equal score never enters: the earlier one comes first.
+        # A later item of equal score never enters: the earlier one ranks first.
         better = block > scores[:, -1:]
         for row in np.flatnonzero(better.any(axis=1)):
             columns = np.flatnonzero(better[row])

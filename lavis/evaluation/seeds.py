@@ -2,8 +2,8 @@
 
     docs/results/seeds/<recipe>/<seed>.json      metrics records, one file for each training seed
 
-The interval over items says how much a score depends on the items of the split; the spread over
-seeds says how much it depends on the training run. A table shows both.
+The interval over items measures the dependence of a score on the items of the split; the spread
+over seeds measures its dependence on the training run. A table shows both.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def matching(record: Record, seeds: Sequence[Record], where: str) -> tuple[Recor
         if different:
             raise EvaluationError(
                 explain(
-                    "a seed was not evaluated like the run beside it",
+                    "a seed was not evaluated like its run",
                     where=where,
                     got={key: seed[key] for key in different},
                     expected={key: record[key] for key in different},

@@ -58,7 +58,7 @@ def update_tables(
         The files that were out of date.
 
     Raises:
-        EvaluationError: see `load_records` and `render_between`; nothing is written then.
+        EvaluationError: see `load_records` and `render_between`; then no file is written.
     """
     runs = load_records(results_dir)
     tables = {

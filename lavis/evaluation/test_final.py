@@ -122,7 +122,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Append a line of JSON and force it to the disk; a torn last line is closed first.
 
     Raises:
-        EvaluationError: the log cannot be written, so nothing may be scored.
+        EvaluationError: the log cannot be written, so the evaluation is refused.
     """
     content = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
     try:

@@ -56,7 +56,7 @@ class Member:
     record: dict[str, Any]
 
     def shares_space(self, other: Member) -> bool:
-        """Return whether both embed the texts alike, so that their objects can be compared."""
+        """Return whether both have the same text embeddings, so that objects are comparable."""
         ours, theirs = self.pairs.texts, other.pairs.texts
         return ours.shape == theirs.shape and bool(np.allclose(ours, theirs, atol=1e-4))
 
@@ -143,7 +143,7 @@ def headline(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _details(member: Member, first: Member, figures: dict[str, Any]) -> dict[str, Any]:
-    """All figures of a member, where they come from, and their change from the first member."""
+    """Return all figures of a member, their sources, and their change from the first member."""
     details = {
         "figures": figures,
         "checkpoint_hash": member.record["checkpoint_hash"],

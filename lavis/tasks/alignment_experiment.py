@@ -1,10 +1,10 @@
-"""The alignment study: five ways to train a projector, equal but for the loss.
+"""The alignment study: five ways to train a projector, which differ in the loss alone.
 
     python -m lavis.tasks.alignment_experiment --out output/point_llm_contrastive/study
     CPU-sized: python -m lavis.tasks.alignment_experiment --out output/quick --quick
 
-Losses (generative, contrastive) x centre term (0, 1), and the centre term alone, which knows no
-pairs: equal batch size, steps, objects and their order, and equal start for each seed. The
+Losses (generative, contrastive) x centre term (0, 1), and the centre term alone, which uses
+no pairs: equal batch size, steps, objects and their order, and equal start for each seed. The
 learning rate of each condition is chosen on the validation split by the margin, with the first
 seed. Finished runs are found and not repeated. Writes alignment_study.{json,html} and
 tsne_comparison_all.png.
@@ -72,7 +72,7 @@ class Study:
     """The model of a study and its objects.
 
     Attributes:
-        plan: what is run.
+        plan: the runs.
         model: reads the cached tokens; its projector is replaced for every evaluation.
         objects: {split: {"object_id", "text", "color", "category"}}.
         tokens: identity of the token cache.

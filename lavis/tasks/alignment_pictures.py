@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MIN_SAMPLES = 4
 TEMPLATE = Path(__file__).with_name("alignment_page.html")
-# Colour-blind safe (Okabe and Ito); texts are dark triangles, so that form tells them as well.
+# Colour-blind safe (Okabe and Ito); texts are dark triangles, so that shape shows them, too.
 COLORS = ("#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 TEXT_COLOR = "#222222"
 
@@ -35,7 +35,7 @@ class Panel:
     """One t-SNE.
 
     Attributes:
-        title: what is in it.
+        title: of the panel.
         sets: {set name: coordinates [n,2]}; the last one is the texts.
         labels: the n texts, in the order of every set.
     """
@@ -130,7 +130,7 @@ def draw_png(panels: Sequence[Panel], path: Path) -> None:
 
 
 def draw_page(panels: Sequence[Panel], record: dict[str, Any], path: Path) -> None:
-    """Write the page: panels whose points tell their text, sets to switch, and the figures."""
+    """Write the page: panels with the text of each point, switches for sets, and the figures."""
     content = {
         "colors": set_colors(panels),
         "panels": [

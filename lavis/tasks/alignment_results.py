@@ -135,6 +135,6 @@ def compare_pair(
 
 
 def holds(entry: Mapping[str, Any]) -> bool:
-    """Whether a difference may be called one: interval, adjusted p and every seed agree."""
+    """Return whether a difference is established: interval, adjusted p and every seed agree."""
     signs = {bool(value > 0) for value in entry["per_seed"].values()}
     return verdict(entry["ci95"], entry["p_holm"]) != LEVEL and len(signs) == 1

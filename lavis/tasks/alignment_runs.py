@@ -1,8 +1,8 @@
-"""The runs of the alignment study: what is trained, under which name, and what is finished.
+"""Runs of the alignment study: recipes, names, and which runs are finished.
 
 Every run is a `train.py` or `evaluate.py` process with a recipe and options. A finished run leaves
-`study_run.json` in its folder; it is found again and not repeated. A run that was interrupted goes
-on from its last checkpoint.
+`study_run.json` in its folder and is not repeated. An interrupted run resumes from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def _start(plan: StudyPlan, run: Run) -> None:
                 "a run of the study failed",
                 where=run.name,
                 got=f"exit code {done.returncode}: {_last_line(log)}",
-                fix=f"read {log}; the same command goes on where it stopped",
+                fix=f"read {log}; the same command resumes the run",
             )
         )
 

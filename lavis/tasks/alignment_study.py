@@ -1,4 +1,4 @@
-"""Alignment study of one model: where its object embeddings lie among those of the texts.
+"""Alignment study of one model: the positions of object embeddings relative to text embeddings.
 
 As a training task it validates by these figures, so they are logged on the way; as an evaluation it
 also writes `<split>_embeddings.npz`, from which `alignment_compare` puts several models side by
@@ -93,7 +93,7 @@ class AlignmentStudyTask(PointTask):
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """Figures with intervals beside chance; the release's token-level figures in `extra`."""
+        """Return figures with intervals, chance, and the token-level figures of the release."""
         points = np.stack([record["point"] for record in records])
         texts = np.stack([record["text_embed"] for record in records])
         names = [record["text"] for record in records]

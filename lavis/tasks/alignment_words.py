@@ -5,7 +5,7 @@
     python -m lavis.tasks.alignment_words --publish output/point_llm_contrastive/study
                                                      # copy record and picture to docs/ first
 
-The text stands between `<!-- study:begin -->` and `<!-- study:end -->`. The documentation gets
+The text is written between `<!-- study:begin -->` and `<!-- study:end -->`. The documentation gets
 sentences and tables, the README (where it has the marks) the sentences.
 """
 
@@ -111,7 +111,7 @@ def _headline(record: Record, figure: str) -> str:
 
 
 def _claim(record: Record, first: str, second: str, figure: str) -> str:
-    """Name the larger of two, or say that the difference is not established."""
+    """Name the larger of two, or state that the difference is not established."""
     entry = _comparison(record, first, second, figure)
     values = f"{_figure(record, first, figure)}, {_figure(record, second, figure)}"
     gap = with_interval(figure, entry["difference"], entry["ci95"])
@@ -138,7 +138,7 @@ def _center_alone(record: Record) -> str:
         for figure in HEADLINE
     )
     reading = "; these set-level figures are no evidence of alignment" if improved else ""
-    return f"The centre term alone, which knows no pairs, {result}, with {own}{reading}."
+    return f"The centre term alone, which uses no pairs, {result}, with {own}{reading}."
 
 
 def _texts(record: Record) -> list[str]:

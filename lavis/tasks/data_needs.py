@@ -34,7 +34,7 @@ class DataNeeds:
         """Refuse a split that lacks something; data without records are not checked.
 
         Args:
-            where: the key that asks for the split and its name, for the message.
+            where: the key that names the split, and the split's name, for the message.
 
         Raises:
             DataError: names the split, the field and the first records without it.

@@ -1,4 +1,4 @@
-"""Object to object, and image to object: what retrieval measures beside texts, when asked for."""
+"""Optional directions of retrieval: object to object, and image to object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_score
 def object_to_object(
     embeds: np.ndarray, labels: list[Any]
 ) -> tuple[str, RetrievalScores, list[list[int]]]:
-    """Objects [N,Q,E] find the others of their label; objects alone in theirs are no queries."""
+    """Retrieve the other objects of a label from embeddings [N,Q,E]; single ones are no queries."""
     partners = same_label(labels)
     rows, positives = list(partners), list(partners.values())
     scores = streamed_retrieval_scores(embeds[rows], embeds, positives, own_index=rows)

@@ -31,7 +31,7 @@ def task_option(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> Any:
-    """Declare an option with its default, what it means and what it may be.
+    """Declare an option: default, meaning and allowed values.
 
     Args:
         default: value when the key is absent.

@@ -159,6 +159,6 @@ def rerank(contrast: Tensor, columns: Tensor, matching: Tensor, ptm_weight: floa
         [b,N].
     """
     scores = contrast.gather(1, columns) + ptm_weight * matching  # [b,k]
-    # The best of the rest comes one below the worst candidate.
+    # The best of the rest is ranked below the worst candidate.
     gap = scores.amin(1, keepdim=True) - contrast.amax(1, keepdim=True) - 1.0
     return (contrast + gap).scatter(1, columns, scores)

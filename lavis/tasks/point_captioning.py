@@ -65,7 +65,7 @@ class PointCaptioningTask(PointTask):
     metric_names = (*BLEU_NAMES, "rouge_l", "cider", *DIVERSITY)
 
     def possible_metrics(self, model: Any) -> tuple[str, ...]:
-        """Return the scores, with METEOR and SPICE where they are asked for."""
+        """Return the scores, with METEOR and SPICE if requested."""
         return self.metric_names + (JAVA_METRICS if self.options.java_metrics else ())
 
     def needed_abilities(self) -> dict[type, str]:
@@ -93,7 +93,7 @@ class PointCaptioningTask(PointTask):
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed all training objects for the nearest-neighbour captioner; ranks share the work.
 
-        A data set may come without training objects: then there are no baselines. Splits under a
+        A data set without training objects has no baselines. Splits under a
         control or corruption keep the baselines of the split itself, and need no embeddings.
         """
         self.train_captions: list[str] = []
@@ -105,7 +105,7 @@ class PointCaptioningTask(PointTask):
                 self.train_embeds = embed_objects(model, full, int(self.run_cfg.batch_size_eval))
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """BLEU, ROUGE-L, CIDEr and diversity, beside captioners that cannot write."""
+        """Return BLEU, ROUGE-L, CIDEr and diversity, with those of copying baselines."""
         references = references_of(records, dataset)
         for record in records:
             several = references[record["image_id"]]
@@ -156,7 +156,7 @@ class PointCaptioningTask(PointTask):
         }
 
     def scored(self, captions: dict[str, str], references: dict[str, list[str]]) -> CaptionScores:
-        """Score captions with the run's tokenizer and scorer; METEOR and SPICE when asked for."""
+        """Score captions with the run's tokenizer and scorer; METEOR and SPICE if requested."""
         return caption_scores(
             captions,
             references,

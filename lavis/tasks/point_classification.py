@@ -73,7 +73,7 @@ class PointClassificationTask(PointTask):
         return {JointEmbedder: "run.task"}
 
     def possible_metrics(self, model: Any) -> tuple[str, ...]:
-        """Return the scores, with those of the probes that are asked for."""
+        """Return the scores, with those of the requested probes."""
         shots = tuple(f"few_shot_{k}/top_1" for k in self.options.few_shot)
         linear = ("linear_probe/top_1",) if self.options.linear_probe else ()
         return self.metric_names + linear + shots
@@ -134,7 +134,7 @@ class PointClassificationTask(PointTask):
         return torch.stack([similarity(own, self.class_embeds) for own in embeds]).sum(0)
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """Top-1/3/5 and class mean, beside baselines that learn no embedding."""
+        """Return top-1/3/5 and class mean, with baselines that learn no embedding."""
         names = list(dataset.class_names)
         labels = [record["label"] for record in records]
         scores = classification_scores(
@@ -168,7 +168,7 @@ class PointClassificationTask(PointTask):
     def baselines(
         self, ids: list[str], labels: list[int], dataset: Any
     ) -> tuple[Pool, dict[str, ClassificationScores]]:
-        """Return the training pool and the scores of each baseline that looks at objects."""
+        """Return the training pool and the scores of each baseline that uses objects."""
         names = list(dataset.class_names)
         object_of = object_ids_of(dataset)
         objects = [object_of.get(i, i) for i in ids]
@@ -182,7 +182,7 @@ class PointClassificationTask(PointTask):
         }
 
     def probes(self, records: list[dict[str, Any]], labels: list[int]) -> dict[str, dict[str, Any]]:
-        """Linear probe and few-shot scores of the frozen embeddings, when asked for."""
+        """Return the requested linear probe and few-shot scores of the frozen embeddings."""
         if self.train_embeds is None:
             return {}
         return probe_metrics(

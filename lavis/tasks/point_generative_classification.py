@@ -1,6 +1,6 @@
-"""Generative classification: the model says what it sees, its words are matched to classes.
+"""Generative classification: a generated answer is matched to the class names.
 
-The prompt is PointLLM's "What is this?" unless `run.prompt` or `run.prompt_index` says otherwise. A
+The prompt is PointLLM's "What is this?" unless `run.prompt` or `run.prompt_index` is set. A
 class name in the answer decides, else the nearest class in a sentence embedding
 (evaluation/closed_set.py); judges read the same predictions file afterwards.
 """
@@ -54,11 +54,11 @@ class PointGenerativeClassificationTask(PointTask):
         return settings
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Remember the classes."""
+        """Store the class names."""
         self.class_names = list(dataset.class_names)
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask about a batch."""
+        """Generate answers for a batch."""
         texts = model.generate(samples, **self.settings())
         rows = zip(samples["instance_id"], samples["label"], texts, strict=True)
         return [
@@ -72,7 +72,7 @@ class PointGenerativeClassificationTask(PointTask):
         ]
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
-        """Accuracy of the matched classes, overall and where the name itself was said."""
+        """Return the accuracy of the matched classes, overall and of answers with a class name."""
         encoder = SentenceEncoder(self.options.sentence_encoder)
         matches = match_classes([r["model_output"] for r in records], self.class_names, encoder)
         labels = np.array([record["ground_truth"] for record in records])

@@ -1,6 +1,6 @@
 """Captioning by the PointLLM protocol: its prompt, its result file, its sentence-level metrics.
 
-`run.prompt_index` 0 and 1 are its classification prompts, 2 (the default here) asks for a caption.
+`run.prompt_index` 0 and 1 are its classification prompts, 2 (default here) its captioning prompt.
 Similarities use `run.sentence_encoder` (MiniLM built in); `python -m lavis.evaluation.pointllm`
 adds SBERT and SimCSE, `python -m lavis.evaluation.judge` a judge, to the file that this writes.
 """

@@ -1,4 +1,4 @@
-"""Question answering: exact match per family, beside what can be answered without the object.
+"""Question answering: exact match per family, with baselines that do not use the object.
 
 Three ways to answer, by `run.qa_mode`: `generate` (the language model writes), `rank` (the
 likeliest of the family's frequent training answers; also the Q-Former), `choice` (multiple choice:
@@ -68,7 +68,7 @@ class PointQATask(PointTask):
     data_needs = DataNeeds(("question_id", "object_id", "question", "answer"))
 
     def possible_metrics(self, model: Any) -> tuple[str, ...]:
-        """Return the matches, per family too, and those of the styles and modes asked for."""
+        """Return the matches, per family too, and those of the requested styles and modes."""
         choices = ("choice_accuracy", "choice_accuracy_sum") if self.mode == "choice" else ()
         styles = tuple(f"{style}/*" for style in self.options.answer_styles)
         return ("exact_match", "refined_exact_match", "exact_match/*", *choices, *styles)
@@ -282,7 +282,7 @@ def choices_of(
         known: training answers of its family.
         count: how many choices are drawn.
         seed: of the draws.
-        where: the key that asks for choices, for the message.
+        where: the key that selects the mode, for the message.
 
     Raises:
         ConfigError: the annotation's choices lack the answer, or there is no wrong answer to draw.

@@ -83,7 +83,7 @@ class PointRetrievalTask(PointTask):
     metric_names = tuple(f"{name}/{metric}" for name in DIRECTIONS for metric in METRICS)
 
     def needed_abilities(self) -> dict[type, str]:
-        """Return JointEmbedder, and Reranker where the run asks for candidates."""
+        """Return JointEmbedder, and Reranker where `k_test` is set."""
         needed: dict[type, str] = {JointEmbedder: "run.task"}
         if self.options.k_test:
             needed[Reranker] = "run.k_test"
@@ -158,7 +158,7 @@ class PointRetrievalTask(PointTask):
         )
 
     def reranking_record(self, curve: list[dict[str, float]]) -> dict[str, Any]:
-        """Return what the metrics file says of re-ranking."""
+        """Return the entries of the metrics file on re-ranking."""
         return {
             "k_test": self.pairs.k_test,
             "ptm_weight": float(self.options.ptm_weight),
@@ -191,7 +191,7 @@ class PointRetrievalTask(PointTask):
     def add_directions(
         self, metrics: dict[str, Any], baselines: dict[str, dict[str, Any]], dataset: Any
     ) -> None:
-        """Object to object (the same category is right) and image to object, when asked for."""
+        """Add object to object (same category is right) and image to object, if requested."""
         asked = self.options.extra_directions
         embeds = self.pairs.object_embeds.numpy()
         if "object_to_object" in asked:
@@ -214,7 +214,7 @@ def same_caption_groups(captions: list[str]) -> list[list[int]]:
 
 
 def embed_share(model: Any, data_loader: Any, store: TokenStore | None) -> Share:
-    """Embed this rank's objects and texts, and keep the tokens where a store asks for them."""
+    """Embed this rank's objects and texts, and keep the tokens in the store, if any."""
     share = Share()
     for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)

@@ -48,7 +48,7 @@ from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.named_tasks import named_tasks
 from lavis.tasks.options import TaskOptions
 
-# Keys of the run section that put altered copies beside the test splits.
+# Keys of the run section that add altered copies of the test splits.
 ALTERATIONS = {"corruptions": add_corrupted_splits, "controls": add_control_splits}
 
 
@@ -65,9 +65,9 @@ class Scores:
             texts were scored), `protocol` ("zero_shot" for held-out classes) and `baseline_pool`
             ({"used", "whole"}: training objects behind the baselines, and all of them).
         predictions: what is written as the predictions file; None writes the records.
-        per_item: {metric: {id: value}} of metrics that are means over items; written beside the
-            metrics, so that two runs can be compared item by item.
-        baseline_items: {baseline: {metric: {id: value}}}; written beside the metrics.
+        per_item: {metric: {id: value}} of metrics that are means over items; written to a file,
+            so that two runs can be compared item by item.
+        baseline_items: {baseline: {metric: {id: value}}}; written to a file.
         claims: headline metrics, each compared with every baseline that has per-item values of it.
             "exact_match/category" is a metric of its own, whose per-item values hold only the ids
             of its family.
@@ -92,7 +92,7 @@ class Scores:
 
 
 def by_id(ids: Sequence[Any], values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Lay out per-item arrays {metric: [N]} as `Scores.per_item` wants them."""
+    """Convert per-item arrays {metric: [N]} to the form of `Scores.per_item`."""
     names = [str(i) for i in ids]
     return {
         metric: dict(zip(names, map(float, items), strict=True)) for metric, items in values.items()
@@ -135,7 +135,7 @@ class PointTask(BaseTask):
         return cls(cfg.run_cfg)
 
     def needed_abilities(self) -> dict[type, str]:
-        """Return {ability that the evaluation needs: the key that asks for it}."""
+        """Return {ability that the evaluation needs: the key that requires it}."""
         return {}
 
     def build_model(self, cfg: Any) -> Any:
@@ -176,15 +176,15 @@ class PointTask(BaseTask):
 
         Args:
             dataset: the split; None, or a data set without records, is not checked.
-            where: the key that asks for the split and its name, for the message.
+            where: the key that names the split, and the split's name, for the message.
 
         Raises:
-            DataError, ConfigError: the data lack something, or the options ask for too much.
+            DataError, ConfigError: the data lack what the options require.
         """
         self.data_needs.check(dataset, where)
 
     def add_altered_splits(self, datasets: dict[str, Any], run: Any) -> None:
-        """Put altered copies of the test splits beside them, and into `run.test_splits`.
+        """Add altered copies of the test splits to the data sets and to `run.test_splits`.
 
         Raises:
             ConfigError: an alteration while training, or an unknown one.
@@ -222,7 +222,7 @@ class PointTask(BaseTask):
         raise TypeError(f"{type(self).__name__} has to define score()")
 
     def check_inputs(self, model: Any, dataset: Any) -> None:
-        """Refuse a model or data that lack what the options ask for; called before training."""
+        """Refuse a model or data that lack what the options require; called before training."""
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Prepare what needs every rank, e.g. class embeddings or a baseline's features."""
@@ -327,7 +327,7 @@ class PointTask(BaseTask):
         runner: Any,
         dataset: Any = None,
     ) -> dict[str, Any]:
-        """Compose the metrics file: scores beside baselines, and what they were measured with."""
+        """Compose the metrics file: scores, baselines, and the settings of the measurement."""
         checkpoint = runner.evaluated_checkpoint or runner.unwrapped_model.loaded_checkpoint
         alteration = getattr(dataset, "alteration", None)
         record = build_metrics_record(
@@ -343,7 +343,7 @@ class PointTask(BaseTask):
             checkpoint_hash=file_sha256(checkpoint) if checkpoint else None,
             extra={k: v for k, v in scores.extra.items() if k != "baseline_pool"},
             claims={name: len(scores.per_item.get(name, ())) for name in scores.claims},
-            # A split under a control claims nothing: its baselines see the unchanged clouds.
+            # A split under a control has no claims: its baselines use the unchanged clouds.
             comparisons=scores.comparisons() if alteration is None else {},
             data=getattr(dataset, "data_version", None),
             baseline_pool=scores.extra.get("baseline_pool"),

@@ -1,8 +1,8 @@
 """Matching of candidate pairs by a Reranker: each rank matches the pairs of its own objects.
 
 Tokens are kept while a rank's share fits `TOKEN_BYTES`. A larger share is read and encoded again,
-block by block: one more pass of the encoder, which costs little beside the matching of many pairs
-per object, and needs neither the memory nor the disk of N x tokens x width (36 GB for 46,000
+block by block: one more pass of the encoder, which costs little compared with matching many
+pairs per object, and needs neither the memory nor the disk of N x tokens x width (36 GB for 46,000
 objects of 513 tokens of 384).
 """
 

@@ -5,7 +5,7 @@
     neighbours.py             nearest training objects by box, by histogram, by chamfer distance
     forests.py                extra trees and random forests, fitted once per process
     text_index.py, text_classes.py, named_words.py, word_votes.py, footprints.py, colors.py
-                              what is read in texts: tf-idf, class, yes/no word, "2 x 4", colour
+                              features of texts: tf-idf, class, yes/no word, "2 x 4", colour
     captions.py, answers.py, classes.py, class_texts.py, retrieval.py
                               {baseline: predictions of all items}, by task
     expected_recalls.py       recall of similarities with ties

@@ -1,4 +1,4 @@
-"""Answerers that hardly look at the object, or at hand-made features of it only.
+"""Answer baselines without the object, or with hand-made features of it only.
 
     most_frequent_answer    of the question's type (of its family where types are not annotated)
     blind_text_only         answer of the most similar training question (blind.py)
@@ -9,8 +9,8 @@
                             for data whose unit is the stud
     forest_and_rounded_box  the rounded box where it has an answer, else the forest
 
-Yes/no questions of some types name a word ("does it have a clip?"). There neighbours are those that
-were asked about the same word, and the forest reads what training says about the word
+Yes/no questions of some types name a word ("does it have a clip?"). Their neighbours are objects
+with a question on the same word, and the forest uses the training answers on the word
 (word_votes.py).
 """
 
@@ -99,7 +99,7 @@ def signature(question: Question, yes_no: set[str]) -> tuple[str, ...]:
 
 
 def neighbour_answers(pool: Pool, order: np.ndarray, questions: Sequence[Question]) -> Answers:
-    """Answer like the nearest training object that was asked the same.
+    """Return the answer of the nearest training object with the same question.
 
     Args:
         order: int32 [n,m], training objects from near to far of each evaluated object.

@@ -1,4 +1,4 @@
-"""Arrays that are computed once and kept: in the process, and on the disk beside the data.
+"""Cache of arrays in the process and on disk, in the folder of the data.
 
 A file's name is the hash of what its content depends on (manifest, ids, code). A damaged file is
 computed again. Nothing is kept on the disk where the folder cannot be written, or where the data
@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 MANIFEST = "manifest.json"  # of the prepared data, one folder up
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _memory: dict[str, Arrays] = {}
-_KEPT = 8  # results in memory; the oldest goes first
+_KEPT = 8  # results in memory; the oldest is dropped first
 
 
 def load_or_compute(
@@ -73,7 +73,7 @@ def read_arrays(path: Path) -> Arrays | None:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write arrays so that a reader sees a whole file or none; a read-only folder is accepted."""
+    """Write arrays atomically; a read-only folder is accepted."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)

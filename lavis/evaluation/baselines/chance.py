@@ -1,4 +1,4 @@
-"""Baselines that do not look at the object: chance, random captions, the most frequent class.
+"""Baselines that do not use the object: chance, random captions, the most frequent class.
 
 Chance figures of retrieval are exact expectations over a random ranking of the gallery, not
 simulations.

@@ -32,7 +32,7 @@ def class_baselines(pool: Pool, class_names: Sequence[str]) -> Scores:
     """Return {baseline: scores float64 [n,K]} for the pool's evaluated objects.
 
     Args:
-        pool: its training records have `category`, in the spelling of `class_names`.
+        pool: its training records have `category`, written as in `class_names`.
         class_names: the K classes.
     """
     label_of = {name.lower(): k for k, name in enumerate(class_names)}

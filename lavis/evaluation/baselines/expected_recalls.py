@@ -1,6 +1,6 @@
 """Recall of a ranking with ties, broken at random: exact expectations, no simulation.
 
-A similarity that only knows the colour ties most of the gallery. Pessimistic ranks would score it 0
+A similarity of colours alone ties most of the gallery. Pessimistic ranks would score it 0
 and optimistic ones 1; the expectation is what a user of such a ranking gets.
 """
 
@@ -27,7 +27,7 @@ def expected_recalls(
     for row, (scores, right) in enumerate(zip(similarity, positives, strict=True)):
         own = np.unique(np.asarray(right, dtype=np.int64))
         best = scores[own].max()
-        # Only wrong items with a higher score come before; right ones cannot score higher.
+        # Only wrong items with a higher score rank before; right ones cannot score higher.
         before = int((scores > best).sum())
         tied = int((scores == best).sum())
         tied_right = int((scores[own] == best).sum())

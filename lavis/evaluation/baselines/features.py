@@ -28,7 +28,7 @@ MAX_READ = 20_000
 # Edges below this share of the longest count as so long: no logarithm of zero.
 THINNEST = 1e-3
 CACHE_FOLDER = "baseline_features"
-# Weight of the squared log box beside the squared distance of root histograms. val of bricks v2,
+# Weight of the squared log box against the squared distance of root histograms. val of bricks v2,
 # CIDEr of the nearest caption: 0 65.8, 0.05 87.5, 0.2 91.9, 0.6 95.1, 1.0 98.1; the share of
 # neighbours of the right category falls above 0.5 (44.1 at 0.4, 41.8 at 1.0).
 BOX_WEIGHT = 0.5
@@ -80,7 +80,7 @@ class ObjectFeatures:
         return np.concatenate(parts, axis=1).astype(np.float32) if parts else None
 
     def joint_space(self) -> np.ndarray | None:
-        """Return root histograms beside weighted log boxes, [n,216..219]; None without histograms.
+        """Return root histograms and weighted log boxes, [n,216..219]; None without histograms.
 
         Neighbours by histogram and box are neighbours in this space.
         """

@@ -17,7 +17,7 @@ N_TREES = 200
 MAX_FEATURES = 0.3
 SEED = 0
 _fitted: dict[str, Any] = {}
-_KEPT = 32  # forests in memory; the oldest goes first
+_KEPT = 32  # forests in memory; the oldest is dropped first
 
 
 def class_posterior(
@@ -29,7 +29,7 @@ def class_posterior(
         kind: "extra_trees" or "random_forest".
         features: [m,F] of the training items.
         labels: [m].
-        asked: [n,F] of the evaluated items.
+        asked: [n,F], features of the evaluated items.
 
     Returns:
         The distinct labels (K) and the posterior float64 [n,K].

@@ -1,8 +1,8 @@
-"""A "nearest box" answerer: what the size of an object gives away without its shape or colour.
+"""Nearest-box answer baseline: uses the size of an object, not its shape or colour.
 
 Each question is answered like the training question of its type whose object has the most similar
 box: the nearest by the logarithms of the three edges, so that equal ratios count equally. A model
-that is told sizes and does not beat this answerer has not shown that it uses more than them.
+with size input that does not beat this baseline has not shown that it uses shape.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class NearestBoxAnswerer:
 
     Args:
         train_records: records with `question_type`, `object_id` and `answer`.
-        boxes: {object id: edges [3]}, of training objects and of those that are asked about.
+        boxes: {object id: edges [3]}, of training and evaluated objects.
 
     Raises:
         EvaluationError: a training question whose object has no box.

@@ -1,7 +1,7 @@
 """Nearest training objects of each object by box, by histogram and box, and by chamfer distance.
 
 Each function returns an order [n,m]: all m training objects of each of the n objects, the nearest
-first. An object never is its own neighbour: where it is part of the training split, it comes last.
+first. An object is never its own neighbour: if it is in the training split, it is sorted last.
 """
 
 from __future__ import annotations
@@ -71,6 +71,6 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _order(distances: np.ndarray, objects: ObjectFeatures, train: ObjectFeatures) -> np.ndarray:
-    """Sort the columns of each row; equal distances keep the training order, oneself comes last."""
+    """Sort the columns of each row; equal distances keep the training order, oneself is last."""
     distances[objects.ids[:, None] == train.ids[None, :]] = np.inf
     return np.argsort(distances, axis=1, kind="stable").astype(np.int32)

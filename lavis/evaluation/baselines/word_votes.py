@@ -1,6 +1,6 @@
-"""What training answers say about the word of a yes/no question, as features of a forest.
+"""Features of a forest from the training answers on the word of a yes/no question.
 
-Of all other objects that were asked about the word, or about a phrase that shares its last word:
+Over all other objects with a question on the word, or on a phrase that shares its last word:
 the share of "yes", the share of "yes" weighted by closeness in histogram and box, and the distances
 to the nearest "yes" and the nearest "no".
 """

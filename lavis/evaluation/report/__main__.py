@@ -34,7 +34,7 @@ def default_points() -> Path:
 
 
 def clouds_or_note(folder: Path) -> tuple[LoadCloud, list[str]]:
-    """Clouds of a folder; without the folder the page has none and says so."""
+    """Return the clouds of a folder; without the folder the page notes that there are none."""
     if folder.is_dir():
         return open_clouds(folder), []
     return lambda object_id: None, [f"Point clouds are left out: {folder} does not exist."]

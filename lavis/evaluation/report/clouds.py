@@ -41,7 +41,7 @@ def own_folder(run: str | Path) -> Path | None:
 
 
 class CloudCollection:
-    """Encode each cloud once, when a section first asks for it.
+    """Encode each cloud once, at its first use.
 
     Args:
         load: cloud [P,3|6] of an object id, None when there is none.

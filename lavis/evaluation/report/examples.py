@@ -1,4 +1,4 @@
-"""Which examples a report shows: drawn with a seed, good and bad ones alike."""
+"""Selection of the examples of a report: drawn with a seed, regardless of correctness."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def write_report(
         results: what `load_run` returned.
         load_cloud: cloud [P,3|6] of an object id, None when there is none.
         name: of the run, shown in the title.
-        notes: sentences on what is left out.
+        notes: sentences on omitted parts.
         seed: of the choice of examples.
 
     Raises:
@@ -106,7 +106,7 @@ def render(
 
 
 def facts(results: Sequence[TaskResult], seed: int) -> str:
-    """What the reader has to know first."""
+    """Return the introduction."""
     records = [result.record for result in results]
     items = {
         "Split": _joined(record["split"] for record in records),
@@ -127,7 +127,7 @@ def notes_list(notes: Sequence[str]) -> str:
 
 
 def score_table(rows: Sequence[Headline]) -> str:
-    """Scores beside intervals and baselines, one body per task."""
+    """Return scores, intervals and baselines, one table body per task."""
     bodies = []
     for task, grouped in groupby(rows, key=lambda row: row.task):
         head = f'<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}">{escape(task)}</th></tr>'
@@ -159,7 +159,7 @@ def _listed(scores: Sequence[tuple[str, str]]) -> str:
 
 
 def origin_table(results: Sequence[TaskResult]) -> str:
-    """Where each task's numbers come from: counts, hashes and files."""
+    """Return the provenance of each task's numbers: counts, hashes and files."""
     columns = (
         "Task",
         "Data",

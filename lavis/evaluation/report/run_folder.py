@@ -27,7 +27,7 @@ SPLITS = ("dev_test", "test")  # the first that a run has is shown
 
 @dataclass(frozen=True)
 class TaskKind:
-    """An evaluation task as the report knows it.
+    """Description of an evaluation task for the report.
 
     Attributes:
         folder: sub-folder of the run.

@@ -156,7 +156,7 @@ def _class_note(result: TaskResult) -> str:
 
 
 def section(anchor: str, title: str, chosen: str, content: str) -> str:
-    """A titled section that says how its examples were chosen."""
+    """Return a titled section with the selection rule of its examples."""
     return (
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
         f'<h2 id="{anchor}-title">{title}</h2>'
@@ -176,7 +176,7 @@ def card(cloud: str, body: str, tag: str = "") -> str:
 
 
 def viewer(clouds: CloudCollection, object_id: Any, description: str) -> str:
-    """A rotatable cloud, or a box that says that there is none."""
+    """Return a rotatable cloud, or a box with a note that there is none."""
     if not clouds.add(str(object_id)):
         return f'<div class="cloud none">no point cloud for object {escape(str(object_id))}</div>'
     return canvas(str(object_id), str(description))
