@@ -1,4 +1,4 @@
-"""Refuse to start on a missing or different salesforce-lavis, with the command that mends it."""
+"""Refuse to start on a missing or different salesforce-lavis, with the command that installs it."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -36,7 +36,7 @@ _UNIONS = (types.UnionType, typing.Union)
 def option(
     default: Any, *, low: float = -math.inf, high: float = math.inf, choices: Sequence[Any] = ()
 ) -> Any:
-    """Declare a key with its default and what it may be.
+    """Declare a key with its default and allowed values.
 
     Args:
         default: its type need not fit the annotation of a nullable key.

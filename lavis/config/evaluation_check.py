@@ -11,7 +11,7 @@ from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.registry import registry
 from lavis.config.run_schema import Field, checked_value
 
-# Keys of an evaluation beside the options of its task.
+# Keys of an evaluation other than the options of its task.
 PLACE = (
     Field("task", "str", None, "registered task"),
     Field("dataset", "str", None, "data set of the section datasets"),

@@ -22,7 +22,7 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
         where: the recipe's path, for the message.
 
     Raises:
-        CheckpointError: with the key, the path and the most similar file beside it.
+        CheckpointError: with the key, the path and the most similar file name in its folder.
     """
     sections = {"model": config["model"], "run": {"resume_ckpt_path": _resumed(config)}}
     for key, value in _weight_files(sections):

@@ -32,7 +32,7 @@ def check_keys(
         name: dotted name of the section, e.g. "model".
         where: the recipe's path, for messages.
         default_path: the default's path, for messages.
-        extra: keys allowed beside those of the default (checked by whoever reads them).
+        extra: keys allowed in addition to the default's (checked by their reader).
 
     Returns:
         `section` with numbers that were written as text turned into numbers.
@@ -57,7 +57,7 @@ def check_keys(
                     where=f"{where}: {dotted}",
                     got=value,
                     expected=f"one of {', '.join(known)} (from {default_path})",
-                    fix="correct the spelling or remove the key",
+                    fix="correct or remove the key",
                 )
             )
     return checked

@@ -4,7 +4,7 @@ Options of tasks are declared with their task (`lavis/tasks/options.py`); `run_f
 every registered task.
 
 `validate_run` is called before anything heavy is built. It refuses unknown keys with the nearest
-spelling, fills in defaults and turns numbers that yaml read as text ("1e-4") into numbers.
+key, fills in defaults and converts numbers that yaml read as text ("1e-4").
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field(
         "layer_decay", "float", None, "factor per layer below the last of a stack", low=0, high=1
     ),
-    Field("ema_decay", "float", None, "average of the weights, scored beside them", low=0, high=1),
+    Field("ema_decay", "float", None, "average of the weights, also scored", low=0, high=1),
     Field("on_nonfinite", "str", "stop", "a NaN or infinite step", choices=("stop", "skip")),
     Field("max_skipped_steps", "int", 10, "steps in a row that may be skipped", low=1),
     Field("activation_checkpointing", "bool", False, "recompute blocks: less memory, slower"),
@@ -111,7 +111,7 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("output_dir", "str", None, "folder of all jobs, relative to the root", required=True),
     Field("job_id", "str", None, "name of this job's folder; null: the start time"),
     Field("resume_ckpt_path", "str", None, "checkpoint to continue from, or auto"),
-    Field("keep_checkpoints", "int", 2, "newest checkpoints to keep, beside the best", low=1),
+    Field("keep_checkpoints", "int", 2, "newest checkpoints to keep, and the best", low=1),
     Field("on_save_error", "str", "stop", "when a save fails", choices=("stop", "continue")),
     Field("trackers", "strings", [], "tensorboard, wandb, trackio (each needs its package)"),
     Field("log_freq", "int", 50, "optimiser steps between log lines", low=1),
@@ -174,7 +174,7 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
                     where=f"{where}: run.{key}",
                     got=section[key],
                     expected=f"one of {', '.join(sorted(fields))}",
-                    fix="correct the spelling or remove the key",
+                    fix="correct or remove the key",
                 )
             )
     run = {name: _value(field, section.get(name), where) for name, field in fields.items()}
@@ -215,7 +215,7 @@ def checked_value(field: Field, raw: Any, where: str) -> Any:
 def coerce(kind: str, raw: Any, where: str, meaning: str) -> Any:
     """Turn a yaml value into `kind`, without guessing.
 
-    Text that spells a number ("1e-4") becomes that number; 0/1 and "yes" are not booleans.
+    Text of a number ("1e-4") becomes that number; 0/1 and "yes" are not booleans.
 
     Raises:
         ConfigError: the value is of another type.

@@ -1,4 +1,4 @@
-"""Where a configuration comes from: yaml files and `--options`, each read strictly.
+"""Sources of a configuration: yaml files and `--options`, each read strictly.
 
 Nothing is dropped in silence: an option that cannot be read, a key given twice or a yaml file that
 says two things at once is a ConfigError with the place in it.
@@ -109,7 +109,7 @@ def _neighbour(path: Path) -> str:
 def split_options(options: Sequence[str] | None) -> list[str]:
     """Return `--options` as ["key=value", ...].
 
-    LAVIS knows two forms, `k=v k=v` and `k v k v`; stock code guesses from the first entry and
+    LAVIS has two forms, `k=v k=v` and `k v k v`; stock code guesses from the first entry and
     drops what does not fit. Here both forms may be mixed and nothing is dropped.
 
     Raises:

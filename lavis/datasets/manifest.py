@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees either the old file or the whole new one."""
+    """Write JSON atomically."""
     partial = path.with_name(path.name + ".tmp")
     with open(partial, "w", encoding="utf-8") as file:
         json.dump(content, file, ensure_ascii=False, indent=1, sort_keys=False)
@@ -40,7 +40,7 @@ def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
 
     Args:
         folder: the finished content.
-        facts: JSON values to keep beside the file list (parameters, counts, source versions).
+        facts: JSON values stored with the file list (parameters, counts, source versions).
 
     Returns:
         The manifest as written.

@@ -1,10 +1,10 @@
-"""What a sample and a batch may hold, and how samples become a batch.
+"""Fields of samples and batches, and collation.
 
     FIELDS["semantic_label"]               shape, collation and dtype of a known field
     batch = collate([dataset[0], dataset[1]])
     batch_size(batch); select(batch, torch.tensor([1]))
 
-Clouds of different size are padded to the largest, and `lengths` [B] says how many points each has;
+Clouds of different size are padded to the largest, and `lengths` [B] holds their numbers of points;
 clouds of one size have no `lengths`. A field that `FIELDS` does not name is collated by its values:
 arrays and tensors of one shape are stacked, everything else stays a list. A source with a field of
 its own names it once, at import: `register_field("depth", Field("[B,V,H,W]"))`.
@@ -30,7 +30,7 @@ LENGTHS = "lengths"
 
 @dataclass(frozen=True)
 class Field:
-    """How one field of a batch is made from those of the samples.
+    """Collation of one field of a batch.
 
     Attributes:
         shape: of the batched field, e.g. "[B,N,C]".
@@ -38,7 +38,7 @@ class Field:
         per_point: one row per point of the cloud; transforms keep the rows in step with the points.
         dtype: of the batched tensor; None keeps that of the samples.
         fill: value of the padding.
-        mask: name of the boolean field that tells real rows from padding and absent samples. A
+        mask: name of the boolean field that marks real rows, not padding or absent samples. A
             field with a mask may be absent from some samples of a batch.
     """
 

@@ -71,7 +71,7 @@ class BaseDatasetBuilder:
     def build_datasets(self) -> dict[str, Any]:
         """Prepare on rank 0 while the others wait, then build.
 
-        A failure of the preparation is raised on every rank: nobody is left waiting.
+        A failure of the preparation is raised on every rank, so that no rank waits.
         """
         failure = None
         if is_main_process():
@@ -139,7 +139,7 @@ class BaseDatasetBuilder:
 
 
 class Source(Protocol):
-    """Where the data of a builder come from; one file each in lavis/datasets/sources/."""
+    """Source of a builder's data; one file each in lavis/datasets/sources/."""
 
     def prepare(self) -> None:
         """Prepare the data, or raise DataError that names what is missing."""
@@ -154,7 +154,7 @@ class SourceBuilder(BaseDatasetBuilder):
     """A builder that only names its source."""
 
     def make_source(self) -> Source:
-        """Return the source as the configuration asks for it."""
+        """Return the configured source."""
         raise TypeError(f"{type(self).__name__} has to define make_source()")
 
     @cached_property

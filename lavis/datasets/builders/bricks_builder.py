@@ -15,12 +15,12 @@ from lavis.datasets.sources.bricks import BricksSource
 
 
 class BricksBuilder(SourceBuilder):
-    """Prepare and open the bricks; a subclass says which data set class reads the annotations."""
+    """Prepare and open the bricks; a subclass names the data set class of the annotations."""
 
     train_dataset_cls: type[PointTextDataset] = PointTextDataset
 
     def make_source(self) -> BricksSource:
-        """Return the bricks as the configuration asks for them."""
+        """Return the bricks as configured."""
         return BricksSource(self.config, self.train_dataset_cls)
 
 

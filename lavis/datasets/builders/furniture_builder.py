@@ -16,13 +16,13 @@ from lavis.datasets.sources.furniture import FurnitureSource
 
 
 class FurnitureBuilder(SourceBuilder):
-    """Open the furniture; a subclass says which data set class reads the annotations."""
+    """Open the furniture; a subclass names the data set class of the annotations."""
 
     train_dataset_cls: type[PointTextDataset] = PointTextDataset
     registered_name: ClassVar[str] = ""
 
     def make_source(self) -> FurnitureSource:
-        """Return the furniture as the configuration asks for it."""
+        """Return the furniture as configured."""
         return FurnitureSource(self.config, self.registered_name, self.train_dataset_cls)
 
 

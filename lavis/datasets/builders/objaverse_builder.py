@@ -14,7 +14,7 @@ class ObjaverseBuilder(SourceBuilder):
     registered_name = ""
 
     def make_source(self) -> ObjaverseSource:
-        """Return Objaverse as the configuration asks for it."""
+        """Return Objaverse as configured."""
         return ObjaverseSource(self.config, self.registered_name)
 
 

@@ -20,5 +20,5 @@ class OpenShapeBuilder(SourceBuilder):
     }
 
     def make_source(self) -> OpenShapeSource:
-        """Return the data as the configuration asks for them."""
+        """Return the data as configured."""
         return OpenShapeSource(self.config, "openshape_caption", self.train_dataset_cls)

@@ -17,13 +17,13 @@ from lavis.datasets.sources.own import OwnSource
 
 
 class OwnBuilder(SourceBuilder):
-    """Open a converted folder; a subclass says which data set class reads the annotations."""
+    """Open a converted folder; a subclass names the data set class of the annotations."""
 
     train_dataset_cls: type[PointTextDataset] = PointTextDataset
     registered_name: ClassVar[str] = ""
 
     def make_source(self) -> OwnSource:
-        """Return the folder as the configuration asks for it."""
+        """Return the folder as configured."""
         return OwnSource(self.config, self.registered_name, self.train_dataset_cls)
 
 

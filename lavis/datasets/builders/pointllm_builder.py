@@ -20,7 +20,7 @@ class PointLLMCaptionBuilder(SourceBuilder):
     }
 
     def make_source(self) -> PointLLMCaptions:
-        """Return the descriptions as the configuration asks for them."""
+        """Return the descriptions as configured."""
         return PointLLMCaptions(self.config, "pointllm_caption", self.train_dataset_cls)
 
 
@@ -32,5 +32,5 @@ class PointLLMQABuilder(SourceBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/pointllm/questions.yaml"}  # noqa: RUF012
 
     def make_source(self) -> PointLLMQuestions:
-        """Return the questions as the configuration asks for them."""
+        """Return the questions as configured."""
         return PointLLMQuestions(self.config, "pointllm_qa", self.train_dataset_cls)

@@ -18,14 +18,14 @@ from lavis.datasets.sources.rooms import RoomFramesSource, RoomsSource
 
 
 class RoomsBuilder(SourceBuilder):
-    """Prepare and open the rooms; a subclass says which data set class reads the annotations."""
+    """Prepare and open the rooms; a subclass names the data set class of the annotations."""
 
     train_dataset_cls: type[PointTextDataset] = SceneSegmentationDataset
     source_cls: type[RoomsSource] = RoomsSource
     registered_name: ClassVar[str] = ""
 
     def make_source(self) -> RoomsSource:
-        """Return the rooms as the configuration asks for them."""
+        """Return the rooms as configured."""
         return self.source_cls(self.config, self.registered_name, self.train_dataset_cls)
 
 

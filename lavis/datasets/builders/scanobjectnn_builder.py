@@ -22,6 +22,6 @@ class ScanObjectNNBuilder(SourceBuilder):
     }
 
     def make_source(self) -> ScanObjectNNSource:
-        """Return ScanObjectNN as the configuration asks for it."""
+        """Return ScanObjectNN as configured."""
         name = "scanobjectnn_classification"
         return ScanObjectNNSource(self.config, name, self.train_dataset_cls)

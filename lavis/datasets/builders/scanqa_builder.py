@@ -17,7 +17,7 @@ class ScanQABuilder(SourceBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/scanqa/scanqa.yaml"}  # noqa: RUF012
 
     def make_source(self) -> ScanQASource:
-        """Return ScanQA as the configuration asks for it."""
+        """Return ScanQA as configured."""
         return ScanQASource(self.config, "scanqa", self.train_dataset_cls)
 
 
@@ -29,5 +29,5 @@ class SQA3DBuilder(SourceBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/scanqa/sqa3d.yaml"}  # noqa: RUF012
 
     def make_source(self) -> SQA3DSource:
-        """Return SQA3D as the configuration asks for it."""
+        """Return SQA3D as configured."""
         return SQA3DSource(self.config, "sqa3d", self.train_dataset_cls)

@@ -28,7 +28,7 @@ class ScenesBuilder(SourceBuilder):
     registered_name: ClassVar[str] = ""
 
     def make_source(self) -> SceneSource:
-        """Return the scenes as the configuration asks for them."""
+        """Return the scenes as configured."""
         return self.source_cls(self.config, self.registered_name, self.train_dataset_cls)
 
 

@@ -19,5 +19,5 @@ class UlipShapeNetBuilder(SourceBuilder):
     }
 
     def make_source(self) -> UlipShapeNetSource:
-        """Return the triplets as the configuration asks for them."""
+        """Return the triplets as configured."""
         return UlipShapeNetSource(self.config, "ulip_shapenet_caption", self.train_dataset_cls)

@@ -100,7 +100,7 @@ class RecordDataset(BaseDataset):
         self.loaders, self.steps, self.seed = tuple(loaders), tuple(steps), seed
         self.where, self.max_bad_fraction = where, max_bad_fraction
         self.bad_samples: list[dict[str, str]] = []
-        # Shared memory: worker processes that live across epochs see the epoch, too.
+        # Shared memory: persistent worker processes read the epoch, too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._reference: RecordDataset | None = None
         self.annotation: list[Entry] = [
@@ -140,7 +140,7 @@ class RecordDataset(BaseDataset):
 
     @property
     def point_store(self) -> PointStore:
-        """Where the clouds come from."""
+        """Store of the clouds."""
         return self._point_loader.store
 
     @point_store.setter
@@ -152,7 +152,7 @@ class RecordDataset(BaseDataset):
 
     @property
     def point_processor(self) -> Callable[..., Any]:
-        """What is applied to every cloud."""
+        """Processor of every cloud."""
         return self._point_loader.processor
 
     def text_fields(self, record: Entry) -> Sample:

@@ -1,4 +1,4 @@
-"""Texts of a record: what is missing, what has a wrong type, and several texts in one field.
+"""Texts of a record: missing texts, wrong types, and several texts in one field.
 
 A field of `LISTED` is one text or a list of texts. `one_text_each` keeps the first as the field's
 value, for everything that needs one (retrieval, classification, baselines), and all of them under

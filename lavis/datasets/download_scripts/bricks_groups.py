@@ -72,7 +72,7 @@ def masked_description(description: str) -> str:
 
 
 def links_of(record: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a record shares with others of its group, beside being a near-duplicate."""
+    """Return the keys other than geometry that a record shares with its group."""
     return (
         "base:" + record["base_id"],
         "geometry:" + record["geometry"],

@@ -1,8 +1,8 @@
 """Question-answer pairs whose answers follow from a description (or the synthetic colour).
 
 Families: category, stud_dimensions, handedness, shape (yes/no), gear_teeth, feature (yes/no) and
-color. Stud dimensions are asked only where the box of the cloud agrees with the description: names
-such as "Duplo Brick 2 x 4" count other studs. Sides may be answered in either order.
+color. Questions on stud dimensions need a box of the cloud that agrees with the description:
+names such as "Duplo Brick 2 x 4" count other studs. Sides may be answered in either order.
 Yes/no pairs are balanced question by question: whenever a question is asked of an object for which
 the answer is yes, the same question is asked of a similar object for which it is no. A model that
 reads only the question is right half of the time.

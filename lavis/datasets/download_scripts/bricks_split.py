@@ -9,7 +9,7 @@ train                  all other groups; objects whose text names a held-out cla
 `dev_test` is what recipes report. `test_final` is scored only on purpose
 (lavis/evaluation/test_final.py). `bricks_v2.tsv` ships the group and the split of every part; a
 test holds it against the rule. A part that the file does not know joins the group it is linked
-with, and is left out when its links lead to different splits: nobody else moves.
+with, and is left out when its links lead to different splits; other parts keep theirs.
 """
 
 from __future__ import annotations

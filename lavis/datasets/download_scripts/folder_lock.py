@@ -1,4 +1,4 @@
-"""One process prepares, the others wait: an advisory lock on a file beside the target."""
+"""Advisory lock on a file in the folder of the target: one process prepares, others wait."""
 
 from __future__ import annotations
 

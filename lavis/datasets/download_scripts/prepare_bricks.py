@@ -48,7 +48,7 @@ from lavis.datasets.stores.packed_points import PackedPointWriter
 
 @dataclass(frozen=True)
 class Plan:
-    """What to prepare. Two runs with equal plans and package versions give equal bytes."""
+    """Parameters of a preparation; equal plans and package versions give equal bytes."""
 
     num_points: int = 2048
     seed: int = 0

@@ -38,7 +38,7 @@ RENDERING = 1  # raise it when the same mesh gives other pixels
 
 
 class Rendered(NamedTuple):
-    """What is written of an object: its views as PNG, and the arrays of its frames."""
+    """Files of an object: its views as PNG, and the arrays of its frames."""
 
     object_id: str
     views: list[bytes]
@@ -77,7 +77,7 @@ def render(
         views: file of the colours.
         frames: file of depth, normals and ids; None writes none.
         facts: what the files are made of; files of these facts are kept.
-        workers: processes beside this one.
+        workers: further processes.
 
     Raises:
         DataError: an object cannot be rendered.

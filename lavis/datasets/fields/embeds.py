@@ -17,7 +17,7 @@ from lavis.datasets.samples import Sample
 class EmbedsLoader:
     """Load `image_embeds` float32 [V,E] and their mask bool [V] of an object.
 
-    An object that the file does not have gets none; the batch's mask says so.
+    An object without an entry has no embedding; the batch's mask marks it.
 
     Args:
         path: of a safetensors file with the tensor `name` [N,V,E] and the metadata `ids` (JSON, N
@@ -27,7 +27,7 @@ class EmbedsLoader:
 
     Attributes:
         path: of the file.
-        space: of the teacher, as `Teacher.space`; None: the file does not say.
+        space: of the teacher, as `Teacher.space`; None: unknown.
 
     Raises:
         DataError: no such file, a damaged one, or another content.

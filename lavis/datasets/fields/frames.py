@@ -33,7 +33,7 @@ register_field("pose", Field("[B,4,4]", dtype=torch.float32))  # from the camera
 
 @dataclass(frozen=True)
 class RgbdFrame:
-    """What an RGB-D camera saw.
+    """One frame of an RGB-D camera.
 
     Attributes:
         name: for messages.
@@ -125,7 +125,7 @@ class RgbdFrame:
 
 
 class Frames(Protocol):
-    """Where frames come from."""
+    """Source of frames."""
 
     def frame(self, object_id: str) -> RgbdFrame:
         """Return a frame; DataError when it has no depth or intrinsics, or cannot be read."""

@@ -2,7 +2,7 @@
 
 A record may have texts of its own (`text`), two captions (`blip_caption`, `msft_caption`) and texts
 retrieved by its image (`retrieval_text`), each with features; features of 12 views and of a
-thumbnail. What lacks is left out, and the masks of the batch say so.
+thumbnail. Missing fields are left out and marked in the masks of the batch.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Cloud:
         rgb: float32 [N,3] in [0,1], None without colours.
         fields: everything else that the file holds for every point ([N] or [N,C]): `normal`, and
             labels, intensities … under the file's own names.
-        notes: {kind: what a user should know of the reading}, see `Colors`.
+        notes: {kind: remark for the user}, see `Colors`.
     """
 
     xyz: np.ndarray

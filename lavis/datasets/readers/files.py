@@ -1,4 +1,4 @@
-"""Read a point cloud from a file: `read_cloud` knows the formats by their content."""
+"""Read a point cloud from a file: `read_cloud` detects the format by the content."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def read_cloud(
         path: a file in one of the formats of `READ`.
         array_name: the array of an .npz or .pkl, or tensor of a .pt, with the coordinates; None
             goes by the names.
-        object_id: named in messages beside the file.
+        object_id: named in messages with the file.
 
     Raises:
         DataError: another format, damage, sizes beyond the file's bytes, or points or colours that
-            cannot be used; the message says what the file holds and what is read.
+            cannot be used; the message names the content and the readable formats.
     """
     path = Path(path)
     where = str(path) if object_id is None else f"object {object_id}: {path}"

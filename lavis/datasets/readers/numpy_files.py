@@ -1,4 +1,4 @@
-"""Read .npy and .npz: nothing is unpickled, and a header never asks for more than the file has."""
+"""Read .npy and .npz: without unpickling; a header larger than the file is refused."""
 
 from __future__ import annotations
 

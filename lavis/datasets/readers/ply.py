@@ -41,7 +41,7 @@ class Element:
 
 @dataclass
 class Header:
-    """What precedes the data of a .ply file."""
+    """Header of a .ply file."""
 
     encoding: str = ""
     elements: list[Element] = field(default_factory=list)

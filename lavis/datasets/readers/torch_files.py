@@ -51,7 +51,7 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError("Python objects beside tensors, which are never unpickled") from error
+        raise ValueError("Python objects and tensors; objects are never unpickled") from error
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What coordinates and colours may be: checked in the file's own precision, then converted.
+"""Valid coordinates and colours: checked in the file's own precision, then converted.
 
 Coordinates keep float64 until they are centred (a scan in metres of a map projection has its object
 beyond what float32 resolves). Colours become float32 in [0,1].
@@ -63,7 +63,7 @@ def coordinate_problem(xyz: np.ndarray) -> str | None:
 
 
 def _extent_problem(low: np.ndarray, high: np.ndarray, count: int) -> str | None:
-    """Return what is wrong with the size of an object: none, too large, or lost to rounding."""
+    """Return the fault of an object's size (zero, too large, lost to rounding), or None."""
     with np.errstate(over="ignore"):
         extent = float((high - low).max())
     if extent == 0.0:

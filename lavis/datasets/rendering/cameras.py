@@ -35,7 +35,7 @@ class Camera:
 
     @property
     def centre(self) -> np.ndarray:
-        """Where the optical axis meets the image: [2], column and row."""
+        """Return the intersection of optical axis and image: [2], column and row."""
         return np.array([self.width, self.height]) / 2 if self.axis is None else self.axis
 
     def pixels(self) -> np.ndarray:

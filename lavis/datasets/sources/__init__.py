@@ -1,1 +1,1 @@
-"""Where data sets come from, one file a source: records, a store of clouds, field loaders."""
+"""Sources of data sets, one file each: records, a store of clouds, field loaders."""

@@ -1,4 +1,4 @@
-"""Objects and what is said of them, seen in a mirror.
+"""Mirrored objects and their texts.
 
 A mirror turns a left wing into a right one, so cloud and words change together. Data have few
 handed parts; the mirror doubles them, and what it makes is the real counterpart where there is one.

@@ -24,10 +24,10 @@ MAX_BYTES = 2**28  # of an unpacked list; Objaverse's has 2 MB
 
 
 class _LvisSource(ReleasedSource):
-    """Classes of the objects, with the names as LVIS spells them under `lvis_class`."""
+    """Classes of the objects, with LVIS' own names under `lvis_class`."""
 
     def class_names(self) -> Sequence[str]:
-        """Return the names with spaces, in the order of LVIS' own spelling."""
+        """Return the names with spaces, in the order of LVIS' own names."""
         return [_readable(name) for name in self._classes]
 
     @cached_property

@@ -202,7 +202,7 @@ class ObjaverseSource:
 
     @cached_property
     def store(self) -> FilePointStore:
-        """Where the clouds are."""
+        """Location of the clouds."""
         points = self.config.build_info.points
         folder = storage_path(points.storage)
         return open_store(folder, points.pattern, points.array_name, self._key("points.pattern"))

@@ -1,4 +1,4 @@
-"""What the built-in sources share that one command prepares: version, classes, embeddings."""
+"""Base of built-in sources that one command prepares: version, classes, embeddings."""
 
 from __future__ import annotations
 

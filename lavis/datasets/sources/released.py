@@ -1,4 +1,4 @@
-"""What sources of released layouts share: files, splits, stores, and no object in two splits.
+"""Base of sources of released layouts: files, splits, stores, and no object in two splits.
 
 A source states how an annotation file becomes records (`read`) and where the clouds are
 (`open_store`). The files are read as released; nothing is downloaded or converted.

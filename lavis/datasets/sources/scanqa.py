@@ -64,7 +64,7 @@ class SQA3DSource(ScanQASource):
 
 
 def answers_path(questions: Path) -> Path:
-    """Return the file of SQA3D's answers beside that of its questions."""
+    """Return the file of SQA3D's answers in the folder of its questions."""
     return questions.with_name(questions.name.replace("questions", "sqa_annotations"))
 
 

@@ -1,4 +1,4 @@
-"""What sources of released scenes share: one file of the release per scene, labels checked."""
+"""Base of sources of released scenes: one file of the release per scene, labels checked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where point clouds are kept: packed arrays, files of each object, tar shards."""
+"""Stores of point clouds: packed arrays, one file per object, tar shards."""

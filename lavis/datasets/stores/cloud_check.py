@@ -1,4 +1,4 @@
-"""Read every cloud of a data set once and remember what is wrong, so that the next start is quick.
+"""Read every cloud of a data set once and record faults, so that the next start is fast.
 
 A result is kept with the file's size and modification time: a file that changed is read again.
 """
@@ -25,7 +25,7 @@ THREADS = 8  # reading and checksums leave Python's lock
 
 
 class CloudCheck(NamedTuple):
-    """What is known of one file.
+    """Result of the check of one file.
 
     Attributes:
         size, modified_ns: of the file when it was read; 0 when it is missing.

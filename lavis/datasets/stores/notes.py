@@ -11,7 +11,7 @@ from lavis.common.dist_utils import is_main_process
 
 
 class Notes:
-    """The notes of one data set. A copy in a data worker knows what was logged before the fork.
+    """Notes of one data set. A copy in a data worker holds the notes logged before the fork.
 
     Args:
         where: folder or kind of the data, for the lines.
@@ -22,7 +22,7 @@ class Notes:
         self._said: dict[str, object] = {}
 
     def say(self, object_id: str, notes: Mapping[str, str]) -> None:
-        """Log each kind of note once; of many workers the first one speaks."""
+        """Log each kind of note once; of many workers the first one logs."""
         for kind, text in notes.items():
             worker = get_worker_info()
             if not is_main_process() or (worker is not None and worker.id > 0):
@@ -31,5 +31,5 @@ class Notes:
             if self._said.setdefault(kind, token) is not token:  # atomic: clouds load in threads
                 continue
             logging.warning(
-                "%s: object %s: %s (said once for this data set)", self.where, object_id, text
+                "%s: object %s: %s (logged once per data set)", self.where, object_id, text
             )

@@ -1,4 +1,4 @@
-"""Where a data set's clouds come from: one packed array, or one file per object."""
+"""Stores of a data set's clouds: one packed array, or one file per object."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class FilePointStore:
         return 1.0
 
 
-# Of stores that do not know colours in another range.
+# Of stores without colours in another range.
 _OTHER_NOTES = Notes("point clouds")
 
 

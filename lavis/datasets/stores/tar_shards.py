@@ -33,7 +33,7 @@ SUFFIX = ".npy"
 
 
 class Member(NamedTuple):
-    """Where an object's array is."""
+    """Location of an object's array."""
 
     shard: Path
     offset: int

@@ -34,7 +34,7 @@ def canvas(object_id: str, text: str) -> str:
 
     Args:
         object_id: of an encoded cloud.
-        text: what the object is, for those who hear the page.
+        text: description of the object for screen readers.
     """
     name = escape(object_id)
     return (

@@ -89,7 +89,7 @@ class SizeToken(nn.Module):
     """Turn the edges of an object's box into one token.
 
     Args:
-        width: D of the tokens that it stands beside.
+        width: D of the other tokens.
     """
 
     def __init__(self, width: int) -> None:

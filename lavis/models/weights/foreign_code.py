@@ -4,7 +4,7 @@
       llm: /models/internlm
       allowed_code: 5e1c…   # SHA-256 of the folder's *.py files, which the refusal prints
 
-transformers imports such files when it is told to trust them, and asks at the terminal otherwise.
+transformers imports such files with trust_remote_code, and prompts at the terminal otherwise.
 """
 
 from __future__ import annotations
