@@ -18,8 +18,9 @@ class Mixcon3dConfig(PointModelConfig):
 
     Attributes:
         embed_dim: width E of the teachers' embeddings and of the joint space (clip_embed_dim).
-        text_teacher: embeds texts: `minilm`, a folder or a hub name; null: `text_embeds` come with
-            the batch.
+        text_teacher: embeds texts: `minilm`, a folder or a hub name; `clip:`, `siglip:` or
+            `open_clip:` and a name, which also embeds the `image` of a batch; null: `text_embeds`
+            come with the batch.
         space: name of the teachers' space where embeddings come with the batch, e.g.
             `openclip/ViT-bigG-14`; null takes the text teacher's.
         projections: linear layers behind the teachers: one for both (share_proj), one each

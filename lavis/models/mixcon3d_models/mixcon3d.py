@@ -38,7 +38,8 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.teachers import SentenceTeacher
+from lavis.models.teachers import Teacher, text_teacher
+from lavis.models.teachers.clip import ClipTeacher
 from lavis.models.weights.own import load_own_checkpoints
 
 
@@ -87,11 +88,11 @@ class MixCon3D(BaseModel):
         load_own_checkpoints(model, cfg)
         return model
 
-    def _build_teacher(self) -> SentenceTeacher | None:
+    def _build_teacher(self) -> Teacher | None:
         name = self.config.text_teacher
         if name is None:
             return None
-        teacher = SentenceTeacher(name, key="model.text_teacher")
+        teacher = text_teacher(name, key="model.text_teacher")
         if teacher.embed_dim != self.config.embed_dim:
             what = "the teacher has another width than the joint space"
             got, fix = teacher.embed_dim, f"model.embed_dim={teacher.embed_dim}"
@@ -191,6 +192,13 @@ class MixCon3D(BaseModel):
     def image_feature(self, samples: Mapping[str, Any], size: int) -> tuple[Tensor, Tensor]:
         """Project and pool the views of a batch: [B,E], and bool [B], which objects have any."""
         views = samples.get("image_embeds")
+        if views is None and "image" in samples and isinstance(self.text_teacher, ClipTeacher):
+            images, given = samples["image"], samples.get("image_mask")  # [B,V,3,H,W]
+            embeds = self.text_teacher.embed_images(images.flatten(0, 1)).view(
+                *images.shape[:2], -1
+            )
+            samples = {"image_embeds": embeds, "image_embeds_mask": given}
+            views = embeds
         if views is None:
             absent = torch.zeros(size, 1, self.config.embed_dim, device=self.device)
             valid = torch.zeros(size, 1, dtype=torch.bool, device=self.device)

@@ -1,6 +1,7 @@
 """Frozen models that give the targets of alignment: one per modality, in a named space."""
 
+from lavis.models.teachers.by_name import text_teacher
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher, check_spaces, check_trained_space
 
-__all__ = ["SentenceTeacher", "Teacher", "check_spaces", "check_trained_space"]
+__all__ = ["SentenceTeacher", "Teacher", "check_spaces", "check_trained_space", "text_teacher"]
