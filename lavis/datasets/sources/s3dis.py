@@ -84,10 +84,10 @@ def read_table(path: Path) -> np.ndarray:
     Raises:
         ValueError: more than `MOST_BAD` lines that are not six numbers, or none that are.
     """
-    content = path.read_bytes()
+    content = path.read_bytes().rstrip()
     try:
         values = np.array(content.split(), np.float64)
-        if values.size and values.size == _COLUMNS * content.count(b"\n"):
+        if values.size and values.size == _COLUMNS * (content.count(b"\n") + 1):
             return values.reshape(-1, _COLUMNS)
     except ValueError:
         pass  # a damaged line: read one by one

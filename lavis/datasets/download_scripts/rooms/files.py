@@ -16,6 +16,7 @@ from lavis.datasets.download_scripts.rooms.classes import HELD_OUT, SEEN, STRUCT
 from lavis.datasets.download_scripts.rooms.room import SPLITS, Record, Room
 from lavis.datasets.manifest import write_json
 from lavis.datasets.readers.files import DAMAGE
+from lavis.datasets.rendering.ray_cast import Frame
 from lavis.datasets.rendering.view_store import ViewWriter, encode_png
 from lavis.datasets.stores.packed_fields import FIELD_LAYOUTS, FieldLayout, PackedFieldWriter
 
@@ -67,11 +68,11 @@ def write_shard(work: Path, room: Room) -> None:
     os.replace(partial, path)
 
 
-def encode_frame(frame: Any) -> dict[str, bytes]:
+def encode_frame(frame: Frame) -> dict[str, bytes]:
     """Return the PNG files of a frame: colours, depth in millimetres (0: none), segments (0: none).
 
     Args:
-        frame: of a scene's caster.
+        frame: of a scene's caster, with at most 252 objects.
     """
     depth = np.where(np.isfinite(frame.depth), np.rint(frame.depth * MILLIMETRE), 0)
     return {

@@ -18,6 +18,7 @@ NEAR = 0.3  # metres: nothing is closer to a camera
 LEAST_SHARE = 0.1  # of the pixels that show objects
 CANDIDATES = 24
 _PREVIEW = (32, 24)  # pixels
+_SIGNS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 _SEEN = 4  # pixels of a preview that make an object seen
 
 
@@ -101,6 +102,3 @@ def viewpoints(layout: Layout, cameras: list[Camera]) -> np.ndarray:
     corners = [(a * x, y, b * z) for y in (layout.height - 0.1, 0.5) for a, b in _SIGNS]
     places = [camera.position for camera in cameras] + [np.array(c) for c in corners]
     return np.array([*places, np.array([0.0, layout.height - 0.1, 0.0])])
-
-
-_SIGNS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
