@@ -67,7 +67,12 @@ def sample_surface(
 
 
 def triangle_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return the area of every triangle: [F].
+    """Return the area of every triangle: [F]."""
+    return areas_and_middles(vertices, faces)[0]
+
+
+def areas_and_middles(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the area [F] and the middle [F,3] of every triangle.
 
     Args:
         vertices: [V,3].
@@ -77,16 +82,4 @@ def triangle_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     ux, uy, uz = (b - a).T
     vx, vy, vz = (c - a).T
     x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    return np.sqrt(x**2 + y**2 + z**2) / 2
-
-
-def middles(vertices: np.ndarray, faces: np.ndarray) -> SurfacePoints:
-    """Return the middle of every triangle.
-
-    Args:
-        vertices: [V,3].
-        faces: [F,3].
-    """
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))  # each [F,3]
-    thirds = np.full((len(faces), 2), 1 / 3)
-    return SurfacePoints((a + b + c) / 3, np.arange(len(faces)), thirds)
+    return np.sqrt(x**2 + y**2 + z**2) / 2, (a + b + c) / 3

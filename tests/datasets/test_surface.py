@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lavis.common.errors import DataError
-from lavis.datasets.surface import middles, sample_surface, triangle_areas
+from lavis.datasets.surface import areas_and_middles, sample_surface
 
 
 def test_samples_are_uniform_by_area() -> None:
@@ -42,7 +42,6 @@ def test_triangles_without_area_are_never_drawn() -> None:
 def test_middles_and_areas_of_triangles() -> None:
     vertices = np.array([[0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 3]], float)
     faces = np.array([[0, 1, 2], [0, 3, 1], [1, 1, 2]])
-    points, area = middles(vertices, faces), triangle_areas(vertices, faces)
-    np.testing.assert_allclose(points.xyz, [[1, 1, 0], [1, 0, 1], [2, 1, 0]])
+    area, middle = areas_and_middles(vertices, faces)
+    np.testing.assert_allclose(middle, [[1, 1, 0], [1, 0, 1], [2, 1, 0]])
     np.testing.assert_allclose(area, [4.5, 4.5, 0])
-    np.testing.assert_allclose(points.interpolate(vertices, faces), points.xyz)

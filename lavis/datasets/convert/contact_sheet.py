@@ -15,7 +15,7 @@ from lavis.datasets.viewer.encode import surface_normals
 MOST = 48
 COLUMNS = 8
 TILE, CAPTION = 160, 30  # pixels
-POINTS, SPARSE = 2048, 1024
+POINTS, SPARSE = 1536, 1024
 BACKGROUND = (244, 244, 246)
 LIGHT = np.array([0.4, 0.75, 0.53])
 _YAW, _PITCH = np.radians(30), np.radians(25)
@@ -43,7 +43,7 @@ def write_contact_sheet(path: Path, titles: Sequence[tuple[str, str]], load: Loa
             at = corner[0] + 6, corner[1] + TILE + 13 * line
             draw.text(at, _fitting(draw, shown), fill=(40, 40, 40) if line else (110, 110, 110))
     content = io.BytesIO()
-    sheet.save(content, "PNG", optimize=False)
+    sheet.save(content, "PNG", compress_level=3)
     replace_file(path, content.getvalue())
 
 

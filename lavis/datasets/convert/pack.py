@@ -117,8 +117,8 @@ def write_points(
             name = result.object_id
             if name not in kept:
                 continue
-            xyz = result.xyz * np.float32(1 / XYZ_SCALE)
-            writer.write(name, {"xyz": xyz, "rgb": result.rgb}, kept[name]["scale"])
+            fields = {"xyz": result.xyz, "rgb": result.rgb}
+            writer.write(name, fields, kept[name]["scale"], is_stored=True)
             if name in shown:
                 clouds[name] = _cloud(result)
     return clouds

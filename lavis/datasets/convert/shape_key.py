@@ -1,8 +1,8 @@
 """Keys of equal shapes: moments of the surface, rounded in relative steps.
 
 Vertices are no key: exporters merge, split and reorder them, and rounding to float32 moves one of
-ten thousand across any grid. Moments up to degree 3 depend on the surface alone, not on how it is
-divided into triangles, and few numbers are rarely near the edge of a step.
+ten thousand across any grid. Moments of first and second degree depend on the surface alone, not on
+how it is divided into triangles, and few numbers are rarely near the edge of a step.
 """
 
 from __future__ import annotations
@@ -16,33 +16,37 @@ from lavis.datasets.readers.values import extremes
 STEP = 1 / 1000  # of moments of coordinates in [-1,1]
 SIZE_STEP = 1 / 500  # of the logarithm of the size
 COLOR_STEP = 1 / 32
-# Exact for polynomials of degree 3 on a triangle: barycentric coordinates and weights.
-_NODES = np.array([[1, 1, 1], [1.8, 0.6, 0.6], [0.6, 1.8, 0.6], [0.6, 0.6, 1.8]]) / 3  # [4,3]
-_WEIGHTS = np.array([-27.0, 25.0, 25.0, 25.0]) / 48
 
 
-def surface_key(vertices: np.ndarray, faces: np.ndarray, area: np.ndarray) -> str:
+def surface_key(
+    vertices: np.ndarray, faces: np.ndarray, area: np.ndarray, middle: np.ndarray
+) -> str:
     """Return the key of a shape, whatever its size and place; turned or mirrored ones differ.
+
+    The second moment of a triangle with corners a, b, c and s = a + b + c is the area / 12 times
+    ss' + aa' + bb' + cc', so that corners are summed once a vertex.
 
     Args:
         vertices: float64 [V,3], all in use.
         faces: [F,3].
-        area: [F] of the triangles in any unit, not all 0.
+        area: [F] of the triangles, not all 0.
+        middle: [F,3] of the triangles.
     """
-    unit, edges = _unit(vertices)
-    corners = unit[faces]  # [F,3,3]
-    points = np.concatenate([np.einsum("c,fcd->fd", node, corners) for node in _NODES])  # [4F,3]
-    shares = np.concatenate([weight * area for weight in _WEIGHTS]) / area.sum()
+    corners, edges = _unit(vertices)
+    sums = 3 * (middle - _centre(vertices)) * (2 / edges.max())  # [F,3]
+    share = area / area.sum()
+    at_corner = np.bincount(faces.ravel(), np.repeat(share, 3), len(vertices))  # [V]
+    first = at_corner @ corners / 3
+    second = (sums.T @ (share[:, None] * sums) + corners.T @ (at_corner[:, None] * corners)) / 12
     relative_area = area.sum() / edges.max() ** 2
-    shape = edges / edges.max()
-    return _digest([*shape, relative_area, *_moments(points, shares)], STEP)
+    return _digest([*(edges / edges.max()), relative_area, *first, *second.ravel()], STEP)
 
 
 def cloud_key(xyz: np.ndarray) -> str:
     """Return the key of a cloud [N,3], whatever its size, place and order of points."""
     unit, edges = _unit(xyz)
-    moments = _moments(unit, np.full(len(unit), 1 / len(unit)))
-    return _digest([*(edges / edges.max()), *moments], STEP)
+    second = unit.T @ unit / len(unit)
+    return _digest([*(edges / edges.max()), *unit.mean(axis=0), *second.ravel()], STEP)
 
 
 def size_key(size: np.ndarray) -> int:
@@ -73,18 +77,10 @@ def _unit(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (xyz - (low + high) / 2) * (2 / edges.max()), edges
 
 
-def _moments(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the weighted means of x, y, z, of their products, and of products of three: [30].
-
-    Args:
-        points: [N,3].
-        shares: [N], the weights.
-    """
-    weighted = shares[:, None] * points
-    x, y, z = points.T
-    products = np.stack([x * x, x * y, x * z, y * y, y * z, z * z])  # [6,N]
-    parts = weighted.sum(axis=0), points.T @ weighted, products @ weighted
-    return np.concatenate([part.ravel() for part in parts])
+def _centre(xyz: np.ndarray) -> np.ndarray:
+    """Return the middle of the box of points: [3]."""
+    low, high = extremes(xyz)
+    return (low + high) / 2
 
 
 def _digest(values: np.ndarray | list[float], step: float) -> str:

@@ -29,12 +29,13 @@ from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.readers.files import read_cloud
 from lavis.datasets.readers.values import extremes
 from lavis.datasets.stores.packed_points import pack_rgb, pack_xyz
-from lavis.datasets.surface import middles, sample_surface, triangle_areas
+from lavis.datasets.surface import SurfacePoints, areas_and_middles, sample_surface
 
 # Raise it when a job gives other bytes than before: work of an older format is not continued.
 FORMAT = 1
 # Of objects and parts without colour, as OpenShape has it.
 NO_COLOR = 0.4
+COLOR_FACES = 2048  # triangles, about, whose colours are compared
 MAX_REASON = 300  # characters
 
 
@@ -119,12 +120,12 @@ def _sample(job: Job, path: Path) -> _Sample:
 
 def _sample_mesh(mesh: Mesh, num_points: int, rng: np.random.Generator) -> _Sample:
     vertices, faces = joined(mesh.parts)
-    area, middle = triangle_areas(vertices, faces), middles(vertices, faces)
+    area, middle = areas_and_middles(vertices, faces)
     points = sample_surface(vertices, faces, num_points, rng, area)
-    keys = (
-        surface_key(vertices, faces, area),
-        color_key(middle.xyz, paint_points(mesh.parts, middle, NO_COLOR), area),
-    )
+    some = np.arange(0, len(faces), 1 + len(faces) // COLOR_FACES)
+    centres = SurfacePoints(middle[some], some, np.full((len(some), 2), 1 / 3))
+    colors = paint_points(mesh.parts, centres, NO_COLOR)
+    keys = surface_key(vertices, faces, area, middle), color_key(centres.xyz, colors, area[some])
     facts = {"faces": len(faces), "degenerate_faces": int((area == 0).sum()), "notes": mesh.notes}
     box = np.stack(extremes(vertices))
     return _Sample(points.xyz, paint_points(mesh.parts, points, NO_COLOR), box, keys, facts)

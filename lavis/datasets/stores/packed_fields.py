@@ -53,15 +53,29 @@ class FieldLayout:
     width: int = 0
     quantum: float | None = None
 
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Return values that are as stored.
+
+        Raises:
+            ValueError: wrong shape or dtype.
+        """
+        self._check_shape(values)
+        if values.dtype != self.dtype:
+            raise ValueError(f"{values.dtype} instead of {self.dtype}")
+        return values
+
+    def _check_shape(self, values: np.ndarray) -> None:
+        shape = (len(values), self.width) if self.width else (len(values),)
+        if values.shape != shape:
+            raise ValueError(f"shape {values.shape} instead of {shape}")
+
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return values as stored.
 
         Raises:
             ValueError: wrong shape, or values that the dtype cannot hold.
         """
-        shape = (len(values), self.width) if self.width else (len(values),)
-        if values.shape != shape:
-            raise ValueError(f"shape {values.shape} instead of {shape}")
+        self._check_shape(values)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError("NaN or infinity")
         steps = values if self.quantum is None else np.rint(values / self.quantum)
@@ -123,13 +137,16 @@ class PackedFieldWriter:
         self.scales: list[float] = []
         self._files = {name: self._open(name) for name in self.layouts}
 
-    def write(self, object_id: str, points: PointFields, scale: float = 1.0) -> None:
+    def write(
+        self, object_id: str, points: PointFields, scale: float = 1.0, *, is_stored: bool = False
+    ) -> None:
         """Append one object.
 
         Args:
             object_id: not written before.
             points: every field of the layouts, one row per point.
             scale: length of one unit of xyz, in the data's own unit.
+            is_stored: the fields are as the layouts store them, checked already.
 
         Raises:
             DataError: naming the object: other fields, unequal lengths, no points, or values that
@@ -144,7 +161,9 @@ class PackedFieldWriter:
         rows = {}
         for name, layout in self.layouts.items():
             try:
-                rows[name] = layout.encode(_encodable(name, layout, np.asarray(points[name])))
+                values = np.asarray(points[name])
+                encode = layout.stored if is_stored else layout.encode
+                rows[name] = encode(values if is_stored else _encodable(name, layout, values))
             except ValueError as error:
                 raise _refused(object_id, f"{name}: {error}", layout) from error
         for name, stored in rows.items():

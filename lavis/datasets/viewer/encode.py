@@ -12,18 +12,20 @@ from __future__ import annotations
 import base64
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 NUM_POINTS = 1024
-MAX_SOURCE_POINTS = 4096  # bounds the [n,P] distances of the normals to 16 MB
+MAX_SOURCE_POINTS = 4096
 _NEIGHBOURS = 10
 _GREY = 0.62
 
 
-def encode_cloud(cloud: np.ndarray) -> dict[str, object]:
+def encode_cloud(cloud: np.ndarray, count: int = NUM_POINTS) -> dict[str, object]:
     """Encode one cloud.
 
     Args:
         cloud: float [P,3] or [P,6], rgb in [0,1]; grey without colours.
+        count: points that are kept.
 
     Returns:
         {"points": base64 text, "spacing": median distance of neighbours after scaling}.
@@ -33,7 +35,7 @@ def encode_cloud(cloud: np.ndarray) -> dict[str, object]:
     xyz -= (xyz.min(axis=0) + xyz.max(axis=0)) / 2
     xyz /= max(float(np.linalg.norm(xyz, axis=1).max()), 1e-9)
     rgb = cloud[:, 3:6] if cloud.shape[1] == 6 else np.full_like(cloud[:, :3], _GREY)
-    chosen = farthest_points(xyz, NUM_POINTS)
+    chosen = farthest_points(xyz, count)
     normals = surface_normals(xyz[chosen], xyz)
     arrays = (
         np.rint(xyz[chosen] * 32767).astype("<i2"),
@@ -61,7 +63,7 @@ def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
 def surface_normals(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
     """Normals [n,3] of unit length: the direction in which the nearest neighbours spread least."""
     count = min(_NEIGHBOURS, len(cloud))
-    nearest = np.argpartition(_squared_distances(points, cloud), count - 1, axis=1)[:, :count]
+    nearest = cKDTree(cloud).query(points, count)[1].reshape(len(points), count)  # [n,k]
     patches = cloud[nearest]  # [n,k,3]
     patches = patches - patches.mean(axis=1, keepdims=True)
     spread = np.einsum("nki,nkj->nij", patches, patches)
@@ -72,12 +74,4 @@ def neighbour_distance(points: np.ndarray) -> float:
     """Median distance of a point to its nearest other point; 0.05 for a single point."""
     if len(points) < 2:
         return 0.05
-    distances = _squared_distances(points, points)
-    np.fill_diagonal(distances, np.inf)
-    return float(np.sqrt(np.median(distances.min(axis=1))))
-
-
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[n,3], [P,3] -> [n,P]."""
-    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None]
-    return np.maximum(squares - 2 * first @ second.T, 0.0)
+    return float(np.median(cKDTree(points).query(points, 2)[0][:, 1]))

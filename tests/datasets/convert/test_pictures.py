@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lavis.datasets.convert import preview
 from lavis.datasets.convert.contact_sheet import (
     BACKGROUND,
     CAPTION,
@@ -37,10 +38,10 @@ def test_up_is_up_and_colours_are_those_of_the_points() -> None:
 
 
 def test_near_points_hide_far_ones() -> None:
-    side = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 30), np.linspace(-0.5, 0.5, 30)), -1)
-    flat = np.concatenate([side.reshape(-1, 2), np.zeros((900, 1))], 1)
-    near = np.concatenate([flat + np.array([0, 0, 0.2]), np.tile([0, 1.0, 0], (900, 1))], 1)
-    far = np.concatenate([flat * [0.5, 0.5, 1] - [0, 0, 0.2], np.tile([1.0, 0, 0], (900, 1))], 1)
+    side = np.stack(np.meshgrid(np.linspace(-0.4, 0.4, 27), np.linspace(-0.4, 0.4, 27)), -1)
+    flat = np.concatenate([side.reshape(-1, 2), np.zeros((729, 1))], 1)
+    near = np.concatenate([flat + np.array([0, 0, 0.2]), np.tile([0, 1.0, 0], (729, 1))], 1)
+    far = np.concatenate([flat * [0.5, 0.5, 1] - [0, 0, 0.2], np.tile([1.0, 0, 0], (729, 1))], 1)
     mixed = np.random.default_rng(0).permutation(np.concatenate([near, far]))
     picture = draw_cloud(mixed).astype(int)
     middle = picture[70:90, 70:90]
@@ -62,12 +63,15 @@ def test_the_preview_shows_texts_and_loads_nothing(meshes: Path, captions: Path,
     assert "Content-Security-Policy" in page
     assert "http://" not in page
     assert "https://" not in page
-    assert page.count("<canvas") == 25
+    assert page.count("<canvas") == preview.MOST
     assert "which shape is it? torus" in page
-    assert "o0.glb · 1 x 1 x 2 · up y" in page
     start = page.index('id="clouds">') + len('id="clouds">')
-    clouds = json.loads(page[start : page.index("</script>", start)])
-    assert len(clouds) == 25
+    shown = json.loads(page[start : page.index("</script>", start)])
+    assert len(shown) == preview.MOST
+    facts = json.loads((run(meshes, captions) / "geometry.json").read_text(encoding="utf-8"))
+    for name in shown:
+        assert f"{facts[name]['source']} · " in page
+        assert f" · up {facts[name]['up']} · {facts[name]['split']} · " in page
 
 
 def test_texts_of_the_user_are_escaped(tmp_path: Path, run) -> None:

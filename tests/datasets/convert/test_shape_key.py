@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from lavis.datasets.convert.shape_key import cloud_key, color_key, size_key, surface_key
-from lavis.datasets.surface import triangle_areas
+from lavis.datasets.surface import areas_and_middles
 
 
 def key(mesh: trimesh.Trimesh) -> str:
@@ -17,7 +17,7 @@ def key(mesh: trimesh.Trimesh) -> str:
 
 
 def key_of(vertices: np.ndarray, faces: np.ndarray) -> str:
-    return surface_key(vertices, faces, triangle_areas(vertices, faces))
+    return surface_key(vertices, faces, *areas_and_middles(vertices, faces))
 
 
 @pytest.mark.parametrize("number", range(8))

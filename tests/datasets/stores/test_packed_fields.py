@@ -195,3 +195,17 @@ def test_other_layouts_may_be_given(tmp_path: Path) -> None:
     with PackedFieldWriter(tmp_path / "p", layouts) as writer:
         writer.write("a", {"xyz": points_of(4)["xyz"], "height": np.ones(4)})
     assert PackedFieldStore(tmp_path / "p").load_points("a")["height"].tolist() == [1.0] * 4
+
+
+def test_fields_that_are_encoded_already_are_written_as_they_are(tmp_path: Path) -> None:
+    layouts = {"xyz": UNIT_XYZ, "rgb": FIELD_LAYOUTS["rgb"]}
+    rng = np.random.default_rng(0)
+    xyz = rng.integers(-32767, 32768, (9, 3)).astype(np.int16)
+    rgb = rng.integers(0, 256, (9, 3)).astype(np.uint8)
+    with PackedFieldWriter(tmp_path / "a", layouts) as writer:
+        writer.write("a", {"xyz": xyz, "rgb": rgb}, 2.0, is_stored=True)
+        for wrong in ({"xyz": xyz.astype(np.int32), "rgb": rgb}, {"xyz": xyz, "rgb": rgb[:, :2]}):
+            with pytest.raises(DataError, match="object b"):
+                writer.write("b", wrong, is_stored=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "a" / "field_xyz.npy"), xyz)
+    np.testing.assert_array_equal(np.load(tmp_path / "a" / "field_rgb.npy"), rgb)
