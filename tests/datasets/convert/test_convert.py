@@ -218,6 +218,23 @@ def test_bad_files_among_good_ones_are_named(tmp_path: Path, run) -> None:
     assert report["table"]["objects_without_text"] == ["twice"]
 
 
+def test_each_file_has_its_own_range_of_colours(tmp_path: Path, run) -> None:
+    source, rng = tmp_path / "in", np.random.default_rng(0)
+    source.mkdir()
+    xyz, rgb = rng.random((2, 40, 3))
+    np.save(source / "unit.npy", np.concatenate([xyz, rgb], 1))
+    np.save(source / "bytes.npy", np.concatenate([xyz * [1, 2, 1], np.rint(255 * rgb)], 1))
+    np.savez(source / "uint8.npz", xyz=xyz * [1, 1, 2], rgb=np.rint(255 * rgb).astype(np.uint8))
+    np.save(source / "wrong.npy", np.concatenate([xyz * [2, 1, 1], 700 * rgb - 50], 1))
+    folder = run(source)
+    store, report = PackedFieldStore(folder / "points"), load(folder, "report.json")
+    for name in ("unit", "bytes", "uint8"):
+        found = store.load_points(name)["rgb"]
+        assert np.sort(found.ravel()) == pytest.approx(np.sort(rgb.ravel()), abs=3e-3)
+    assert "colours from -4" in report["skipped_files"]["wrong.npy"]
+    assert set(report["notes"]["bytes"]) == {"bytes.npy", "uint8.npz"}
+
+
 def test_a_folder_of_bad_files_alone_is_an_error_with_reasons(tmp_path: Path, run) -> None:
     source = tmp_path / "in"
     source.mkdir()

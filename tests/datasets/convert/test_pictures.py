@@ -45,7 +45,9 @@ def test_near_points_hide_far_ones() -> None:
     mixed = np.random.default_rng(0).permutation(np.concatenate([near, far]))
     picture = draw_cloud(mixed).astype(int)
     middle = picture[70:90, 70:90]
-    assert (middle[..., 1] > middle[..., 0]).mean() > 0.8
+    assert (
+        middle[..., 1] > middle[..., 0]
+    ).mean() > 0.6  # 0.2 where far points, which are denser, were on top
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (8, (1, 8)), (9, (2, 8))])
