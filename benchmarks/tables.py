@@ -70,7 +70,7 @@ _FAULTS = (
     "hostile texts and numbers",
     "no HOME, ASCII terminal, read-only checkout, other folder",
     "SIGTERM, SIGINT, SIGHUP in every phase, lost terminal",
-    "two launchers: one dies, stands still, both restart",
+    "two launchers: one dies, one is suspended, both restart",
 )
 
 
