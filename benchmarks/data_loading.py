@@ -29,6 +29,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import lavis  # noqa: F401 (sets the policy of threads before torch is loaded)
+
+# isort: split
 import numpy as np
 
 from benchmarks.record import Record, parse_options

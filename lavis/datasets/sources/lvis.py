@@ -1,4 +1,4 @@
-"""Objaverse-LVIS: 46,832 objects of Objaverse with one of 1,156 classes of LVIS each.
+"""Objaverse-LVIS: about 46,800 objects of Objaverse with one of 1,156 classes of LVIS each.
 
 Three layouts of the same annotation: OpenShape's list (with its records), Objaverse's own mapping
 of classes to uids (over any clouds), and ULIP-2's list (with its records). Labels follow the names'

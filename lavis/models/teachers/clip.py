@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class ClipTeacher(Teacher):
             what, got = "images have another shape", list(images.shape)
             raise ShapeError(explain(what, got=got, expected="[B,3,H,W]"))
         keys = [_content(image) for image in images]
-        known = {key: self._cache[key] for key in keys if key in self._cache}
+        known: dict[Hashable, Tensor] = {k: self._cache[k] for k in keys if k in self._cache}
         new = {key: row for row, key in enumerate(keys) if key not in known}
         if new:
             chosen = images[list(new.values())].to(next(self.parameters()).device)
