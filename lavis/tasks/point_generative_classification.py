@@ -16,42 +16,28 @@ from lavis.common.registry import registry
 from lavis.evaluation.classification import chance_accuracy, most_frequent_accuracy
 from lavis.evaluation.closed_set import match_classes
 from lavis.evaluation.intervals import mean_ci
-from lavis.evaluation.pointllm import PROMPTS
 from lavis.evaluation.sentence_encoders import SentenceEncoder
-from lavis.models.abilities import Captioner
 from lavis.tasks.data_needs import DataNeeds
-from lavis.tasks.options import WritingOptions, task_option
-from lavis.tasks.point_task import PointTask, Scores, by_id
+from lavis.tasks.options import task_option
+from lavis.tasks.point_llm_protocol import PointLLMOptions, PointLLMTask
+from lavis.tasks.point_task import Scores, by_id
 
 
 @dataclass(frozen=True)
-class GenerativeClassificationOptions(WritingOptions):
+class GenerativeClassificationOptions(PointLLMOptions):
     """Options of generative classification."""
 
     prompt_index: int = task_option(0, "which of PointLLM's prompts", low=0, high=2)
-    sentence_encoder: str = task_option("minilm", "minilm, or a folder (folder@pooling)")
 
 
 @registry.register_task("point_generative_classification")
-class PointGenerativeClassificationTask(PointTask):
+class PointGenerativeClassificationTask(PointLLMTask):
     """Result entries are PointLLM's: object_id, ground_truth, model_output, label_name."""
 
     name = "point_generative_classification"
-    id_key = "object_id"
     options_class = GenerativeClassificationOptions
     data_needs = DataNeeds(classes=True)
     metric_names = ("generative_accuracy", "generative_accuracy_by_name", "named_a_class")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return Captioner."""
-        return {Captioner: "run.task"}
-
-    def settings(self) -> dict[str, Any]:
-        """Decoding settings; without a prompt in the recipe PointLLM's."""
-        settings = self.options.decoding()
-        if settings["prompt"] is None:
-            settings["prompt"] = PROMPTS[self.options.prompt_index]
-        return settings
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Store the class names."""

@@ -21,32 +21,37 @@ from lavis.tasks.point_task import PointTask, Scores, by_id
 
 @dataclass(frozen=True)
 class PointLLMOptions(WritingOptions):
-    """Options of captioning by the PointLLM protocol."""
+    """Options of tasks with PointLLM's prompts."""
 
     prompt_index: int = task_option(2, "which of PointLLM's prompts", low=0, high=2)
     sentence_encoder: str = task_option("minilm", "minilm, or a folder (folder@pooling)")
 
 
-@registry.register_task("point_llm_captioning")
-class PointLLMCaptioningTask(PointTask):
-    """Result file: {"prompt", "results": [{"object_id", "ground_truth", "model_output"}]}."""
+class PointLLMTask(PointTask):
+    """Base of tasks that generate with one of PointLLM's prompts and write its result entries."""
 
-    name = "point_llm_captioning"
     id_key = "object_id"
-    options_class = PointLLMOptions
-    data_needs = DataNeeds(("caption",))
-    metric_names = ("pointllm/*",)
+    options_class: type[PointLLMOptions] = PointLLMOptions
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner."""
         return {Captioner: "run.task"}
 
     def settings(self) -> dict[str, Any]:
-        """Decoding settings with the protocol's prompt."""
+        """Return decoding settings, with PointLLM's prompt unless the recipe has one."""
         settings = self.options.decoding()
         if settings["prompt"] is None:
             settings["prompt"] = PROMPTS[self.options.prompt_index]
         return settings
+
+
+@registry.register_task("point_llm_captioning")
+class PointLLMCaptioningTask(PointLLMTask):
+    """Result file: {"prompt", "results": [{"object_id", "ground_truth", "model_output"}]}."""
+
+    name = "point_llm_captioning"
+    data_needs = DataNeeds(("caption",))
+    metric_names = ("pointllm/*",)
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Caption a batch."""
