@@ -15,7 +15,7 @@ from lavis.datasets.viewer.encode import surface_normals
 MOST = 48
 COLUMNS = 8
 TILE, CAPTION = 160, 30  # pixels
-POINTS, SPARSE = 1536, 1024
+POINTS, DOT = 1024, 5  # points drawn, pixels of a point's side
 BACKGROUND = (244, 244, 246)
 LIGHT = np.array([0.4, 0.75, 0.53])
 _YAW, _PITCH = np.radians(30), np.radians(25)
@@ -60,7 +60,7 @@ def draw_cloud(cloud: np.ndarray, size: int = TILE) -> np.ndarray:
     seen = xyz @ _rotation().T
     order = np.argsort(seen[:, 2], kind="stable")  # far points first
     pixel = np.rint(size / 2 + 0.47 * size * seen[order, :2] * [1, -1]).astype(np.int64)
-    reach = np.arange(-2, 3) if len(cloud) < SPARSE else np.arange(-1, 2)  # pixels
+    reach = np.arange(DOT) - DOT // 2
     offsets = np.stack(np.meshgrid(reach, reach), -1).reshape(-1, 2)
     dots = np.clip(pixel[:, None] + offsets, 0, size - 1).reshape(-1, 2)
     picture = np.full((size, size, 3), BACKGROUND, np.uint8)
