@@ -60,6 +60,8 @@ class OpenShapeTexts:
         found = [pair for source in self.sources for pair in self._of(source, name, content, drawn)]
         row = int(drawn.integers(len(found))) if drawn is not None and found else 0
         text, features = found[row] if found else ("", None)
+        if not found:
+            self.store.notes.say(name, {"text": "no text of the chosen kinds"})
         ids = {key: record[key] for key in ("instance_id", "object_id")}
         sample: Sample = {**ids, "text_input": self.text_processor(text), "caption": text}
         if not self.features or features is None:
@@ -114,6 +116,7 @@ class OpenShapeImages:
         content = self.store.record(name)
         features, thumbnail = content.get("image_feat"), content.get("thumbnail_feat")
         if features is None or len(features) == 0:
+            self.store.notes.say(name, {"image": "no features of views: it leaves the image terms"})
             return {}
         chosen = np.arange(self.views) * len(features) // self.views
         if self.draws:

@@ -11,6 +11,7 @@ import numpy as np
 from lavis.common.errors import DataError, explain
 from lavis.common.files import file_below
 from lavis.datasets.readers.pickled_arrays import read_pickled
+from lavis.datasets.stores.notes import Notes
 from lavis.datasets.stores.point_stores import check_cloud
 
 
@@ -26,6 +27,7 @@ class PickledRecordStore:
 
     def __init__(self, folder: Path, paths: Mapping[str, str]) -> None:
         self.folder, self.paths = folder, paths
+        self.notes = Notes(str(folder))
         self._last: tuple[str, dict[str, Any]] = ("", {})
 
     def path(self, object_id: str) -> Path:

@@ -2,12 +2,15 @@
 
     python -m lavis.models.teachers.embed_views --views data/bricks_views/views_4x128.zip
     … --views data/bricks_views/views_4x128.zip --head data/bricks_views/head.safetensors
+    … --views data/bricks_views/views_4x128.zip --teacher clip:/models/clip-vit-base-patch32
     CPU-sized: … --limit 100 --out /tmp/few.safetensors
 
 Writes `<views>.conse.safetensors`: `image_embeds` float16 [N,V,E] in the space of the texts, and
 `features` float16 [N,V,1280] of the network, for heads that are trained later. Its metadata name
 the objects, the space and the SHA-256 of the views; a file of the same views is kept. With `--head`
 (train_view_head.py) it is `<views>.head.safetensors`, and the features of the former are taken.
+With `--teacher` (clip.py) it is `<views>.<kind>.safetensors`, `image_embeds` alone; the model then
+has the same `model.text_teacher`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from tqdm import tqdm
 from lavis.common.errors import PointLanguageError
 from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
+from lavis.models.teachers.clip import PREFIXES, ClipTeacher
 from lavis.models.teachers.image import ConseTeacher, HeadTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
 
@@ -46,7 +50,7 @@ def batches(store: ViewStore, ids: Sequence[str]) -> Iterator[Tensor]:
 def embed_views(
     views: Path,
     out: Path,
-    teacher: ConseTeacher | HeadTeacher,
+    teacher: ConseTeacher | HeadTeacher | ClipTeacher,
     limit: int | None = None,
     head: Path | None = None,
 ) -> Path:
@@ -68,11 +72,15 @@ def embed_views(
     facts |= {} if head is None else {"head_sha256": file_sha256(head)}
     if _metadata(out) == facts:
         return out
-    features = _known_features(views, facts)
-    if features is None:
-        features = torch.cat([teacher.network(images) for images in batches(store, ids)])
-    embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
-    tensors = {"image_embeds": embeds, "features": features}
+    if isinstance(teacher, ClipTeacher):
+        parts = [teacher.embed_images(images).cpu() for images in batches(store, ids)]
+        tensors = {"image_embeds": torch.cat(parts)}
+    else:
+        features = _known_features(views, facts)
+        if features is None:
+            features = torch.cat([teacher.network(images) for images in batches(store, ids)])
+        embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
+        tensors = {"image_embeds": embeds, "features": features}
     kept = {n: t.view(len(ids), store.num_views, -1).half() for n, t in tensors.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
@@ -114,12 +122,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="file to write (default: beside the views)")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
     parser.add_argument("--head", type=Path, help="trained head instead of ConSE")
+    parser.add_argument("--teacher", help="clip:, siglip: or open_clip: and a name (clip.py)")
     parser.add_argument("--limit", type=int, help="the first so many objects")
     options = parser.parse_args(arguments)
     head = options.head
-    out = options.out or options.views.with_suffix(HEAD if head else CONSE)
+    named = options.teacher
+    if named and (head or not named.startswith(PREFIXES)):
+        parser.error(f"--teacher begins with one of {', '.join(PREFIXES)}, and takes no --head")
+    suffix = f".{named.partition(':')[0]}.safetensors" if named else HEAD if head else CONSE
+    out = options.out or options.views.with_suffix(suffix)
     try:
-        teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
+        teacher: ConseTeacher | HeadTeacher | ClipTeacher
+        if named:
+            teacher = ClipTeacher(named, cache_size=0, key="--teacher")
+        else:
+            teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
         embed_views(options.views, out, teacher, options.limit, head)
     except PointLanguageError as error:
         print(error, file=sys.stderr)

@@ -114,7 +114,7 @@ def test_types_are_the_published_lists(layout: Path, kind: str, count: int) -> N
     assert len(build(layout, NAME, kind)["train"]) == count
 
 
-def test_objects_without_text_or_views_are_masked(layout: Path) -> None:
+def test_objects_without_text_or_views_are_masked_and_named(layout: Path, caplog) -> None:
     nothing = {"text": [], "text_feat": [], "retrieval_text": [], "retrieval_text_feat": []}
     nothing |= {"blip_caption": "", "msft_caption": ""}
     change(layout, 1, **nothing)
@@ -124,6 +124,8 @@ def test_objects_without_text_or_views_are_masked(layout: Path) -> None:
     assert batch["text_input"][1] == ""
     assert batch["text_embeds_mask"].tolist() == [True, False, True]
     assert batch["image_embeds_mask"].any(1).tolist() == [True, True, False]
+    assert f"object {1:032x}: no text of the chosen kinds" in caplog.text
+    assert f"object {2:032x}: no features of views" in caplog.text
 
 
 def test_features_can_be_left_out_for_another_text_teacher(layout: Path) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lavis.common.errors import CheckpointError, DependencyError, ShapeError
+from lavis.datasets.fields.embeds import EmbedsLoader
+from lavis.datasets.rendering.view_store import ViewWriter, encode_png
 from lavis.models.mixcon3d_models.config import Mixcon3dConfig
 from lavis.models.mixcon3d_models.mixcon3d import MixCon3D
 from lavis.models.teachers import SentenceTeacher, text_teacher
 from lavis.models.teachers.clip import ClipTeacher
+from lavis.models.teachers.embed_views import main
 
 TINY = {
     "hidden_size": 16,
@@ -99,6 +103,26 @@ def test_a_model_embeds_the_images_of_a_batch_with_its_text_teacher(name: str) -
     losses = model(batch)
     assert torch.isfinite(losses["loss"])
     assert model.encode(batch).embeds["has_image"].tolist() == [1, 0]
+
+
+def test_views_are_embedded_by_a_named_teacher_for_the_same_model(name: str, tmp_path) -> None:
+    views, pixels = tmp_path / "views.zip", np.zeros((8, 8, 3), np.uint8)
+    with ViewWriter(views) as file:
+        file.add("a", [encode_png(pixels), encode_png(pixels + 200)])
+    assert main(["--views", str(views), "--teacher", name]) == 0
+    loader = EmbedsLoader(tmp_path / f"views.{name.partition(':')[0]}.safetensors")
+    teacher = ClipTeacher(name)
+    expected = teacher.embed_images(torch.full((1, 3, 8, 8), 200 / 255))[0]
+    found = loader.load({"object_id": "a"}, np.random.default_rng(0))["image_embeds"]
+    assert loader.space == teacher.space
+    assert torch.allclose(found[1], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [["minilm"], ["clip:x", "--head", "h"]])
+def test_another_name_of_a_teacher_is_refused(wrong: list[str], capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["--views", "views.zip", "--teacher", *wrong])
+    assert "--teacher" in capsys.readouterr().err
 
 
 def test_names_without_a_prefix_are_sentence_encoders(tiny_bert: str) -> None:
