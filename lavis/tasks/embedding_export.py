@@ -25,6 +25,7 @@ class EmbeddingExportTask(ModalityRetrievalTask):
 
     name = "embedding_export"
     fewest = 1
+    metric_names = ()
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Return the file."""

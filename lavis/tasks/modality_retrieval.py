@@ -18,7 +18,7 @@ from lavis.common.errors import ConfigError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
-from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
+from lavis.evaluation.retrieval import METRICS, RetrievalScores, streamed_retrieval_scores
 from lavis.models.abilities import JointEmbedder
 from lavis.tasks.data_needs import DataNeeds, records_of
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
@@ -52,6 +52,7 @@ class ModalityRetrievalTask(PointTask):
     name = "modality_retrieval"
     fewest = 2  # modalities
     options_class = ModalityRetrievalOptions
+    metric_names = tuple(f"*_to_*/{metric}" for metric in METRICS)
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder."""
