@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,12 @@ def write_contact_sheet(path: Path, titles: Sequence[tuple[str, str]], load: Loa
     columns = min(COLUMNS, len(titles))
     sheet = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
+    with ThreadPoolExecutor() as pool:  # neighbours and normals leave Python's lock
+        tiles = list(pool.map(lambda title: draw_cloud(load(title[0])), titles))
     for place, (object_id, text) in enumerate(titles):
         row, column = divmod(place, COLUMNS)
         corner = column * TILE, row * (TILE + CAPTION)
-        sheet.paste(Image.fromarray(draw_cloud(load(object_id))), corner)
+        sheet.paste(Image.fromarray(tiles[place]), corner)
         for line, shown in enumerate((object_id, text)):
             at = corner[0] + 6, corner[1] + TILE + 13 * line
             draw.text(at, _fitting(draw, shown), fill=(40, 40, 40) if line else (110, 110, 110))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def write_preview(
     style, script = style_and_script()
     cards = [_card(name, facts[name], texts.get(name, ObjectTexts())) for name in shown]
     lines = "".join(f"<li>{escape(line)}</li>" for line in summary(report))
-    clouds = {name: encode_cloud(load(name)[:SOURCE_POINTS], POINTS) for name in shown}
+    with ThreadPoolExecutor() as pool:
+        encoded = pool.map(lambda name: encode_cloud(load(name)[:SOURCE_POINTS], POINTS), shown)
+        clouds = dict(zip(shown, encoded, strict=True))
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{content_policy(style, script)}">
