@@ -64,7 +64,7 @@ def processes_with(mark: str) -> int:
 
 
 def is_clean(row: dict[str, Any]) -> bool:
-    """Tell whether a launch did its work and left nothing."""
+    """Return whether a launch did its work and left nothing."""
     left = row["processes_left"] or row["shared_memory_left"]
     bad = row["exit_code"] or row["aborted"] or row["warned_of_leaks"] or left
     return bool(row["checkpoint"] and not bad)

@@ -27,7 +27,7 @@ CHANGES = ("os.mkdir", "os.rename", "os.symlink", "os.link")
 
 
 class Tracer:
-    """Sees what is written below a folder; fails at one name when it is told to."""
+    """Record writes below a folder; optionally fail at one name."""
 
     def __init__(self) -> None:
         self.folder, self.code, self.target = "", 0, ""

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from benchmarks.faults.processes import in_group
-from benchmarks.faults.signals import endless, mended
+from benchmarks.faults.signals import endless, restarted
 from benchmarks.faults.two_machines import shared_run
 from lavis.common import rng_state
 from lavis.common.dist_utils import get_rank
 
-CALLS = {"endless": endless, "mended": mended, "shared_run": shared_run}
+CALLS = {"endless": endless, "restarted": restarted, "shared_run": shared_run}
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def run_under_launcher(
     ]
 
     def launcher_main() -> None:
-        # Forking ranks out of a launcher that has threads can leave them with a lock nobody opens.
+        # Forking ranks from a launcher with threads can leave a lock in them never released.
         os.chdir(root)
         os.execv(command[0], command)
 

@@ -179,7 +179,7 @@ def fig08(folder: Path, quick: bool) -> Figure:
 
 
 def _other_batch(folder: Path) -> bool:
-    """Tell whether a resume inside an epoch with another global batch is refused."""
+    """Return whether a resume inside an epoch with another global batch is refused."""
     with contextlib.suppress(Stopped):
         tiny_runner(folder, "odd", task=StoppedTask(4), **OPTIONS).train()
     path = str(folder / "odd" / LAST)

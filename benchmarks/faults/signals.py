@@ -1,4 +1,4 @@
-"""Figures 6 and 7: signals to ranks and launcher, and kills that the launcher mends."""
+"""Figures 6 and 7: signals to ranks and launcher, and kills with a restart by the launcher."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class DyingTask(TinyTask):
         return super().train_step(model, samples)
 
 
-def mended(folder: Path, job: str, deaths: list[int]) -> None:
+def restarted(folder: Path, job: str, deaths: list[int]) -> None:
     """One rank of a run that resumes after each death."""
     options: dict[str, Any] = {"dropout": 0.5, "save_freq": 2, "resume_ckpt_path": "auto"}
     tiny_runner(folder, job, task=DyingTask(deaths), max_epoch=3, **options).train()
@@ -141,7 +141,7 @@ def fig07(folder: Path, quick: bool) -> Figure:
     codes = []
     for job, steps in (("whole", []), ("killed", deaths)):
         arguments = [str(folder), job, steps]
-        pid = run_under_launcher(RANKS, "mended", arguments, log, max_restarts=3)
+        pid = run_under_launcher(RANKS, "restarted", arguments, log, max_restarts=3)
         codes += wait_all([pid], 240)
     if codes != [0, 0]:
         return Figure(False, {"exit_codes": codes})

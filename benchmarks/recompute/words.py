@@ -1,4 +1,4 @@
-"""Words of captions and spelling of answers, re-implemented from the package's documentation.
+"""Words of captions and normalisation of answers, re-implemented from the package's documentation.
 
 The package uses regular expressions; this file reads texts character by character, so that an
 error in one of them does not hide in the other.
@@ -117,13 +117,13 @@ def canonical_answer(text: str) -> str:
     (unless nothing else is left), dimensions as "2 x 4".
     """
     plain = unicodedata.normalize("NFKC", text).lower().replace("×", "x").replace("-", " ")
-    plain = "".join(spelled(plain, place) for place in range(len(plain)))
+    plain = "".join(replacement(plain, place) for place in range(len(plain)))
     words = [NUMBER_WORDS.get(word, word) for word in plain.split()]
     words = [word for word in words if word not in ARTICLES] or words
     return with_dimensions(" ".join(words))
 
 
-def spelled(text: str, place: int) -> str:
+def replacement(text: str, place: int) -> str:
     """Return what becomes of one character: itself, a space, or nothing."""
     character = text[place]
     before, after = text[place - 1 : place], text[place + 1 : place + 2]
