@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     dtype = resolve_dtype(options.dtype, "--dtype")
     model = LanguageModel(options.llm, dtype=dtype).eval().to(options.device)
+    _ = model.beams_share_prefix  # checked once per model, and no caption's time
     what = "dynamic cache; on CPU seconds of the processor; headline is the geometric mean over "
     record = Record("generation", options, what=what + "the batch sizes")
     for beams in options.beams:

@@ -29,6 +29,7 @@ from benchmarks.usual_qformer import usual_losses
 from lavis.common.launch import keep_freed_memory
 from lavis.models.contrastive import contrast_targets, pair_keys, symmetric_cross_entropy
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_blip_models.right_pairs import PairKeys
 
 # Lengths in tokens, [CLS] and [SEP] included, of captions as Cap3D writes them: 18 on average.
 LENGTHS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 26, 30)
@@ -48,10 +49,12 @@ class Step(PointBlip):
         similarity = self.contrast_similarity(self.embed_queries(states), texts)
         keys = pair_keys(len(ids), device=ids.device)
         ptc = symmetric_cross_entropy(*similarity, contrast_targets(keys, keys))
-        ptm = self.matching_loss(point_tokens, cloud, ids, mask, similarity, (keys, keys))
+        ptm = self.matching_loss(
+            point_tokens, cloud, ids, mask, similarity, PairKeys(keys, keys, keys, keys)
+        )
         return {"ptc": ptc, "ptm": ptm, "ptg": self.caption_loss(ids, mask, cache)}
 
-    def draw_negatives(self, similarity: tuple[Tensor, Tensor], keys: tuple) -> tuple:
+    def draw_negatives(self, similarity: tuple[Tensor, Tensor], keys: PairKeys) -> tuple:
         """Return the given negatives, all valid."""
         valid = torch.ones_like(self.negatives[0], dtype=torch.bool)
         return (self.negatives[0], valid), (self.negatives[1], valid)
