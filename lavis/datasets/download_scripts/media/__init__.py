@@ -1,0 +1,1 @@
+"""Pictures and sounds with labels from registries' packages, without clouds."""
