@@ -2,7 +2,8 @@
 
 The manifest `x.pth.json` of a checkpoint `x.pth` holds the valid hashes. Saving
 first lists the old and the new hash, then replaces the file, then lists the new one alone: whenever
-the process is killed, the file in place is whole and its hash is in the manifest.
+the process is killed, the file in place is whole and its hash is in the manifest. In between the
+manifest also notes the step and run of the new hash (`next`), so that the file's own are known.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
             file.flush()
             os.fsync(file.fileno())
         digest = file_hash(partial)
-        both = [*valid_hashes(path), digest]
-        write_manifest(path, both, manifest_step(path), manifest_run(path))
+        both, coming = [*valid_hashes(path), digest], (digest, step, payload.get("run_id"))
+        write_manifest(path, both, manifest_step(path), manifest_run(path), coming)
         os.replace(partial, path)
-        write_manifest(path, [digest], step, payload.get("run_id"))
+        write_manifest(path, [digest], *coming[1:])
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write (disk full) as RuntimeError.
@@ -209,21 +210,52 @@ def valid_hashes(path: Path) -> list[str]:
 
 def manifest_step(path: Path) -> int | None:
     """Return the optimiser step that the manifest notes, None when it does not."""
-    step = read_manifest(path).get("step")
+    step = _noted(path).get("step")
     return step if isinstance(step, int) else None
 
 
 def manifest_run(path: Path) -> str | None:
     """Return the id of the run that saved a checkpoint; a resumed run keeps its id."""
-    run = read_manifest(path).get("run")
+    run = _noted(path).get("run")
     return run if isinstance(run, str) else None
 
 
+def _noted(path: Path) -> dict[str, Any]:
+    """Return what the manifest notes of the file in place, also where a save was interrupted."""
+    content = read_manifest(path)
+    coming = content.get("next")
+    if isinstance(coming, dict) and path.is_file() and file_hash(path) == coming.get("sha256"):
+        return coming
+    return content
+
+
+def settle_manifest(path: Path) -> None:
+    """Finish the manifest of a save that was killed before it did, if the file is whole."""
+    if "next" not in read_manifest(path) or not path.is_file():
+        return
+    found = file_hash(path)
+    if found in valid_hashes(path):
+        write_manifest(path, [found], manifest_step(path), manifest_run(path))
+
+
 def write_manifest(
-    path: Path, hashes: list[str], step: int | None = None, run: str | None = None
+    path: Path,
+    hashes: list[str],
+    step: int | None = None,
+    run: str | None = None,
+    coming: tuple[str, int | None, str | None] | None = None,
 ) -> None:
-    """Replace the manifest of `path` in one step."""
+    """Replace the manifest of `path` in one step.
+
+    Args:
+        path: of the checkpoint.
+        hashes: those that are valid.
+        step, run: of the file in place.
+        coming: hash, step and run of the file that is about to replace it.
+    """
     content = {"format": FORMAT, "file": path.name, "sha256": hashes, "step": step, "run": run}
+    if coming is not None:
+        content["next"] = dict(zip(("sha256", "step", "run"), coming))
     write_text_atomic(manifest_path(path), json.dumps(content))
 
 

@@ -26,6 +26,7 @@ from lavis.common.checkpoint import (
     manifest_step,
     payload_bytes,
     save_checkpoint,
+    settle_manifest,
     valid_hashes,
     write_failed,
     write_manifest,
@@ -46,6 +47,7 @@ def save_newest(payload: Mapping[str, Any], folder: Path, step: int, keep: int) 
     old_step = manifest_step(path)
     if keep > 1 and old_step is not None and old_step != step and path.is_file():
         try:
+            settle_manifest(path)
             _keep_as_predecessor(path, old_step)
         except OSError as error:
             raise CheckpointError(write_failed(path, payload_bytes(payload), error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import random
@@ -63,6 +64,39 @@ def test_a_kill_at_any_rename_leaves_a_valid_checkpoint(tmp_path, monkeypatch, c
     assert checkpoint.load_checkpoint_file(path)["n"] == (1 if call < 2 else 2)
     checkpoint.save_checkpoint({"n": 3}, path)
     assert checkpoint.load_checkpoint_file(path)["n"] == 3
+
+
+@pytest.mark.parametrize("second", range(1, 7))
+def test_a_kill_after_a_kill_leaves_predecessors_whole(tmp_path, monkeypatch, second):
+    """The first one comes between the new file and its manifest, the second at any rename."""
+    rename, renames = os.replace, [0, 0]
+
+    def save(step: int, last_rename: int) -> None:
+        renames[:] = [0, last_rename]
+        with contextlib.suppress(SystemExit):
+            checkpoint_folder.save_newest({"step": step}, tmp_path, step, keep=3)
+
+    def replace(source, target):
+        renames[0] += 1
+        rename(source, target)
+        if renames[0] == renames[1]:
+            raise SystemExit
+
+    monkeypatch.setattr(os, "replace", replace)
+    save(1, 0)
+    save(2, 0)
+    save(3, 4)  # predecessor, its manifest, the manifest of both, the file
+    newest = checkpoint_folder.find_newest(tmp_path.parent, tmp_path.name)
+    assert checkpoint.load_checkpoint_file(newest)["step"] == 3
+    assert checkpoint.manifest_step(newest) == 3
+    save(4, second)
+    files = list(tmp_path.glob("checkpoint_*.pth"))
+    for path in files:
+        if checkpoint.manifest_path(path).is_file():
+            assert checkpoint.is_valid(path)
+            assert checkpoint.load_checkpoint_file(path)["step"] == checkpoint.manifest_step(path)
+    newest = checkpoint_folder.find_newest(tmp_path.parent, tmp_path.name)
+    assert checkpoint.load_checkpoint_file(newest)["step"] in (3, 4)
 
 
 def test_a_failed_write_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
