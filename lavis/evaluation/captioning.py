@@ -28,7 +28,7 @@ from lavis.evaluation.tokenization import TOKENIZER_NAME, tokenize_caption
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 JAVA_METRICS = ("meteor", "spice")
 NO_IDF = "every n-gram of the references occurs for every item, so that its idf is 0"
-NO_NGRAM = "no caption holds {} words in a row"
+NO_NGRAM = "the captions hold no n-gram of order {}"
 NOT_ASKED = "needs Java, and was not asked for (run.java_metrics, or java_metrics=True)"
 FAST, LIBRARY = SCORERS = ("fast", "pycocoevalcap")
 TOKENIZERS = (TOKENIZER_NAME, java_metrics_module.PTB_NAME)
