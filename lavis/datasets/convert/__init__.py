@@ -10,6 +10,7 @@ shape_key       keys of equal shapes
 up_axis         which axis is up
 engines         processes of this machine; ray_engine: processes of many machines
 work            finished pieces, kept until the folder is whole
-pack, splits, annotations, report   the folder
+pack, splits, annotations, report, contact_sheet, preview   the folder
+options         what to convert
 convert         all of it, in order
 """

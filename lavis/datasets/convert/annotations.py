@@ -54,7 +54,7 @@ def _questions(object_id: str, texts: ObjectTexts, place: Entry) -> list[Entry]:
     entries = []
     for number, (question, answers) in enumerate(texts.questions.items()):
         kind = texts.types.get(question, "")
-        entry = {"question_id": f"{object_id}:{number}", "object_id": object_id}
+        entry: Entry = {"question_id": f"{object_id}:{number}", "object_id": object_id}
         entry |= {"question": question, "answer": answers}
         entries.append({**entry, **({"question_type": kind} if kind else {}), **place})
     return entries

@@ -99,7 +99,7 @@ def convert_piece(jobs: Sequence[Job]) -> bytes:
 def convert_file(job: Job) -> Converted:
     """Read, sample and pack one file; every exception becomes the `problem` of the record."""
     path = Path(job.path)
-    source = {"source": path.relative_to(job.root).as_posix()}
+    source: dict[str, Any] = {"source": path.relative_to(job.root).as_posix()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy and pillow on odd files
