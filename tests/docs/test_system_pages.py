@@ -9,7 +9,7 @@ import pytest
 import lavis  # noqa: F401  (registers everything)
 from lavis.config.run_config import RunConfig
 
-RECIPES = {"mixcon3d": "lavis/projects/mixcon3d/train/bricks.yaml"}
+RECIPES = {"mixcon3d": "lavis/projects/mixcon3d/train/openshape.yaml"}
 
 
 @pytest.fixture(params=sorted(RECIPES))
