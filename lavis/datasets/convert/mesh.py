@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ class Paint:
             factors.append(look_up(self.image, points.interpolate(self.uv, faces)))
         if self.base is not None:
             factors.append(np.broadcast_to(self.base, points.xyz.shape))
-        return np.prod(factors, axis=0) if factors else None
+        return reduce(np.multiply, factors) if factors else None
 
 
 def look_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -116,9 +117,12 @@ def paint_points(parts: list[Part], points: SurfacePoints, unknown: float) -> np
     Returns:
         The colours; None where no part has any.
     """
+    if len(parts) == 1:
+        colors = parts[0].paint.at(points, parts[0].faces)
+        return None if colors is None else np.clip(colors, 0.0, 1.0)
     ends = np.cumsum([len(part.faces) for part in parts])
     owner = np.searchsorted(ends, points.face, side="right")  # [P]
-    order = np.argsort(owner, kind="stable") if len(parts) > 1 else np.arange(len(owner))
+    order = np.argsort(owner, kind="stable")
     bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
     rgb, is_known = np.full(points.xyz.shape, unknown), False
     for part, end, low, high in zip(parts, ends, bounds, bounds[1:]):
