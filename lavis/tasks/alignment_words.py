@@ -62,6 +62,14 @@ def verdict(record: Record | None) -> str:
     return " ".join(part for part in parts if part)
 
 
+def summary(record: Record | None) -> str:
+    """The headline figures of both losses without the centre term, for the README."""
+    if not is_study(record):
+        return NOT_RUN
+    assert record is not None
+    return " ".join([_scope(record), *(_headline(record, f, PAIRS[:1]) for f in HEADLINE)])
+
+
 def shown(figure: str, value: float) -> str:
     """A value as the tables print it: recalls and exact match in percent, CIDEr times 100."""
     percent = figure.endswith(("recall_at_1", "exact match"))
@@ -102,11 +110,13 @@ def _comparison(record: Record, first: str, second: str, figure: str) -> Record:
     )
 
 
-def _headline(record: Record, figure: str) -> str:
-    """Which loss has the larger figure, without and with the centre term."""
+def _headline(
+    record: Record, figure: str, pairs: Sequence[tuple[str, str]] = tuple(PAIRS[:2])
+) -> str:
+    """Which loss has the larger figure, by default without and with the centre term."""
     chance = record["extra"]["chance"].get(figure)
     beside = "" if chance is None else f" (chance {shown(figure, chance)})"
-    claims = [_claim(record, first, second, figure) for first, second in PAIRS[:2]]
+    claims = [_claim(record, first, second, figure) for first, second in pairs]
     return f"{FIGURES[figure].capitalize()}{beside}: {'; '.join(claims)}."
 
 
@@ -269,8 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
         contents = {options.root / "docs" / "alignment_study.md": documentation(record)}
         if readme.is_file() and "<!-- study:begin -->" in readme.read_text(encoding="utf-8"):
-            wrapped = textwrap.fill(verdict(record), 120, break_on_hyphens=False)
-            contents[readme] = wrapped
+            contents[readme] = textwrap.fill(summary(record), 120, break_on_hyphens=False)
         current = [update(path, text, options.check) for path, text in contents.items()]
     except (PointLanguageError, OSError) as error:
         print(error, file=sys.stderr)

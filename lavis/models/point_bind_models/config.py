@@ -26,7 +26,9 @@ class PointBindConfig(PointModelConfig):
         layers: linear layers behind the encoder: 1, 2 or 3.
         hidden: width between them.
         dropout: before the last one.
-        image, text, audio: weights of L(P,I), L(P,T) and L(P,A); 0 leaves a term out.
+        image: weight of L(P,I); 0 leaves the term out.
+        text: weight of L(P,T).
+        audio: weight of L(P,A).
         init_scale: of the cosines at first.
         learn_scale: train the scales.
         positives: `text`: equal texts are positives of each other; `item`: a pair alone.

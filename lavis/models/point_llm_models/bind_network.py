@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,13 +62,3 @@ class BindNetwork(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-    @torch.no_grad()
-    def match_scale(self, scale: float) -> None:
-        """Start at vectors whose entries have a root mean square of `scale`.
-
-        Unit embeddings have entries of E^-0.5; a default layer would make vectors of another size
-        than the tokens that the frozen value projections know.
-        """
-        nn.init.normal_(self.proj.weight, std=scale)
-        nn.init.zeros_(self.proj.bias)

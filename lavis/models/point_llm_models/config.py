@@ -29,14 +29,15 @@ class PointLLMConfig(ModelConfig):
             adapters.
         prefix_length: prefix vectors of a layer (query_len).
         lora_rank: of the adapters.
-        bind_blocks, bind_expansion: gated blocks of the bind network, and their hidden width over
-            the language model's.
+        bind_blocks: gated blocks of the bind network.
+        bind_expansion: their hidden width over the language model's.
         legacy_bridge: LayerNorm and biases in these blocks; else RMSNorm and none.
         prompt: instruction of captions.
         template: of prompts: `alpaca` as published, or `plain`, the instruction alone.
         cache: file of the visual cache; null goes without.
-        cache_size, cache_sharpness, cache_weight: see `VisualCache` (cache_size, cache_t,
-            cache_weight).
+        cache_size: nearest images that are mixed.
+        cache_sharpness: what their cosines are multiplied by before softmax (cache_t).
+        cache_weight: of the mixture against the embedding itself.
         released: a file of the release (7B.pth); null starts fresh.
     """
 
