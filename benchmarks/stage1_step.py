@@ -27,7 +27,13 @@ from benchmarks.record import Record, parse_options
 from benchmarks.usual_point_bert import usual_point_tokens
 from benchmarks.usual_qformer import usual_losses
 from lavis.common.launch import keep_freed_memory
-from lavis.models.contrastive import contrast_targets, pair_keys, symmetric_cross_entropy
+from lavis.models.contrastive import (
+    Temperature,
+    contrast_targets,
+    info_nce,
+    max_over_queries,
+    pair_keys,
+)
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.right_pairs import PairKeys
 
@@ -46,9 +52,17 @@ class Step(PointBlip):
         cloud = self.project_cloud(point_tokens)
         states, cache = self.qformer.query_pass(cloud)
         texts = self.embed_text_tokens(ids, mask)
-        similarity = self.contrast_similarity(self.embed_queries(states), texts)
-        keys = pair_keys(len(ids), device=ids.device)
-        ptc = symmetric_cross_entropy(*similarity, contrast_targets(keys, keys))
+        points, keys = self.embed_queries(states), pair_keys(len(ids), device=ids.device)
+        ptc = info_nce(
+            points,
+            texts,
+            scale=Temperature(self.temperature()),
+            targets=contrast_targets(keys, keys),
+            all_a=points,
+            all_b=texts,
+            similarity=max_over_queries,
+        )
+        similarity = self.contrast_similarity(points, texts)
         ptm = self.matching_loss(
             point_tokens, cloud, ids, mask, similarity, PairKeys(keys, keys, keys, keys)
         )

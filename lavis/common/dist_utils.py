@@ -113,11 +113,13 @@ def init_distributed_mode(run_cfg: Any, timeout: datetime.timedelta = TIMEOUT) -
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = run_cfg.get("dist_backend") or ("nccl" if device.type == "cuda" else "gloo")
-    url, place = run_cfg.get("dist_url", "env://"), {"rank": rank, "world_size": world_size}
+    url: str = run_cfg.get("dist_url", "env://")
     try:
-        store, _, _ = next(dist.rendezvous(url, **place, timeout=timeout))
-        store = fresh_store(store, **place, timeout=timeout)
-        dist.init_process_group(backend, store=store, **place, timeout=timeout)
+        store, _, _ = next(dist.rendezvous(url, rank, world_size, timeout=timeout))
+        store = fresh_store(store, rank, world_size, timeout)
+        dist.init_process_group(
+            backend, timeout=timeout, world_size=world_size, rank=rank, store=store
+        )
     except RuntimeError as error:  # all that torch.distributed raises
         raise ProcessGroupError(
             explain(
@@ -128,7 +130,7 @@ def init_distributed_mode(run_cfg: Any, timeout: datetime.timedelta = TIMEOUT) -
                 fix="look at the output of the other ranks, and at --nproc_per_node",
             )
         ) from error
-    _arrivals = Arrivals(store, **place, timeout=timeout)
+    _arrivals = Arrivals(store, rank, world_size, timeout)
     run_cfg.distributed, run_cfg.rank = True, rank
     run_cfg.world_size, run_cfg.gpu = world_size, local_rank
 
