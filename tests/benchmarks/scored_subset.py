@@ -53,6 +53,7 @@ def dataset(data, kind, split, ids, id_key="object_id", **options):
     found.annotation = [entry for entry in found.annotation if str(entry[id_key]) in set(ids)]
     manifest = json.loads((data / "manifest.json").read_text())
     found.data_version = {"name": "bricks", **manifest["counts"], **manifest["parameters"]}
+    found.unit = "stud"
     return found
 
 
