@@ -80,6 +80,7 @@ def _deaths(ray: Any) -> tuple[type[Exception], ...]:
 def _imported() -> Any:
     """Return Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # else it replaces Python's print
     try:
         import ray
     except ImportError as error:

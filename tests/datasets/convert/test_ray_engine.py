@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import builtins
 import os
 import signal
 import time
@@ -16,6 +17,8 @@ from lavis.common.errors import ConfigError, DependencyError
 from lavis.datasets.convert import ray_engine
 from lavis.datasets.convert.engines import DIED, Piece, in_this_process
 from lavis.datasets.convert.tasks import Job, read_piece
+
+PRINT = builtins.print
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
 pytestmark = pytest.mark.slow
@@ -39,7 +42,7 @@ class Deadly(os.PathLike):  # type: ignore[type-arg]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A cluster of two worker processes on this machine."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray_engine._imported()  # sets Ray's environment
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -97,6 +100,7 @@ def test_a_process_that_dies_midway_changes_no_byte(cluster: None, pieces: list[
         found[piece.name] = content
     assert found == expected
     assert ray.is_initialized()
+    assert print is PRINT  # Ray replaces it by default
 
 
 def test_a_file_that_kills_its_process_is_named_and_the_others_are_kept(
