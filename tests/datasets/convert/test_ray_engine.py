@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import builtins
+import io
 import os
 import signal
 import time
