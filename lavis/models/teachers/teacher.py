@@ -80,7 +80,7 @@ def check_spaces(teachers: Iterable[Teacher], where: str) -> str:
     return next(iter(spaces))
 
 
-def check_trained_space(payload: Mapping[str, Any], space: str, where: str) -> None:
+def check_trained_space(payload: Mapping[str, Any], space: str | None, where: str) -> None:
     """Refuse a checkpoint that was trained against teachers of another space.
 
     Args:
