@@ -21,6 +21,7 @@ from lavis.datasets.builders import (  # noqa: F401
     cap3d_builder,
     furniture_builder,
     lvis_builder,
+    media_builder,
     modelnet40_builder,
     objaverse_builder,
     openshape_builder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import logging
 import sys
@@ -52,7 +53,9 @@ class Family:
     def parameters(self, limit: int | None) -> dict[str, Any]:
         """Return what the manifest records and compares."""
         rule = f"{self.name}-v{self.version}, held out: {', '.join(self.held_out)}"
-        return {"format": FORMAT, "limit": limit, "split_rule": rule}
+        digest = hashlib.sha256(rule.encode()).hexdigest()
+        facts = {"format": FORMAT, "limit": limit}
+        return {**facts, "split_rule": rule, "split_file_sha256": digest}
 
 
 def prepare_media(
