@@ -6,8 +6,9 @@ import builtins
 import io
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from lavis.common.errors import ConfigError, DependencyError
 from lavis.datasets.convert import ray_engine
-from lavis.datasets.convert.engines import DIED, Piece, in_this_process
+from lavis.datasets.convert.convert import Options, convert
+from lavis.datasets.convert.engines import DIED, Done, Piece, in_this_process
 from lavis.datasets.convert.tasks import Job, read_piece
 
 PRINT = builtins.print
@@ -50,10 +52,9 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pieces(meshes: Path) -> list[Piece]:
-    """Eight pieces of three objects."""
-    paths = sorted(p for p in meshes.rglob("o*.*"))
-    jobs = [Job(path.stem, str(path), str(meshes), POINTS) for path in paths]
-    return [Piece(f"p{k}", tuple(jobs[k : k + 3])) for k in range(0, len(jobs), 3)]
+    """A piece of three objects."""
+    paths = sorted(meshes.glob("o*.*"))[:3]
+    return [Piece("p", tuple(Job(p.stem, str(p), str(meshes), POINTS) for p in paths))]
 
 
 def workers_at_work() -> list[int]:
@@ -80,27 +81,40 @@ def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
         yield pid
 
 
-def kill_one_at_work() -> None:
-    for _ in range(600):
+def kill_one_at_work(killed: list[int]) -> None:
+    """Wait for a process that converts, and kill it."""
+    for _ in range(6000):
         at_work = workers_at_work()
         if at_work:
+            time.sleep(0.2)  # into its piece
             os.kill(at_work[0], signal.SIGKILL)
+            killed.append(at_work[0])
             return
-        time.sleep(0.05)
-    pytest.fail("no process converts")
+        time.sleep(0.02)
 
 
-def test_a_process_that_dies_midway_changes_no_byte(cluster: None, pieces: list[Piece]) -> None:
-    expected = {piece.name: content for piece, content in in_this_process(pieces)}
-    found: dict[str, bytes] = {}
-    for piece, content in ray_engine.run(pieces, ADDRESS):
-        if not found:
-            kill_one_at_work()
-        assert piece.name not in found
-        found[piece.name] = content
-    assert found == expected
+def test_a_process_that_dies_midway_changes_no_byte(
+    cluster: None,
+    meshes: Path,
+    captions: Path,
+    tmp_path: Path,
+    files_of: Callable[[Path], dict[str, bytes]],
+) -> None:
+    killed: list[int] = []
+
+    def interrupted(pieces: Sequence[Piece]) -> Iterator[Done]:
+        assert len(pieces) > 1
+        killer = threading.Thread(target=kill_one_at_work, args=(killed,))
+        killer.start()
+        yield from ray_engine.run(pieces, ADDRESS)
+        killer.join()
+
+    options = Options(meshes, captions, POINTS)
+    convert(options, tmp_path / "alone", in_this_process, False)
+    convert(options, tmp_path / "cluster", interrupted, False)
+    assert killed
+    assert files_of(tmp_path / "cluster") == files_of(tmp_path / "alone")
     assert ray.is_initialized()
-    assert print is PRINT  # Ray replaces it by default
 
 
 def test_a_file_that_kills_its_process_is_named_and_the_others_are_kept(
