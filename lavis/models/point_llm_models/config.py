@@ -22,7 +22,7 @@ class PointLLMConfig(ModelConfig):
             stays frozen.
         train_inputs: modalities that training reads; images alone, as published.
         inputs: modalities that captions and answers read; several are mixed.
-        input_weights: of `inputs`; empty: equal ones.
+        input_shares: of `inputs`; empty: equal ones.
         llm: built-in name, folder or hub name of a model of the Llama family.
         llm_dtype: of its weights: float32, bfloat16, auto.
         phase: `pretrain` trains gates, prefixes and bind network; `finetune` norms, biases and
@@ -44,7 +44,7 @@ class PointLLMConfig(ModelConfig):
     joint: Mapping[str, Any] | None = None
     train_inputs: Sequence[str] = option(["image"])
     inputs: Sequence[str] = option(["point"])
-    input_weights: Sequence[float] = option([])
+    input_shares: Sequence[float] = option([])
     llm: str = "smollm2-135m"
     llm_dtype: str = "float32"
     phase: str = option("pretrain", choices=PHASES)

@@ -79,7 +79,7 @@ class PointLLM(CloudWriter, BaseModel):
         self.joint = joint.requires_grad_(False).eval()
         self.modalities = joint.modalities
         self.train_inputs = self._inputs("train_inputs", config.train_inputs)
-        self.inputs = self._inputs("inputs", config.inputs, config.input_weights)
+        self.inputs = self._inputs("inputs", config.inputs, config.input_shares)
         self.language_model = GatedLanguageModel(
             config.llm,
             config.phase,

@@ -68,7 +68,7 @@ def test_only_gates_prefixes_and_bind_network_are_trained(make):
 
 
 def test_inputs_are_mixed_by_their_weights(make, batch):
-    model = make(inputs=["point", "image"], input_weights=[1, 3])
+    model = make(inputs=["point", "image"], input_shares=[1, 3])
     mixed = model.mixed(batch, model.inputs)
     expected = 0.25 * model.embed(batch, "point") + 0.75 * model.embed(batch, "image")
     torch.testing.assert_close(mixed, expected)
@@ -95,8 +95,8 @@ def test_questions_and_captions_train_by_instruction(make, batch, asked):
     [
         ({"inputs": ["smell"]}, "model.inputs"),
         ({"train_inputs": []}, "model.train_inputs"),
-        ({"input_weights": [1.0, 2.0]}, "model.inputs"),
-        ({"input_weights": [0.0]}, "model.inputs"),
+        ({"input_shares": [1.0, 2.0]}, "model.inputs"),
+        ({"input_shares": [0.0]}, "model.inputs"),
         ({"joint": {"arch": "point_bind", "model_type": "huge"}}, "model.joint.model_type"),
         ({"joint": {"arch": "nothing"}}, "nothing"),
     ],
