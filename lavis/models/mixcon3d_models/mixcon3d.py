@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.dist_utils import get_rank
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import DataError, explain
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
@@ -38,7 +38,7 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.teachers import Teacher, text_teacher
+from lavis.models.teachers import batch_embeds, embed_with, joint_text_teacher
 from lavis.models.teachers.clip import ClipTeacher
 from lavis.models.weights.own import load_own_checkpoints
 
@@ -72,7 +72,7 @@ class MixCon3D(BaseModel):
         # PPAT ends in this layer itself (out_dim).
         found = self.point_encoder.global_dim
         self.point_proj = nn.Identity() if found == width else nn.Linear(found, width)
-        self.text_teacher = self._build_teacher()
+        self.text_teacher = joint_text_teacher(config.text_teacher, width)
         self.text_proj, self.image_proj = self._build_projections()
         self.view_pool = ViewPool(config.views, width)
         self.joint_proj = nn.Linear(2 * width, width) if config.joint_text else None
@@ -87,20 +87,6 @@ class MixCon3D(BaseModel):
         model = cls(cls.config_class.read(cfg))
         load_own_checkpoints(model, cfg)
         return model
-
-    def _build_teacher(self) -> Teacher | None:
-        name = self.config.text_teacher
-        if name is None:
-            return None
-        teacher = text_teacher(name, key="model.text_teacher")
-        if teacher.embed_dim != self.config.embed_dim:
-            what = "the teacher has another width than the joint space"
-            got, fix = teacher.embed_dim, f"model.embed_dim={teacher.embed_dim}"
-            expected = self.config.embed_dim
-            raise ConfigError(
-                explain(what, where="model.text_teacher", got=got, expected=expected, fix=fix)
-            )
-        return teacher
 
     def _build_projections(self) -> tuple[nn.Module, nn.Module]:
         width, kind = self.config.embed_dim, self.config.projections
@@ -191,56 +177,27 @@ class MixCon3D(BaseModel):
 
     def image_feature(self, samples: Mapping[str, Any], size: int) -> tuple[Tensor, Tensor]:
         """Project and pool the views of a batch: [B,E], and bool [B], which objects have any."""
-        views = samples.get("image_embeds")
-        if views is None and "image" in samples and isinstance(self.text_teacher, ClipTeacher):
+        teacher, width = self.text_teacher, self.config.embed_dim
+        if (
+            "image_embeds" not in samples
+            and "image" in samples
+            and isinstance(teacher, ClipTeacher)
+        ):
             images, given = samples["image"], samples.get("image_mask")  # [B,V,3,H,W]
-            embeds = self.text_teacher.embed_images(images.flatten(0, 1)).view(
-                *images.shape[:2], -1
-            )
+            embeds = teacher.embed_images(images.flatten(0, 1)).view(*images.shape[:2], -1)
             samples = {"image_embeds": embeds, "image_embeds_mask": given}
-            views = embeds
-        if views is None:
-            absent = torch.zeros(size, 1, self.config.embed_dim, device=self.device)
-            valid = torch.zeros(size, 1, dtype=torch.bool, device=self.device)
-            return self.view_pool(self.image_proj(absent), valid), valid[:, 0]
-        views = self._checked("image_embeds", views)
-        views = views[:, None] if views.ndim == 2 else views  # [B,E] -> [B,1,E]
-        given = samples.get("image_embeds_mask")
-        valid = torch.ones(views.shape[:2], dtype=torch.bool) if given is None else given
-        valid = valid.to(self.device).view(views.shape[:2])
-        # What a mask leaves out may be NaN.
-        views = views.masked_fill(~valid[..., None], 0)
+        views, valid = batch_embeds(samples, "image_embeds", size, width, self.device)
         return self.view_pool(self.image_proj(views), valid), valid.any(1)
 
     def text_feature(self, samples: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Embed and project texts: [B,E], and bool [B], which objects have one."""
-        embeds = samples.get("text_embeds")
-        if embeds is not None:
-            embeds = self._checked("text_embeds", embeds)
-            has_text = samples.get("text_embeds_mask")
-            if has_text is None:
-                has_text = torch.ones(len(embeds), dtype=torch.bool)
-            has_text = has_text.to(self.device)
-            return self.text_proj(embeds.masked_fill(~has_text[:, None], 0)), has_text
+        if samples.get("text_embeds") is not None:
+            size, width = len(samples["text_embeds"]), self.config.embed_dim
+            embeds, exists = batch_embeds(samples, "text_embeds", size, width, self.device)
+            return self.text_proj(embeds[:, 0]), exists[:, 0]
         texts = list(samples["text_input"])
         has_text = torch.tensor([bool(text.strip()) for text in texts], device=self.device)
-        return self.text_proj(self._embed_with_teacher(texts)), has_text
-
-    def _embed_with_teacher(self, texts: Sequence[str]) -> Tensor:
-        if self.text_teacher is None:
-            what = "texts need a text teacher, or their embeddings in the batch"
-            fix = "model.text_teacher=minilm, or a data set with text_embeds"
-            raise ConfigError(explain(what, where="model.text_teacher", got=None, fix=fix))
-        return self.text_teacher(texts)
-
-    def _checked(self, name: str, embeds: Tensor) -> Tensor:
-        width = self.config.embed_dim
-        if embeds.shape[-1] != width:
-            what = "embeddings of a teacher have another width than the joint space"
-            got = list(embeds.shape)
-            fix = f"model.embed_dim={embeds.shape[-1]}, or the teacher's own features"
-            raise DataError(explain(what, where=name, got=got, expected=f"[…,{width}]", fix=fix))
-        return full_precision(embeds).to(self.device)
+        return self.text_proj(embed_with(self.text_teacher, texts)), has_text
 
     @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
@@ -271,9 +228,13 @@ class MixCon3D(BaseModel):
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings [B,E] of texts, behind their projection."""
-        return F.normalize(self.text_proj(self._embed_with_teacher(texts)), dim=-1)
+        return F.normalize(self.text_proj(embed_with(self.text_teacher, texts)), dim=-1)
 
     @torch.no_grad()
     def embed_text_features(self, features: Tensor) -> Tensor:
         """Return unit embeddings [B,E] of features [B,E] of the text teacher."""
-        return F.normalize(self.text_proj(self._checked("class_embeds", features)), dim=-1)
+        width = self.config.embed_dim
+        embeds, _ = batch_embeds(
+            {"class_embeds": features}, "class_embeds", len(features), width, self.device
+        )
+        return F.normalize(self.text_proj(embeds[:, 0]), dim=-1)

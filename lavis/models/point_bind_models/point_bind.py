@@ -35,8 +35,7 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.teachers import SentenceTeacher
-from lavis.models.teachers.batch_embeds import batch_embeds
+from lavis.models.teachers import batch_embeds, embed_with, joint_text_teacher
 from lavis.models.weights.own import load_own_checkpoints
 
 TEACHERS = ("image", "text", "audio")  # modalities of frozen teachers
@@ -74,7 +73,7 @@ class PointBind(BaseModel):
         width = self.point_encoder.global_dim
         sizes = (config.layers, config.hidden, config.dropout)
         self.joint_head = JointHead(width, config.embed_dim, *sizes)
-        self.text_teacher = self._build_teacher()
+        self.text_teacher = joint_text_teacher(config.text_teacher, config.embed_dim)
         weights = {name: getattr(config, name) for name in TEACHERS}
         options = (config.learn_scale, config.init_scale)
         terms = [
@@ -89,18 +88,6 @@ class PointBind(BaseModel):
         model = cls(cls.config_class.read(cfg))
         load_own_checkpoints(model, cfg)
         return model
-
-    def _build_teacher(self) -> SentenceTeacher | None:
-        name = self.config.text_teacher
-        if name is None:
-            return None
-        teacher = SentenceTeacher(name, key="model.text_teacher")
-        if teacher.embed_dim != self.config.embed_dim:
-            what = "the teacher has another width than the joint space"
-            got, expected = teacher.embed_dim, self.config.embed_dim
-            fix, where = f"model.embed_dim={got}", "model.text_teacher"
-            raise ConfigError(explain(what, where=where, got=got, expected=expected, fix=fix))
-        return teacher
 
     @property
     def space(self) -> str | None:
@@ -198,12 +185,8 @@ class PointBind(BaseModel):
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings [B,E]: of each text the mean over the templates."""
-        if self.text_teacher is None:
-            what = "texts need a text teacher, or their embeddings in the batch"
-            fix = "model.text_teacher=minilm, or a data set with text_embeds"
-            raise ConfigError(explain(what, where="model.text_teacher", got=None, fix=fix))
         filled = [template.format(text) for text in texts for template in self.templates]
-        embeds = self.text_teacher(filled).view(len(texts), len(self.templates), -1)
+        embeds = embed_with(self.text_teacher, filled).view(len(texts), len(self.templates), -1)
         return F.normalize(embeds.mean(1), dim=-1)
 
 
