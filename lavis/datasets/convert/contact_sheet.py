@@ -32,12 +32,17 @@ def write_contact_sheet(path: Path, titles: Sequence[tuple[str, str]], load: Loa
         titles: (object id, text) of the objects to draw.
         load: returns xyz and rgb [N,6] of an object, up +y.
     """
+    with ThreadPoolExecutor() as pool:  # neighbours and normals leave Python's lock
+        tiles = list(pool.map(lambda title: draw_cloud(load(title[0])), titles))
+    write_tiles(path, titles, tiles)
+
+
+def write_tiles(path: Path, titles: Sequence[tuple[str, str]], tiles: Sequence[np.ndarray]) -> None:
+    """Write pictures, uint8 [TILE,TILE,3] each, in rows with two lines of text."""
     rows = -(-len(titles) // COLUMNS)
     columns = min(COLUMNS, len(titles))
     sheet = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    with ThreadPoolExecutor() as pool:  # neighbours and normals leave Python's lock
-        tiles = list(pool.map(lambda title: draw_cloud(load(title[0])), titles))
     for place, (object_id, text) in enumerate(titles):
         row, column = divmod(place, COLUMNS)
         corner = column * TILE, row * (TILE + CAPTION)

