@@ -54,7 +54,9 @@ def clip_art_items(path: Path, dropped: Counter[str]) -> Iterator[Item]:
         try:
             picture = fitted_png(content)
         except DAMAGE as error:
-            dropped[f"clip art: {'too large' if 'pixels' in str(error) else 'damaged'}"] += 1
+            dropped[
+                f"clip art: {'too large' if 'pixels' in str(error) else 'damaged or empty'}"
+            ] += 1
             continue
         category = relative.parent.name.replace("_", " ").replace("-", " ")
         key = f"art_{relative.with_suffix('').as_posix().replace('/', '.')}"

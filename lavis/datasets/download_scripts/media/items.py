@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,10 @@ def fitted_png(content: bytes) -> bytes:
     """Return a picture as a white square of PIXELS x PIXELS, PNG, its proportions kept.
 
     Raises:
-        OSError, ValueError, SyntaxError: damage, or more than MAX_PIXELS.
+        OSError, ValueError, SyntaxError: damage, nothing but white, or more than MAX_PIXELS.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels")
             picture = image.convert("RGBA")
@@ -68,4 +69,7 @@ def fitted_png(content: bytes) -> bytes:
     square = Image.new("RGBA", (PIXELS, PIXELS), "white")
     place = ((PIXELS - size[0]) // 2, (PIXELS - size[1]) // 2)
     square.alpha_composite(picture, place)
-    return encode_png(np.asarray(square.convert("RGB")))
+    pixels = np.asarray(square.convert("RGB"))
+    if (pixels == 255).all():
+        raise ValueError("an empty picture")
+    return encode_png(pixels)

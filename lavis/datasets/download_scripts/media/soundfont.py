@@ -54,7 +54,7 @@ def sound_items(path: Path, work: Path, dropped: Counter[str]) -> Iterator[Item]
             for note in NOTES:
                 key = f"sound_{bank:03d}_{program:03d}_{note}"
                 try:
-                    audio = checked_audio(_render(synth, font, bank, program, note), RATE, key)
+                    audio = checked_audio(render(synth, font, bank, program, note), RATE, key)
                 except DataError:
                     dropped["sounds that are silent"] += 1
                     continue
@@ -84,14 +84,13 @@ def _open(path: Path, work: Path) -> tuple[Any, int]:
     return synth, synth.sfload(str(target))
 
 
-def _render(synth: Any, font: int, bank: int, program: int, note: int) -> np.ndarray:
+def render(synth: Any, font: int, bank: int, program: int, note: int) -> np.ndarray:
     """Return one note, held for a second and a half: float32 [T], mono."""
     synth.sounds_off(0)
     synth.generate(RATE // 10)  # what still sounds of the note before
     synth.program_select(0, font, bank, program, bank == _DRUM_BANK)
     synth.noteon(0, note, _VELOCITY)
-    held = np.array(synth.generate(int(_HELD * RATE)), np.float32)
+    held = bytes(synth.generate(int(_HELD * RATE)))  # of float32, stereo
     synth.noteoff(0, note)
-    rest = np.array(synth.generate(int((_SECONDS - _HELD) * RATE)), np.float32)
-    stereo = np.concatenate([np.frombuffer(part, np.float32) for part in (held, rest)])
-    return stereo.reshape(-1, 2).mean(axis=1)
+    rest = bytes(synth.generate(int((_SECONDS - _HELD) * RATE)))
+    return np.frombuffer(held + rest, np.float32).reshape(-1, 2).mean(axis=1)

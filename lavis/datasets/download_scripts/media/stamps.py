@@ -56,7 +56,11 @@ def stamp_items(path: Path, dropped: Counter[str]) -> Iterator[Item]:
 
 
 def _is_wanted(name: str) -> bool:
-    """Return whether a file is a picture, its sentences, or its sound; spoken names are neither."""
+    """Return whether a file is a picture, its sentences, or its sound; spoken names are neither.
+
+    `*_desc.ogg` reads the sentence aloud, and the sounds of symbols are letters and numbers.
+    """
     if not name.startswith(_ROOT):
         return False
-    return name.endswith((".png", ".txt")) or (name.endswith(_SOUNDS) and "_desc" not in name)
+    is_spoken = "_desc" in name or name.startswith(f"{_ROOT}symbols/")
+    return name.endswith((".png", ".txt")) or (name.endswith(_SOUNDS) and not is_spoken)
