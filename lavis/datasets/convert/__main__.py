@@ -15,7 +15,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from lavis.common.errors import PointLanguageError
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.shards,
         )
 
-        def engine(pieces: Sequence[Piece]) -> Iterator[Done]:
+        def engine(pieces: Sequence[Piece]) -> Generator[Done, None, None]:
             if given.ray:
                 return ray_engine.run(pieces, given.ray)
             return in_processes(pieces, given.workers)

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def _run(work: Work, pieces: Sequence[Piece], engine: Engine, progress: bool) ->
     if done:
         logging.info("%d of %d files were converted before", done, total)
     bar = tqdm(total=total, initial=done, unit="file", desc="Converting", disable=not progress)
-    with bar:
-        for piece, content in engine(missing):
+    with bar, closing(engine(missing)) as results:  # at an error its processes end at once
+        for piece, content in results:
             work.store(piece, content)
             bar.update(len(piece.jobs))
 

@@ -10,11 +10,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from lavis.common.preemption import ignore_stop_signals
 from lavis.datasets.convert.tasks import Converted, Job, convert_file, convert_piece, encode
@@ -37,95 +37,99 @@ class Piece:
 
 
 Done = tuple[Piece, bytes]
-Engine = Callable[[Sequence[Piece]], Iterator[Done]]
+Engine = Callable[[Sequence[Piece]], Generator[Done, None, None]]
 
 
-def in_this_process(pieces: Sequence[Piece]) -> Iterator[Done]:
+def in_this_process(pieces: Sequence[Piece]) -> Generator[Done, None, None]:
     """Convert one piece after the other; a file that kills the process kills this one."""
     for piece in pieces:
         yield piece, convert_piece(piece.jobs)
 
 
-def in_processes(pieces: Sequence[Piece], workers: int) -> Iterator[Done]:
+def in_processes(pieces: Sequence[Piece], workers: int) -> Generator[Done, None, None]:
     """Convert pieces side by side.
 
-    When a process dies, every piece that was at work is converted again, each file alone in a
-    process, and the file that kills its process is named in its record.
+    When a process dies, its piece is converted again, each file alone in a process, and the file
+    that kills its process is named in its record.
 
     Args:
         pieces: what to convert.
         workers: processes.
     """
     waiting = deque(pieces)
-    while waiting:
-        suspects: list[Piece] = []
-        with _pool(min(workers, len(waiting))) as pool:
-            yield from _until_one_dies(pool, waiting, workers, suspects)
-        for piece in suspects:
-            yield piece, encode([_alone(job) for job in piece.jobs])
-
-
-def _until_one_dies(
-    pool: ProcessPoolExecutor, waiting: deque[Piece], workers: int, suspects: list[Piece]
-) -> Iterator[Done]:
-    """Take pieces from `waiting` until none is left, or until a process dies.
-
-    Args:
-        suspects: gets the pieces that were at work then.
-    """
-    running: dict[Future[bytes], Piece] = {}
-    while (waiting or running) and not suspects:
-        while waiting and len(running) <= workers:  # one more than processes: none is idle
-            piece = waiting.popleft()
-            try:
-                running[pool.submit(convert_piece, piece.jobs)] = piece
-            except BrokenProcessPool:
-                suspects.append(piece)
-                break
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            piece = running.pop(future)
-            try:
-                content = future.result()
-            except BrokenProcessPool:
-                suspects.append(piece)
-            else:
+    with ExitStack() as started:
+        idle = [started.enter_context(closing(_Worker())) for _ in pieces[:workers]]
+        busy: dict[Connection, tuple[_Worker, Piece]] = {}
+        while waiting or busy:
+            while waiting and idle:
+                worker, piece = idle.pop(), waiting.popleft()
+                worker.start(convert_piece, piece.jobs)
+                busy[worker.connection] = worker, piece
+            for ready in wait(list(busy)):
+                worker, piece = busy.pop(ready)  # type: ignore[call-overload]  # typed as object
+                try:
+                    content = worker.result()
+                except _Died:
+                    content = encode([_alone(job) for job in piece.jobs])
+                    worker = started.enter_context(closing(_Worker()))
+                idle.append(worker)
                 yield piece, content
-    suspects += running.values()
 
 
 def _alone(job: Job) -> Converted:
     """Convert a file in a process of its own."""
     for _ in range(ATTEMPTS):
-        with _pool(1) as pool:
-            try:
-                return pool.submit(convert_file, job).result()
-            except BrokenProcessPool:
-                continue
+        with closing(_Worker()) as worker, suppress(_Died):
+            worker.start(convert_file, job)
+            return worker.result()
     source = os.path.relpath(job.path, job.root)
     return Converted(job.object_id, problem=DIED, facts={"source": source})
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes and end them, whatever they are doing, when the block is left."""
-    others = set(multiprocessing.active_children())
-    # Fork: importing torch again takes seconds a process.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("fork"), _start_worker, (os.getpid(),)
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-            process.join()
+class _Died(Exception):
+    """The process ended before it answered."""
 
 
-def _start_worker(parent: int) -> None:
-    """Leave signals to the parent, and end when it is gone."""
+class _Worker:
+    """A process that runs one function at a time, with a pipe of its own.
+
+    Python's pools share a queue among their processes: one that is killed while it holds the
+    queue's lock keeps the others, and the exit of the program, waiting for ever.
+    """
+
+    def __init__(self) -> None:
+        fork = multiprocessing.get_context("fork")  # importing again takes seconds a process
+        self.connection, theirs = fork.Pipe()
+        self._process = fork.Process(target=_serve, args=(theirs, os.getpid()))
+        self._process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    def start(self, function: Callable[[Any], Any], argument: object) -> None:
+        """Begin a call; of a process that died, `result` tells."""
+        with suppress(OSError):
+            self.connection.send((function, argument))
+
+    def result(self) -> Any:
+        """Wait for the value of the call; raise _Died where there is none."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise _Died from error
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, parent: int) -> None:
+    """Answer calls until killed; leave signals to the parent, and end when it is gone."""
     ignore_stop_signals()
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    while True:
+        function, argument = connection.recv()
+        connection.send(function(argument))
 
 
 def _follow(parent: int) -> None:

@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ CONNECT_SECONDS = 10.0
 PER_CORE = 2  # pieces handed out per core: none waits for this process, and memory stays bounded
 
 
-def run(pieces: Sequence[Piece], address: str) -> Iterator[Done]:
+def run(pieces: Sequence[Piece], address: str) -> Generator[Done, None, None]:
     """Convert pieces on a cluster, in any order.
 
     Args:
@@ -44,7 +44,7 @@ def run(pieces: Sequence[Piece], address: str) -> Iterator[Done]:
     ray = _imported()
     with _connected(ray, address) as cores:
         convert = ray.remote(max_retries=ATTEMPTS - 1, num_cpus=1)(convert_piece)
-        waiting, running = deque(pieces), {}
+        waiting, running = deque(pieces), dict[Any, Piece]()
         while waiting or running:
             while waiting and len(running) < PER_CORE * cores:
                 piece = waiting.popleft()
@@ -115,10 +115,10 @@ def _connected(ray: Any, address: str) -> Iterator[int]:
 
 
 def _reach(address: str) -> None:
-    """Look whether somebody listens at `host:port`: Ray itself tries for minutes.
+    """Connect to `host:port` once: Ray itself tries for minutes.
 
     Raises:
-        OSError: nobody.
+        OSError: no process listens there.
     """
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():

@@ -65,10 +65,13 @@ def test_a_stopped_command_goes_on_to_the_same_bytes(
     command += ["--captions", str(captions), "--num-points", "64", "--workers", "2", "--quiet"]
     with subprocess.Popen(command, cwd=repo_root, stderr=subprocess.PIPE) as process:
         work = tmp_path / ".killed.partial"
-        while not list(work.glob("*.npz")) and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signum)
-        process.wait(60)
+        try:
+            while not list(work.glob("*.npz")) and process.poll() is None:
+                time.sleep(0.005)
+            process.send_signal(signum)
+            process.wait(60)
+        finally:
+            process.kill()  # a command that hangs must not keep the tests
     assert process.returncode in (128 + signum, -signum, 0)
     deadline = time.monotonic() + 20
     while still_running(str(out)) and time.monotonic() < deadline:
