@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from lavis.common.registry import registry
 
-from lavis.datasets.builders.base_dataset_builder import SourceBuilder
-from lavis.datasets.datasets.point_text_datasets import PointTextDataset
+from lavis.datasets.builders.scenes_builder import ScenesBuilder
 from lavis.datasets.datasets.scene_datasets import (
     FrameDataset,
     ReferringDataset,
     SceneDetectionDataset,
-    SceneSegmentationDataset,
 )
 from lavis.datasets.sources.rooms import RoomFramesSource, RoomsSource
 
 
-class RoomsBuilder(SourceBuilder):
+class RoomsBuilder(ScenesBuilder):
     """Prepare and open the rooms; a subclass names the data set class of the annotations."""
 
-    train_dataset_cls: type[PointTextDataset] = SceneSegmentationDataset
-    source_cls: type[RoomsSource] = RoomsSource
-    registered_name: ClassVar[str] = ""
-
-    def make_source(self) -> RoomsSource:
-        """Return the rooms as configured."""
-        return self.source_cls(self.config, self.registered_name, self.train_dataset_cls)
+    source_cls = RoomsSource
 
 
 @registry.register_builder("rooms_segmentation")

@@ -14,6 +14,7 @@ from lavis.datasets.datasets.scene_datasets import (
     SceneDetectionDataset,
     SceneSegmentationDataset,
 )
+from lavis.datasets.sources.rooms import RoomsSource
 from lavis.datasets.sources.s3dis import S3DISSource
 from lavis.datasets.sources.scannet import ScanNetSource
 from lavis.datasets.sources.scenes import SceneSource
@@ -21,13 +22,13 @@ from lavis.datasets.sources.sunrgbd import SunRgbdDetectionSource, SunRgbdSource
 
 
 class ScenesBuilder(SourceBuilder):
-    """Open scenes of a release; a subclass names the source and the data set class."""
+    """Open scenes; a subclass names the source and the data set class."""
 
     train_dataset_cls: type[PointTextDataset] = SceneSegmentationDataset
-    source_cls: type[SceneSource] = SceneSource
+    source_cls: type[SceneSource | RoomsSource] = SceneSource
     registered_name: ClassVar[str] = ""
 
-    def make_source(self) -> SceneSource:
+    def make_source(self) -> SceneSource | RoomsSource:
         """Return the scenes as configured."""
         return self.source_cls(self.config, self.registered_name, self.train_dataset_cls)
 

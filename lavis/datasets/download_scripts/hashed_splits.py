@@ -1,6 +1,6 @@
 """The rule of splits that the built-in data share: a hash of an item's group decides.
 
-No item depends on another outside its group: adding one moves nobody else.
+An item's split depends on its group alone: adding items moves no other item.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def mesh_of_ply(file: IO[bytes], size: int) -> PlyMesh | None:
     """Return the mesh of an open .ply file, None where it has no faces.
 
     Raises:
-        ValueError: a damaged or cut file, or faces of vertices that are not there.
+        ValueError: a damaged or cut file, or faces that name absent vertices.
     """
     header = read_header(file)
     if not header.num_faces:

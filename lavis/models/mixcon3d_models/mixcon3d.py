@@ -22,15 +22,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.dist_utils import get_rank
 from lavis.common.errors import DataError, explain
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
-from lavis.models.contrastive.grad_cache import Encoded, whole_batch
-from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.contrastive.contrast_only import ContrastOnly, item_keys
+from lavis.models.contrastive.grad_cache import Encoded
 from lavis.models.mixcon3d_models.config import Mixcon3dConfig
 from lavis.models.mixcon3d_models.views import ViewPool
 from lavis.models.point_encoders import (
@@ -44,7 +43,7 @@ from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("mixcon3d")
-class MixCon3D(BaseModel):
+class MixCon3D(ContrastOnly, BaseModel):
     """Point encoder and the layers behind frozen image and text teachers.
 
     Args:
@@ -112,26 +111,14 @@ class MixCon3D(BaseModel):
             return self.text_teacher.space
         return self.config.space
 
-    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
-        """Contrast clouds, views and texts.
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Embed a batch: unit `point`, `image`, `text`, `joint` [B,E], and what exists [B].
 
         Args:
             samples: `point_cloud` [B,N,3|6]; `image_embeds` [B,V,E] of the image teacher and
                 `image_embeds_mask` [B,V]; `text_input`, B texts, or `text_embeds` [B,E] and
                 `text_embeds_mask` [B].
-
-        Returns:
-            `loss` (weighted sum) and `loss_<a>_<b>` of every term.
         """
-        return whole_batch(self, samples)
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether the loss contrasts the items of a batch: always."""
-        return True
-
-    def encode(self, samples: Mapping[str, Any]) -> Encoded:
-        """Embed a batch: unit `point`, `image`, `text`, `joint` [B,E], and what exists [B]."""
         point = self.point_feature(samples)
         image, has_image = self.image_feature(samples, len(point))
         text, has_text = self.text_feature(samples)
@@ -147,27 +134,13 @@ class MixCon3D(BaseModel):
         """InfoNCE of every term over the items of all ranks that have both sides."""
         has_image, has_text = embeds["has_image"].bool(), embeds["has_text"].bool()
         valid = {"image": has_image, "joint": has_image, "text": has_text}
-        losses = self.logit_scale(embeds, self._keys(embeds, samples), valid, rows)
+        by_text = self.config.positives == "text" and "text_input" in samples
+        texts = samples["text_input"] if by_text else None
+        point = embeds["point"]
+        keys = item_keys(self.logit_scale.terms, len(point), texts, point.device)
+        losses = self.logit_scale(embeds, keys, valid, rows)
         losses.pop("loss")
         return losses
-
-    def _keys(self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the keys of the items in each term; only texts can be equal."""
-        size, device = len(embeds["point"]), embeds["point"].device
-        items = torch.arange(size, device=device) + get_rank() * size
-        by_text = self.config.positives == "text" and "text_input" in samples
-        texts = text_keys(samples["text_input"]).to(device) if by_text else items
-        terms = self.logit_scale.terms
-        return {term.key: texts if term.b == "text" else items for term in terms}
-
-    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return nothing: every loss is a contrast."""
-        return {}
-
-    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms."""
-        terms = self.logit_scale.terms
-        return torch.stack([t.weight * losses[f"loss_{t.key}"] for t in terms]).sum()
 
     def point_feature(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode clouds [B,N,3|6] to [B,E], before they are normalised."""

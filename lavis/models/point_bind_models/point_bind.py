@@ -19,15 +19,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.dist_utils import get_rank
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
-from lavis.models.contrastive.grad_cache import Encoded, whole_batch
-from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.contrastive.contrast_only import ContrastOnly, item_keys
+from lavis.models.contrastive.grad_cache import Encoded
 from lavis.models.point_bind_models.config import PointBindConfig
 from lavis.models.point_bind_models.joint_head import JointHead
 from lavis.models.point_encoders import (
@@ -42,7 +41,7 @@ TEACHERS = ("image", "text", "audio")  # modalities of frozen teachers
 
 
 @registry.register_model("point_bind")
-class PointBind(BaseModel):
+class PointBind(ContrastOnly, BaseModel):
     """Point encoder and head into a frozen joint space.
 
     Args:
@@ -94,26 +93,14 @@ class PointBind(BaseModel):
         """The joint space, stored in checkpoints."""
         return self.config.space if self.text_teacher is None else self.text_teacher.space
 
-    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
-        """Contrast clouds with what their objects look like, are called and sound like.
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Embed a batch: unit `point` and teachers' embeddings [B,E], and what exists [B].
 
         Args:
             samples: `point_cloud` [B,N,3|6]; `image_embeds` [B,V,E], `audio_embeds` [B,E] and
                 `text_embeds` [B,E] of the joint space, each with `<name>_mask`; `text_input`, B
                 texts, where there is a text teacher.
-
-        Returns:
-            `loss` (weighted sum) and `loss_point_<modality>` of every term.
         """
-        return whole_batch(self, samples)
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether the loss contrasts the items of a batch: always."""
-        return True
-
-    def encode(self, samples: Mapping[str, Any]) -> Encoded:
-        """Embed a batch: unit `point` and teachers' embeddings [B,E], and what exists [B]."""
         point = self.point_feature(samples)
         embeds, valid = {"point": F.normalize(full_precision(point), dim=-1)}, {}
         for term in self.logit_scale.terms:
@@ -126,25 +113,14 @@ class PointBind(BaseModel):
         """InfoNCE of every term over the items of all ranks that have both sides."""
         terms = self.logit_scale.terms
         valid = {term.b: embeds[f"has_{term.b}"].bool() for term in terms}
-        losses = self.logit_scale(embeds, self._keys(len(embeds["point"]), samples), valid, rows)
+        by_text = self.config.positives == "text" and "text_input" in samples
+        texts = samples["text_input"] if by_text else None
+        point = embeds["point"]
+        losses = self.logit_scale(
+            embeds, item_keys(terms, len(point), texts, point.device), valid, rows
+        )
         losses.pop("loss")
         return losses
-
-    def _keys(self, size: int, samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the keys of the items in each term; only texts can be equal."""
-        items = torch.arange(size, device=self.device) + get_rank() * size
-        by_text = self.config.positives == "text" and "text_input" in samples
-        texts = text_keys(samples["text_input"]).to(self.device) if by_text else items
-        return {t.key: texts if t.b == "text" else items for t in self.logit_scale.terms}
-
-    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return nothing: every loss is a contrast."""
-        return {}
-
-    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms."""
-        terms = self.logit_scale.terms
-        return torch.stack([t.weight * losses[f"loss_{t.key}"] for t in terms]).sum()
 
     def point_feature(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode clouds [B,N,3|6] to [B,E], before they are normalised."""

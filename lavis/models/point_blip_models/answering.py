@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.models.language.candidates import score_candidates  # noqa: F401
 from lavis.models.qformer.qformer import KeyValue, QFormer
 
 

@@ -40,9 +40,9 @@ from lavis.models.abilities import (
     check_modality,
 )
 from lavis.models.language.beam_search import BeamOptions
+from lavis.models.language.candidates import score_candidates
 from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
-    score_candidates,
 )
 from lavis.models.point_blip_models.config import PointBlipConfig, Stage1Options
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams

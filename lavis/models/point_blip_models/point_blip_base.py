@@ -198,10 +198,6 @@ class PointBlipBase(BaseModel):
         """Whether no weight of the point encoder is trained."""
         return not any(p.requires_grad for p in self.point_encoder.parameters())
 
-    def encoder_tokens(self, point_cloud: Tensor) -> Tensor:
-        """Encode clouds of one size [B,N,3|6]: [B,G,D]; see `encode_points`."""
-        return self.encode_points({"point_cloud": point_cloud})
-
     def encode_points(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode a batch's clouds, without gradient when the encoder is frozen: [B,G,D].
 

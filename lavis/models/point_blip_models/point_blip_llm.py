@@ -28,9 +28,9 @@ from lavis.models.abilities import (
     Embedder,
     check_modality,
 )
+from lavis.models.language.candidates import score_candidates
 from lavis.models.language.cloud_writer import CloudWriter
 from lavis.models.language.llm import LanguageModel, LoraOptions
-from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys

@@ -30,7 +30,8 @@ from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine, full_precision
-from lavis.models.contrastive.grad_cache import Encoded, whole_batch
+from lavis.models.contrastive.contrast_only import ContrastOnly
+from lavis.models.contrastive.grad_cache import Encoded
 from lavis.models.contrastive.text_keys import text_keys
 from lavis.models.point_encoders import (
     build_point_encoder,
@@ -43,7 +44,7 @@ from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("ulip_text")
-class UlipText(BaseModel):
+class UlipText(ContrastOnly, BaseModel):
     """Point encoder, frozen text tower, and projections into a joint space for each text source.
 
     Args:
@@ -100,24 +101,12 @@ class UlipText(BaseModel):
         """The joint space that clouds are aligned with, stored in checkpoints."""
         return self.text_tower.space
 
-    def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
-        """Contrast clouds with each text source.
+    def encode(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode clouds with the head of each text source, and its texts: unit [B,E].
 
         Args:
             samples: `point_cloud` [B,N,3|6] and a list of B texts for every source.
-
-        Returns:
-            `loss` (weighted sum) and `loss_<source>`.
         """
-        return whole_batch(self, samples)
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether the loss contrasts the items of a batch: always."""
-        return True
-
-    def encode(self, samples: Mapping[str, Any]) -> Encoded:
-        """Encode clouds with the head of each text source, and its texts: unit [B,E]."""
         feature = encode_batch(self.point_encoder, samples, self.device).global_feature
         embeds = {}
         for name in self.text_sources:
@@ -151,15 +140,6 @@ class UlipText(BaseModel):
         keys = {n: text_keys(self.texts_of(samples, n)).to(self.device) for n in sources}
         losses = self.logit_scale(embeds, keys, rows=rows)
         return {f"loss_{name}": losses[f"loss_{name}"] for name in sources}
-
-    def other_losses(self, encoded: Encoded, samples: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return nothing: every loss is a contrast."""
-        return {}
-
-    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the losses of all sources."""
-        weighted = [w * losses[f"loss_{name}"] for name, w in self.text_sources.items()]
-        return torch.stack(weighted).sum()
 
     @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:

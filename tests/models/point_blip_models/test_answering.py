@@ -6,8 +6,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from lavis.models.language.candidates import score_candidates
 from lavis.models.language.llm import LanguageModel
-from lavis.models.point_blip_models.answering import score_candidates
 from lavis.models.point_blip_models.config import Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM

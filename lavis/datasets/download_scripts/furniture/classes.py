@@ -1,6 +1,6 @@
 """Classes of the furniture, by the head noun of a model's name.
 
-Those of rooms (lavis/datasets/download_scripts/rooms/classes.py), and those that stand in no room.
+Those of rooms (lavis/datasets/download_scripts/rooms/classes.py), and those that no room contains.
 Objects of held-out classes are in no other split, so zero-shot classification can be measured.
 """
 

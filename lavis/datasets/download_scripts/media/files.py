@@ -17,13 +17,12 @@ import numpy as np
 
 from lavis.datasets.download_scripts.bricks_groups import Groups
 from lavis.datasets.download_scripts.hashed_splits import SPLITS, hashed_split
+from lavis.datasets.download_scripts.labelled_splits import write_annotations
 from lavis.datasets.download_scripts.media.items import Item
-from lavis.datasets.manifest import write_json
 from lavis.datasets.rendering.view_store import ViewWriter
 from lavis.datasets.stores.packed_audio import write_audio
 
 PICTURES_NAME = "pictures.zip"
-LEAST_TRAINING = 4  # items: a class of fewer is none
 Record = dict[str, Any]
 
 
@@ -55,7 +54,7 @@ def write_items(
     for record in records:
         record["group"] = links.find(record["object_id"])
     _set_splits(records, family, version, held_out)
-    classes = _write_annotations(final, records, held_out)
+    classes = write_annotations(final, records)
     found = Counter(record["split"] for record in records)
     return {
         "version": version,
@@ -106,26 +105,3 @@ def _set_splits(
         for record in linked:
             inside = record.get("category") in held_out
             record["split"] = ("held_out" if inside else "left_out") if named else split
-
-
-def _write_annotations(
-    final: Path, records: Sequence[Record], held_out: Collection[str]
-) -> dict[str, list[str]]:
-    """Write captions and classes of every split; return the names of the classes."""
-    seen = Counter(r["category"] for r in records if r["split"] == "train" and "category" in r)
-    classes = {
-        "class_names": sorted(name for name, count in seen.items() if count >= LEAST_TRAINING),
-        "held_out_class_names": sorted(
-            {record["category"] for record in records if record["split"] == "held_out"}
-        ),
-    }
-    (final / "annotations").mkdir()
-    for split in SPLITS:
-        members = [record for record in records if record["split"] == split]
-        names = classes["held_out_class_names" if split == "held_out" else "class_names"]
-        labelled = [record for record in members if record.get("category") in names]
-        write_json(final / f"annotations/caption_{split}.json", members)
-        write_json(final / f"annotations/class_{split}.json", labelled)
-    write_json(final / "classes.json", classes)
-    write_json(final / "object_ids.json", [record["object_id"] for record in records])
-    return classes

@@ -30,8 +30,8 @@ FAMILIES = (
 _DRUMS, _DRUM_BANK = "drum kit", 128
 NOTES = (48, 60, 67, 72)  # C3, C4, G4, C5; of a drum kit four different drums
 _VELOCITY, _HELD, _SECONDS = 100, 1.5, 2.0
-# Names as the soundfont spells them, where they are cut or joined.
-_SPELLED = {"accordian": "accordion", "bagpipe": "bagpipes", "drawbarorgan": "drawbar organ"}
+# Names that the soundfont cuts or joins, and the words that they mean.
+_CORRECTED = {"accordian": "accordion", "bagpipe": "bagpipes", "drawbarorgan": "drawbar organ"}
 
 
 def sound_items(path: Path, work: Path, dropped: Counter[str]) -> Iterator[Item]:
@@ -67,7 +67,7 @@ def sound_items(path: Path, work: Path, dropped: Counter[str]) -> Iterator[Item]
 def preset_label(name: str, bank: int) -> str:
     """Return the name in lower case, without the number of a variant."""
     plain = re.sub(r"\s+\d$", "", name.strip().lower())
-    plain = _SPELLED.get(plain, plain)
+    plain = _CORRECTED.get(plain, plain)
     return f"{plain} {_DRUMS}".replace("kit drum kit", _DRUMS) if bank == _DRUM_BANK else plain
 
 

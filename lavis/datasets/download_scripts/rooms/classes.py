@@ -1,6 +1,6 @@
 """Classes of what is in a room, by the head noun of a furniture model's name.
 
-`SEEN` are the labels of training. Objects of `HELD_OUT` stand in rooms of the split held_out alone:
+`SEEN` are the labels of training. Only rooms of the split held_out contain objects of `HELD_OUT`:
 no training room holds one, so open-vocabulary segmentation can be measured on them.
 """
 

@@ -1,7 +1,8 @@
 """Referring expressions: sentences that exactly one object of a room satisfies.
 
-Every kind has a margin: the next object of the class misses the condition clearly, so that nobody
-has to measure. Objects with the target's class count even where they can hardly be seen.
+Every kind has a margin: the next object of the class misses the condition clearly, so that a
+sentence needs no measuring. Objects with the target's class count even where they are hardly
+visible.
 """
 
 from __future__ import annotations
