@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,6 +30,7 @@ from lavis.common.errors import PointLanguageError
 from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
 from lavis.models.teachers.clip import PREFIXES, ClipTeacher
+from lavis.models.teachers.head import save_tensors
 from lavis.models.teachers.image import ConseTeacher, HeadTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
 
@@ -82,11 +81,7 @@ def embed_views(
         embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
         tensors = {"image_embeds": embeds, "features": features}
     kept = {n: t.view(len(ids), store.num_views, -1).half() for n, t in tensors.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in kept.items()}, partial, facts)
-    os.chmod(partial, 0o644)  # safetensors makes it private
-    os.replace(partial, out)
+    save_tensors(out, kept, facts)
     return out
 
 

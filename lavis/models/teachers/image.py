@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
+from lavis.models.teachers.head import read_head
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher
 
@@ -109,30 +109,6 @@ class ConseTeacher(Teacher):
         return F.normalize((likeliest.values[..., None] * names).sum(1), dim=-1)
 
 
-class ViewHead(nn.Module):
-    """Two layers from the network's features to a space of texts.
-
-    Args:
-        width: E of the space.
-        hidden: width between the layers.
-        dropout: of what is between them.
-    """
-
-    def __init__(self, width: int, hidden: int = 512, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(FEATURES),
-            nn.Linear(FEATURES, hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, width),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Embed features [B,1280]: unit [B,E]."""
-        return F.normalize(self.layers(features), dim=-1)
-
-
 class HeadTeacher(Teacher):
     """Images among sentence embeddings, by a head that train_view_head.py trained.
 
@@ -147,17 +123,12 @@ class HeadTeacher(Teacher):
 
     def __init__(self, path: Path) -> None:
         super().__init__(cache_size=0)
-        try:
-            with safe_open(path, "pt") as file:
-                self.space = (file.metadata() or {})["space"]
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            hidden, self.embed_dim = (len(weights[f"layers.{layer}.bias"]) for layer in (1, 4))
-            self.head = ViewHead(self.embed_dim, hidden)
-            self.head.load_state_dict(weights)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            what, fix = "a head of the image teacher cannot be read", _HEAD_FIX
-            message = explain(what, where=str(path), got=repr(error), fix=fix)
-            raise CheckpointError(message) from error
+        self.head, self.space = read_head(path, _HEAD_FIX)
+        inputs, self.embed_dim = self.head.layers[1].in_features, self.head.layers[4].out_features
+        if inputs != FEATURES:
+            what, got = "a head of another network", f"{inputs} features"
+            message = explain(what, where=str(path), got=got, expected=FEATURES, fix=_HEAD_FIX)
+            raise CheckpointError(message)
         self.network = EfficientNetLite0()
         self.requires_grad_(False).eval()
 

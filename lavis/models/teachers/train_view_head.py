@@ -12,28 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from lavis.common.errors import DataError, PointLanguageError, explain
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
-from lavis.models.contrastive import ContrastiveTerms, Term
-from lavis.models.contrastive.text_keys import text_keys
-from lavis.models.teachers.image import ViewHead
+from lavis.models.teachers.head import save_tensors, train_head
 from lavis.models.teachers.sentence import SentenceTeacher
 
 FIELDS = ("description", "category")
-BATCH, RATE, DECAY = 256, 1e-3, 0.05
 EMBEDS, TRAIN = (
     "bricks_views/views_4x128.conse.safetensors",
     "bricks/annotations/caption_train.json",
@@ -73,42 +66,6 @@ def training_pairs(records: Sequence[Entry], ids: Sequence[str]) -> list[tuple[i
     return pairs
 
 
-def train_head(
-    features: Tensor,
-    pairs: Sequence[tuple[int, str]],
-    teacher: SentenceTeacher,
-    epochs: int,
-    seed: int = 42,
-) -> tuple[ViewHead, float]:
-    """Contrast views with texts; returns the head and the mean loss of the last epoch.
-
-    Args:
-        features: [N,V,1280].
-        pairs: (row, text); equal texts are positives of each other.
-        teacher: of the texts.
-        epochs: passes through the pairs.
-        seed: of weights, order and views.
-    """
-    torch.manual_seed(seed)
-    rows, keys = torch.tensor([row for row, _ in pairs]), text_keys([text for _, text in pairs])
-    parts = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
-    texts = torch.cat([teacher([text for _, text in part]) for part in tqdm(parts, "Texts")])
-    head, terms = ViewHead(teacher.embed_dim), ContrastiveTerms([Term("image", "text")])
-    trained = [*head.parameters(), *terms.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=DECAY)
-    for _ in tqdm(range(epochs), "Training the head", unit="epoch"):
-        losses = []
-        for chosen in torch.randperm(len(pairs)).split(BATCH):
-            view = torch.randint(features.shape[1], chosen.shape)
-            embeds = {"image": head(features[rows[chosen], view]), "text": texts[chosen]}
-            loss = terms(embeds, keys[chosen])["loss"]
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return head.eval(), sum(losses) / len(losses)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the head is there."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,10 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     facts = {"space": teacher.space, "annotations_sha256": file_sha256(options.annotations)}
-    partial = out.with_name(f".{out.name}.partial")
-    save_file(head.state_dict(), partial, facts)
-    os.chmod(partial, 0o644)  # safetensors makes it private
-    os.replace(partial, out)
+    save_tensors(out, head.state_dict(), facts)
     print(f"Head: {out}, {len(pairs)} texts, loss {loss:.3f}")
     return 0
 

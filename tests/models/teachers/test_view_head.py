@@ -14,8 +14,9 @@ from lavis.common.errors import CheckpointError, DataError
 from lavis.datasets.rendering.view_store import ViewWriter, encode_png
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.teachers.embed_views import embed_views
-from lavis.models.teachers.image import ConseTeacher, HeadTeacher, ViewHead
-from lavis.models.teachers.train_view_head import main, read_features, train_head, training_pairs
+from lavis.models.teachers.head import FeatureHead, train_head
+from lavis.models.teachers.image import ConseTeacher, HeadTeacher
+from lavis.models.teachers.train_view_head import main, read_features, training_pairs
 
 TEXTS = ["a red brick", "a blue plate", "a white hat"]
 
@@ -99,8 +100,11 @@ def test_damaged_files_are_refused(tmp_path):
     save_file({"other": torch.zeros(2)}, path, {"space": "minilm@mean"})
     with pytest.raises(CheckpointError, match=r"head\.safetensors"):
         HeadTeacher(path)
-    save_file(ViewHead(8).state_dict(), path)  # without its space
+    save_file(FeatureHead(1280, 8).state_dict(), path)  # without its space
     with pytest.raises(CheckpointError, match="space"):
+        HeadTeacher(path)
+    save_file(FeatureHead(512, 8).state_dict(), path, {"space": "minilm@mean"})
+    with pytest.raises(CheckpointError, match=r"another network[\s\S]*512"):
         HeadTeacher(path)
     with pytest.raises(DataError, match="embed_views"):
         read_features(path)

@@ -1,0 +1,116 @@
+"""A trained head from the features of a frozen network to a space of texts, and its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lavis.common.errors import CheckpointError, explain
+from lavis.models.contrastive import ContrastiveTerms, Term
+from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.teachers.sentence import SentenceTeacher
+
+BATCH, RATE, DECAY = 256, 1e-3, 0.05
+
+
+class FeatureHead(nn.Module):
+    """Two layers from a network's features to a space of texts.
+
+    Args:
+        inputs: width D of the features.
+        width: E of the space.
+        hidden: width between the layers.
+        dropout: of what is between them.
+    """
+
+    def __init__(self, inputs: int, width: int, hidden: int = 512, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(inputs),
+            nn.Linear(inputs, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, width),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embed features [B,D]: unit [B,E]."""
+        return F.normalize(self.layers(features), dim=-1)
+
+
+def train_head(
+    features: Tensor,
+    pairs: Sequence[tuple[int, str]],
+    teacher: SentenceTeacher,
+    epochs: int,
+    seed: int = 42,
+) -> tuple[FeatureHead, float]:
+    """Contrast features with texts; returns the head and the mean loss of the last epoch.
+
+    Args:
+        features: [N,V,D], V views or parts of an item, of which a step draws one.
+        pairs: (row, text); equal texts are positives of each other.
+        teacher: of the texts.
+        epochs: passes through the pairs.
+        seed: of weights, order and views.
+    """
+    torch.manual_seed(seed)
+    rows, keys = torch.tensor([row for row, _ in pairs]), text_keys([text for _, text in pairs])
+    parts = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
+    texts = torch.cat([teacher([text for _, text in part]) for part in tqdm(parts, "Texts")])
+    head = FeatureHead(features.shape[-1], teacher.embed_dim)
+    terms = ContrastiveTerms([Term("image", "text")])
+    trained = [*head.parameters(), *terms.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=DECAY)
+    for _ in tqdm(range(epochs), "Training the head", unit="epoch"):
+        losses = []
+        for chosen in torch.randperm(len(pairs)).split(BATCH):
+            view = torch.randint(features.shape[1], chosen.shape)
+            embeds = {"image": head(features[rows[chosen], view]), "text": texts[chosen]}
+            loss = terms(embeds, keys[chosen])["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return head.eval(), sum(losses) / len(losses)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write a safetensors file under its name in one step, readable by all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(facts))
+    os.chmod(partial, 0o644)  # safetensors makes it private
+    os.replace(partial, path)
+
+
+def read_head(path: Path, fix: str) -> tuple[FeatureHead, str]:
+    """Return a head and the name of its space.
+
+    Args:
+        path: of its file.
+        fix: the command that trains one, for messages.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or another content.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            space = (file.metadata() or {})["space"]
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        hidden, inputs = weights["layers.1.weight"].shape
+        head = FeatureHead(inputs, len(weights["layers.4.bias"]), hidden)
+        head.load_state_dict(weights)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        what = "a head of a teacher cannot be read"
+        message = explain(what, where=str(path), got=repr(error), fix=fix)
+        raise CheckpointError(message) from error
+    return head, space
