@@ -1,10 +1,15 @@
 """Train the head of the image teacher on views of the training split alone.
 
     python -m lavis.models.teachers.train_view_head
+    … --embeds data/bricks_views/views_4x128.conse.safetensors \
+        data/furniture_views/views_4x128.conse.safetensors \
+      --annotations data/bricks/annotations/caption_train.json \
+        data/furniture/annotations/caption_train.json --out data/views_head.safetensors
     CPU-sized: … --epochs 1 --out /tmp/head.safetensors
 
 Reads the features that embed_views.py wrote, and contrasts each object's views (one at random a
-step) with its description and its category in the space of the texts (57 s on one busy core). Then
+step) with its texts in the space of the texts (57 s on one busy core): its description, or its
+captions where it has a list of them, and its category. Then
 `python -m lavis.models.teachers.embed_views --views … --head <out>` embeds every object with it.
 """
 
@@ -16,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -26,7 +32,6 @@ from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.models.teachers.head import save_tensors, train_head
 from lavis.models.teachers.sentence import SentenceTeacher
 
-FIELDS = ("description", "category")
 EMBEDS, TRAIN = (
     "bricks_views/views_4x128.conse.safetensors",
     "bricks/annotations/caption_train.json",
@@ -47,6 +52,13 @@ def read_features(path: Path) -> tuple[Tensor, list[str]]:
         raise DataError(explain(what, where=str(path), got=repr(error), fix=fix)) from error
 
 
+def texts_of(record: Entry) -> list[str]:
+    """Return the texts of an object: several captions or the description, and the category."""
+    captions = record.get("caption")
+    texts = captions if isinstance(captions, list) else [record.get("description")]
+    return [str(text) for text in (*texts, record.get("category")) if str(text or "").strip()]
+
+
 def training_pairs(records: Sequence[Entry], ids: Sequence[str]) -> list[tuple[int, str]]:
     """Return (row of the features, text) of every training object with views.
 
@@ -59,35 +71,59 @@ def training_pairs(records: Sequence[Entry], ids: Sequence[str]) -> list[tuple[i
         raise DataError(explain(what, where="--annotations", got=got))
     row_of = {name: row for row, name in enumerate(ids)}
     known = [record for record in records if record["object_id"] in row_of]
-    texts = [(row_of[r["object_id"]], str(r.get(field) or "")) for r in known for field in FIELDS]
-    pairs = [(row, text) for row, text in texts if text.strip()]
+    pairs = [(row_of[r["object_id"]], text) for r in known for text in texts_of(r)]
     if not pairs:
         raise DataError(explain("no training object has views and a text", where="--embeds"))
     return pairs
+
+
+def read_pairs(
+    embeds: Sequence[Path], annotations: Sequence[Path]
+) -> tuple[Tensor, list[tuple[int, str]]]:
+    """Return the features [N,V,1280] of all files and their (row, text).
+
+    Raises:
+        DataError: see `read_features` and `training_pairs`, or files of another number of views.
+    """
+    parts, pairs, rows = [], [], 0
+    for path, training in zip(embeds, annotations, strict=True):
+        features, ids = read_features(path)
+        if parts and features.shape[1:] != parts[0].shape[1:]:
+            what, got = "the files of features differ in shape", list(features.shape)
+            expected = f"[N,{parts[0].shape[1]},{parts[0].shape[2]}]"
+            raise DataError(explain(what, where=str(path), got=got, expected=expected))
+        found = training_pairs(read_annotation([training]), ids)
+        pairs += [(rows + row, text) for row, text in found]
+        parts.append(features)
+        rows += len(features)
+    return torch.cat(parts), pairs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the head is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    embeds, train = (Path(get_cache_path(path)) for path in (EMBEDS, TRAIN))
-    parser.add_argument("--embeds", type=Path, default=embeds, help="file with features of views")
-    parser.add_argument("--annotations", type=Path, default=train, help="training split")
+    embeds, train = ([Path(get_cache_path(path))] for path in (EMBEDS, TRAIN))
+    several = {"type": Path, "nargs": "+"}
+    parser.add_argument("--embeds", default=embeds, help="files with features of views", **several)
+    parser.add_argument("--annotations", default=train, help="training split of each", **several)
     parser.add_argument("--out", type=Path, help="default: head.safetensors beside the features")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
     parser.add_argument("--epochs", type=int, default=20, help="passes through the texts")
     parser.add_argument("--seed", type=int, default=42, help="of weights, order and views")
     options = parser.parse_args(arguments)
-    out = options.out or options.embeds.with_name("head.safetensors")
+    if len(options.embeds) != len(options.annotations):
+        parser.error("--embeds and --annotations name as many files")
+    out = options.out or options.embeds[0].with_name("head.safetensors")
     try:
-        features, ids = read_features(options.embeds)
-        pairs = training_pairs(read_annotation([options.annotations]), ids)
+        features, pairs = read_pairs(options.embeds, options.annotations)
         teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
         head, loss = train_head(features, pairs, teacher, options.epochs, options.seed)
     except PointLanguageError as error:
         print(error, file=sys.stderr)
         return 1
-    facts = {"space": teacher.space, "annotations_sha256": file_sha256(options.annotations)}
+    digests = " ".join(file_sha256(path) for path in options.annotations)
+    facts = {"space": teacher.space, "annotations_sha256": digests}
     save_tensors(out, head.state_dict(), facts)
     print(f"Head: {out}, {len(pairs)} texts, loss {loss:.3f}")
     return 0

@@ -16,7 +16,7 @@ from lavis.models.teachers import SentenceTeacher
 from lavis.models.teachers.embed_views import embed_views
 from lavis.models.teachers.head import FeatureHead, train_head
 from lavis.models.teachers.image import ConseTeacher, HeadTeacher
-from lavis.models.teachers.train_view_head import main, read_features, training_pairs
+from lavis.models.teachers.train_view_head import main, read_features, read_pairs, training_pairs
 
 TEXTS = ["a red brick", "a blue plate", "a white hat"]
 
@@ -66,6 +66,28 @@ def test_pairs_are_the_texts_of_training_objects_with_views():
             training_pairs([{**record, "split": split}], ["b"])
     with pytest.raises(DataError, match="no training object"):
         training_pairs(records[1:2], ["a"])
+
+
+def test_captions_of_a_list_take_the_place_of_the_description():
+    record = {"object_id": "a", "category": "chair", "description": "chair, 80 cm high"}
+    captions = ["chair", "chair for the office"]
+    pairs = training_pairs([{**record, "caption": captions}], ["a"])
+    assert pairs == [(0, "chair"), (0, "chair for the office"), (0, "chair")]
+    assert training_pairs([{**record, "caption": "chair"}], ["a"])[0] == (0, "chair, 80 cm high")
+
+
+def test_several_files_are_one_training_set(tmp_path):
+    for name, shape in [("a", (2, 2, 1280)), ("b", (1, 2, 1280)), ("c", (1, 3, 1280))]:
+        ids = json.dumps([f"{name}{row}" for row in range(shape[0])])
+        save_file({"features": torch.ones(shape)}, tmp_path / f"{name}.safetensors", {"ids": ids})
+        record = {"object_id": f"{name}0", "description": name}
+        (tmp_path / f"{name}.json").write_text(json.dumps([record]))
+    files = {n: (tmp_path / f"{n}.safetensors", tmp_path / f"{n}.json") for n in "abc"}
+    features, pairs = read_pairs(*zip(files["a"], files["b"]))
+    assert features.shape == (3, 2, 1280)
+    assert pairs == [(0, "a"), (2, "b")]
+    with pytest.raises(DataError, match=r"c\.safetensors[\s\S]*\[1, 3, 1280\]"):
+        read_pairs(*zip(files["a"], files["c"]))
 
 
 def test_the_command_writes_what_embed_views_reads(tmp_path, monkeypatch, tiny_bert, sentences):
