@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
-from lavis.models.teachers.head import read_head
+from lavis.models.teachers.head import FeatureHead, read_head
 from lavis.models.teachers.teacher import Teacher
 
 FEATURES = 512
@@ -114,6 +114,15 @@ def _installed_network() -> Any:
     return net
 
 
+def read_sound_head(path: Path) -> tuple[FeatureHead, str]:
+    """Return the head in a file and the name of its space.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or another content.
+    """
+    return read_head(path, FEATURES, _HEAD_FIX)
+
+
 class SoundTeacher(Teacher):
     """Sounds among sentence embeddings, by a head that train_sound_head.py trained.
 
@@ -129,12 +138,8 @@ class SoundTeacher(Teacher):
 
     def __init__(self, path: Path) -> None:
         super().__init__(cache_size=0)
-        self.head, self.space = read_head(path, _HEAD_FIX)
-        inputs, self.embed_dim = self.head.layers[1].in_features, self.head.layers[4].out_features
-        if inputs != FEATURES:
-            what, got = "a head of another network", f"{inputs} features"
-            message = explain(what, where=str(path), got=got, expected=FEATURES, fix=_HEAD_FIX)
-            raise CheckpointError(message)
+        self.head, self.space = read_sound_head(path)
+        self.embed_dim = self.head.width
         self.network = SoundNetwork()
         self.requires_grad_(False).eval()
 

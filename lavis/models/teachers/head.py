@@ -33,6 +33,7 @@ class FeatureHead(nn.Module):
 
     def __init__(self, inputs: int, width: int, hidden: int = 512, dropout: float = 0.2) -> None:
         super().__init__()
+        self.inputs, self.width = inputs, width
         self.layers = nn.Sequential(
             nn.LayerNorm(inputs),
             nn.Linear(inputs, hidden),
@@ -92,11 +93,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     os.replace(partial, path)
 
 
-def read_head(path: Path, fix: str) -> tuple[FeatureHead, str]:
+def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:
     """Return a head and the name of its space.
 
     Args:
         path: of its file.
+        inputs: width of the network's features.
         fix: the command that trains one, for messages.
 
     Raises:
@@ -106,8 +108,7 @@ def read_head(path: Path, fix: str) -> tuple[FeatureHead, str]:
         with safe_open(path, "pt") as file:
             space = (file.metadata() or {})["space"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        hidden, inputs = weights["layers.1.weight"].shape
-        head = FeatureHead(inputs, len(weights["layers.4.bias"]), hidden)
+        head = FeatureHead(inputs, *(len(weights[f"layers.{layer}.bias"]) for layer in (4, 1)))
         head.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         what = "a head of a teacher cannot be read"

@@ -123,12 +123,8 @@ class HeadTeacher(Teacher):
 
     def __init__(self, path: Path) -> None:
         super().__init__(cache_size=0)
-        self.head, self.space = read_head(path, _HEAD_FIX)
-        inputs, self.embed_dim = self.head.layers[1].in_features, self.head.layers[4].out_features
-        if inputs != FEATURES:
-            what, got = "a head of another network", f"{inputs} features"
-            message = explain(what, where=str(path), got=got, expected=FEATURES, fix=_HEAD_FIX)
-            raise CheckpointError(message)
+        self.head, self.space = read_head(path, FEATURES, _HEAD_FIX)
+        self.embed_dim = self.head.width
         self.network = EfficientNetLite0()
         self.requires_grad_(False).eval()
 

@@ -1,0 +1,112 @@
+"""Give the built-in objects the embedding of a sound of their class (datasets/sound_classes.py).
+
+    python -m lavis.models.teachers.embed_sounds
+    … --objects furniture
+
+Needs the head of train_sound_head.py. Writes `sound_teacher/<objects>.safetensors`: `audio_embeds`
+float32 [N,1,E] of the objects that have a sound; its metadata name them, their classes, their
+recordings and the space. It is `build_info.audio_embeds` of the data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.utils import get_cache_path
+from lavis.datasets.datasets.annotations import Entry, read_annotation
+from lavis.datasets.sound_classes import choose_clip, clips_of, object_name, sound_class
+from lavis.models.teachers.audio import read_sound_head
+from lavis.models.teachers.head import save_tensors
+from lavis.models.teachers.sound_features import recording_folders, recordings, sound_features
+from lavis.models.teachers.train_sound_head import FEATURES_NAME, FOLDER, HEAD
+
+OBJECTS = ("bricks", "furniture")
+
+
+def sounding_objects(
+    records: Sequence[Entry], sounds: Sequence[Entry]
+) -> list[tuple[str, str, str]]:
+    """Return (object id, class, id of the recording) of the objects that have a sound.
+
+    Args:
+        records: of the objects, each with its `split`.
+        sounds: see `recordings`; a class without any is left out.
+    """
+    found, clips = {}, {}
+    for record in records:
+        chosen = sound_class(object_name(record))
+        if chosen is None:
+            continue
+        if chosen.name not in clips:
+            clips[chosen.name] = clips_of(chosen, sounds)
+        if clips[chosen.name]:
+            name, split = str(record["object_id"]), str(record["split"])
+            found[name] = chosen.name, choose_clip(name, split, clips[chosen.name])
+    return [(name, *rest) for name, rest in found.items()]
+
+
+def object_records(folder: Path) -> list[Entry]:
+    """Return the records of every split of prepared objects.
+
+    Raises:
+        DataError: the objects are not prepared.
+    """
+    paths = sorted((folder / "annotations").glob("caption_*.json"))
+    if not paths:
+        fix = f"python -m lavis.datasets.download_scripts.prepare_{folder.name}"
+        raise DataError(explain("the objects are not prepared", where=str(folder), fix=fix))
+    return [record for path in paths for record in read_annotation([path])]
+
+
+@torch.inference_mode()
+def embed_sounds(objects: str, head_path: Path, out: Path) -> Counter[str]:
+    """Write the embeddings of the sounds of objects; return the number of objects by class.
+
+    Raises:
+        DataError, CheckpointError, DependencyError: something it needs is missing or damaged.
+    """
+    head, space = read_sound_head(head_path)
+    folders = recording_folders()
+    ids, features = sound_features(folders, head_path.with_name(FEATURES_NAME))
+    sounds = [record for folder in folders for record in recordings(folder)]
+    found = sounding_objects(object_records(Path(get_cache_path(objects))), sounds)
+    if not found:
+        raise DataError(explain("no object has a sound", where=objects))
+    row_of = {name: row for row, name in enumerate(ids)}
+    embeds = head(features[[row_of[clip] for _, _, clip in found]])
+    names, classes, clips = (json.dumps(list(column)) for column in zip(*found))
+    facts = {"ids": names, "classes": classes, "clips": clips, "space": space}
+    save_tensors(out, {"audio_embeds": embeds[:, None]}, facts)
+    return Counter(name for _, name, _ in found)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 when the files are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    default = Path(get_cache_path(FOLDER)) / HEAD
+    parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=OBJECTS)
+    parser.add_argument("--head", type=Path, default=default, help="head of train_sound_head")
+    options = parser.parse_args(arguments)
+    try:
+        for objects in options.objects:
+            out = options.head.with_name(f"{objects}.safetensors")
+            counts = embed_sounds(objects, options.head, out)
+            parts = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+            print(f"{out}: {counts.total()} objects of {len(counts)} classes: {parts}")
+    except PointLanguageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
