@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,18 @@ def take(entries: list[Entry], limit: int | None, id_key: str) -> list[Entry]:
 
     chosen = sorted(range(len(entries)), key=rank)[:limit]
     return [entries[place] for place in sorted(chosen)]
+
+
+def repeat_records(entries: Sequence[Entry], times: Callable[[Entry], int]) -> list[Entry]:
+    """Name each record so many times; copies have instance ids of their own.
+
+    Augmentation and text draws follow the instance id, so that copies differ.
+    """
+    return [
+        entry if copy == 0 else {**entry, "instance_id": f"{entry['instance_id']}#{copy}"}
+        for entry in entries
+        for copy in range(times(entry))
+    ]
 
 
 def draw_field(weights: Mapping[str, float], rng: np.random.Generator) -> str:

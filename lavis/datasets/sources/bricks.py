@@ -13,20 +13,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, DataError, explain, nearest
-from lavis.datasets.datasets.annotations import Entry
+from lavis.common.errors import ConfigError, explain, nearest
+from lavis.datasets.datasets.annotations import Entry, repeat_records
 from lavis.datasets.datasets.point_text_datasets import PointQADataset, PointTextDataset
 from lavis.datasets.download_scripts.bricks_files import read_json
-from lavis.datasets.fields.embeds import EmbedsLoader
+from lavis.datasets.fields.embeds import EmbedsLoader, embeds_loaders, repeat_sounding
 from lavis.datasets.manifest import verify_once
 from lavis.datasets.sources.bricks_mirror import Mirror, MirrorPointLoader
 from lavis.datasets.stores.point_stores import PackedPointStore
 
 HELD_OUT_NAMES = "held_out_class_names"
-MAKE_EMBEDS = (
-    "python -m lavis.datasets.download_scripts.render_views, then python -m "
-    "lavis.models.teachers.embed_views --views data/bricks_views/views_4x128.zip"
-)
 Processors = Mapping[str, Any]  # {"train", "eval"}
 
 
@@ -93,10 +89,11 @@ class BricksSource:
             reference = open_split("train", "eval")
             for dataset in datasets.values():
                 dataset.set_reference(reference)
-            repeats = self.info.get("question_repeats") or {}
+            train, where = datasets["train"], "build_info.audio_repeats"
             if issubclass(self.dataset_cls, PointQADataset):
-                train = datasets["train"]
+                repeats = self.info.get("question_repeats") or {}
                 train.annotation = repeat_types(train.annotation, repeats)
+            train.annotation = repeat_sounding(train.annotation, embeds, self.info, where)
         return datasets
 
     def _options(self, split: str, mode: str) -> dict[str, Any]:
@@ -118,24 +115,17 @@ class BricksSource:
         return options
 
     def _embeds(self) -> tuple[EmbedsLoader, ...]:
-        """Return what loads the embeddings of views, where `build_info.image_embeds` names any.
+        """Return what loads the embeddings that `build_info` names.
 
         Raises:
             DataError: no such file, or no embeddings in it.
             ConfigError: mirrored clouds, whose views are not mirrored.
         """
-        name = self.info.get("image_embeds")
-        if not name:
-            return ()
-        if self.info.get("mirror_probability"):
+        if self.info.get("image_embeds") and self.info.get("mirror_probability"):
             what = "views cannot be mirrored with their clouds"
             where, fix = "build_info.mirror_probability", "mirror_probability=0.0"
             raise ConfigError(explain(what, where=where, expected=0.0, fix=fix))
-        path = Path(utils.get_cache_path(str(name)))
-        if not path.is_file():
-            what, where = "no embeddings of views", f"build_info.image_embeds: {path}"
-            raise DataError(explain(what, where=where, fix=MAKE_EMBEDS))
-        return (EmbedsLoader(path),)
+        return embeds_loaders(self.info, "build_info.{}".format)
 
     def _paths(self, split: str) -> list[Path]:
         """Return the annotation files of a split; storage is one path or a list."""
@@ -181,10 +171,4 @@ def repeat_types(entries: Sequence[Entry], repeats: Mapping[str, int]) -> list[E
                     expected=f"a whole number of at least 1 for one of {sorted(types)}",
                 )
             )
-    repeated = []
-    for entry in entries:
-        repeated.append(entry)
-        for copy in range(1, repeats.get(entry.get("question_type", ""), 1)):
-            # Augmentation and text draws follow the instance id, so a copy has its own.
-            repeated.append({**entry, "instance_id": f"{entry['instance_id']}#{copy}"})
-    return repeated
+    return repeat_records(entries, lambda entry: repeats.get(entry.get("question_type", ""), 1))

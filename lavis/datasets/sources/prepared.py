@@ -7,13 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import lavis.common.utils as utils
-from lavis.common.errors import DataError, explain
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.datasets.record_dataset import FieldLoader
-from lavis.datasets.fields.embeds import EmbedsLoader
+from lavis.datasets.fields.embeds import embeds_loaders, repeat_sounding
 from lavis.datasets.manifest import verify_once
 from lavis.datasets.sources.released import Processors, ReleasedSource
 
@@ -35,16 +33,8 @@ class PreparedSource(ReleasedSource):
         raise TypeError(f"{type(self).__name__} has to define make()")
 
     def loaders(self) -> tuple[FieldLoader, ...]:
-        """Return what loads further fields of a record; the default: embeddings of views."""
-        name = self.info.get("image_embeds")
-        if not name:
-            return ()
-        path = Path(utils.get_cache_path(str(name)))
-        if not path.is_file():
-            fix = "python -m lavis.models.teachers.embed_views --views <views>.zip"
-            where = f"{self.key('image_embeds')}: {path}"
-            raise DataError(explain("no embeddings of views", where=where, fix=fix))
-        return (EmbedsLoader(path),)
+        """Return what loads further fields of a record; the default: embeddings."""
+        return embeds_loaders(self.info, self.key)
 
     def read(self, path: Path) -> list[Entry]:
         """Return the records of an annotation file."""
@@ -83,6 +73,10 @@ class PreparedSource(ReleasedSource):
         dataset.loaders += self.loaders()
         templates = self.config.get("class_templates")
         dataset.class_templates = list(templates) if templates else None
+        if mode == "train":
+            where = self.key("audio_repeats")
+            entries, loaders = dataset.annotation, dataset.loaders
+            dataset.annotation = repeat_sounding(entries, loaders, self.info, where)
         return dataset
 
     def _options(self, split: str, mode: str) -> dict[str, Any]:

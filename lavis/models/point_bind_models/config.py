@@ -31,7 +31,8 @@ class PointBindConfig(PointModelConfig):
         audio: weight of L(P,A).
         init_scale: of the cosines at first.
         learn_scale: train the scales.
-        positives: `text`: equal texts are positives of each other; `item`: a pair alone.
+        positives: `text`: equal texts, and sounds of one class, are positives of each other;
+            `item`: a pair alone.
     """
 
     embed_dim: int = option(1024, low=1)

@@ -5,8 +5,8 @@ the text target is the mean of several templates' embeddings. Items without a so
 text) leave the term that needs it.
 
 The release has no training code. Ours: the teachers' embeddings come with the batch, or texts are
-embedded by a teacher of the same space; each term has its own scale; equal texts of a batch can be
-positives of each other; the image target is the mean of an object's views.
+embedded by a teacher of the same space; each term has its own scale; equal texts, and sounds of one
+class, of a batch can be positives of each other; the image target is the mean of an object's views.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
 from lavis.models.contrastive.contrast_only import ContrastOnly, item_keys
 from lavis.models.contrastive.grad_cache import Encoded
+from lavis.models.contrastive.text_keys import text_keys
 from lavis.models.point_bind_models.config import PointBindConfig
 from lavis.models.point_bind_models.joint_head import JointHead
 from lavis.models.point_encoders import (
@@ -97,9 +98,9 @@ class PointBind(ContrastOnly, BaseModel):
         """Embed a batch: unit `point` and teachers' embeddings [B,E], and what exists [B].
 
         Args:
-            samples: `point_cloud` [B,N,3|6]; `image_embeds` [B,V,E], `audio_embeds` [B,E] and
+            samples: `point_cloud` [B,N,3|6]; `image_embeds` and `audio_embeds` [B,V,E] and
                 `text_embeds` [B,E] of the joint space, each with `<name>_mask`; `text_input`, B
-                texts, where there is a text teacher.
+                texts, where there is a text teacher; `audio_class`, B names of sounds.
         """
         point = self.point_feature(samples)
         embeds, valid = {"point": F.normalize(full_precision(point), dim=-1)}, {}
@@ -116,9 +117,10 @@ class PointBind(ContrastOnly, BaseModel):
         by_text = self.config.positives == "text" and "text_input" in samples
         texts = samples["text_input"] if by_text else None
         point = embeds["point"]
-        losses = self.logit_scale(
-            embeds, item_keys(terms, len(point), texts, point.device), valid, rows
-        )
+        keys = item_keys(terms, len(point), texts, point.device)
+        if by_text and "audio_class" in samples and "point_audio" in keys:
+            keys["point_audio"] = text_keys(samples["audio_class"]).to(point.device)
+        losses = self.logit_scale(embeds, keys, valid, rows)
         losses.pop("loss")
         return losses
 
