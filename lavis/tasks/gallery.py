@@ -21,18 +21,20 @@ class Share:
     """What one rank embedded, in the order of its loader.
 
     Attributes:
-        ids, texts: of the items.
+        ids, texts, sounds: of the items; the class of a sound is "" where it is not known.
         embeds: {modality: batches [b,E] | [b,Q,E] on the CPU}; the same keys on every rank.
     """
 
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    sounds: list[str] = field(default_factory=list)
     embeds: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def add(self, samples: dict[str, Any], embeds: dict[str, Tensor]) -> None:
         """Append a batch."""
         self.ids += map(str, samples["instance_id"])
         self.texts += samples["text_input"]
+        self.sounds += samples.get("audio_class", [""] * len(samples["instance_id"]))
         for modality, values in embeds.items():
             self.embeds.setdefault(modality, []).append(values.cpu())
 
@@ -43,23 +45,24 @@ class Gallery:
 
     Attributes:
         ids, texts: N.
-        embeds: {modality: [N,E] | [N,Q,E] on the CPU}.
+        embeds: {modality: [N,E] | [N,Q,E] on the CPU}; NaN where an item has no such modality.
+        sounds: N classes of sounds, "" where it is not known.
     """
 
     ids: list[str]
     texts: list[str]
     embeds: dict[str, Tensor]
+    sounds: list[str]
 
 
 def gather_gallery(share: Share, modalities: Sequence[str]) -> Gallery | None:
     """Gather all shares on rank 0 and free them; None on other ranks."""
-    labels = gather_object_list((share.ids, share.texts))
-    ids = [name for own, _ in labels for name in own]
-    texts = [text for _, own in labels for text in own]
+    labels = gather_object_list((share.ids, share.texts, share.sounds))
+    ids, texts, sounds = ([one for part in labels for one in part[kind]] for kind in range(3))
     order = sorted(range(len(ids)), key=ids.__getitem__)
     place = torch.empty(len(ids), dtype=torch.long)
     place[order] = torch.arange(len(ids))
-    places = list(place.split([len(own) for own, _ in labels])) if labels else []
+    places = list(place.split([len(own) for own, *_ in labels])) if labels else []
     embeds = {m: _gather_rows(share.embeds.pop(m, []), places, len(ids)) for m in modalities}
     if not is_main_process():
         return None
@@ -67,6 +70,7 @@ def gather_gallery(share: Share, modalities: Sequence[str]) -> Gallery | None:
         [ids[k] for k in order],
         [texts[k] for k in order],
         {name: rows for name, rows in embeds.items() if rows is not None},
+        [sounds[k] for k in order],
     )
 
 

@@ -1,6 +1,8 @@
 """Retrieval between all ordered pairs of the modalities that a JointEmbedder embeds.
 
-An item's partner is right; where texts are on either side, so are the items of an equal text.
+An item's partner is right; where texts are on either side, so are the items of an equal text, and
+where sounds are, the items of an equal class of sounds. A pair of modalities is scored on the items
+that have both.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
+from lavis.datasets.samples import select
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.retrieval import METRICS, RetrievalScores, streamed_retrieval_scores
 from lavis.models.abilities import JointEmbedder
@@ -32,7 +35,7 @@ FIELDS_OF = {
     "text": ("text_input",),
     "image": ("image", "image_embeds"),
     "joint": ("image", "image_embeds"),
-    "audio": ("audio", "audio_embeds"),
+    "audio": ("audio", "audio_embeds", "audio_class"),  # every object of data with sounds has it
 }
 
 
@@ -83,7 +86,7 @@ class ModalityRetrievalTask(PointTask):
         share = Share()
         for samples in tqdm(data_loader, desc=self.name, disable=not is_main_process()):
             samples = move_to_device(samples, model.device)
-            share.add(samples, {name: model.embed(samples, name) for name in self.modalities})
+            share.add(samples, embed_present(model, samples, self.modalities))
         records = [{"instance_id": name} for name in share.ids]
         gallery = gather_gallery(share, self.modalities)
         if gallery is not None:
@@ -92,27 +95,69 @@ class ModalityRetrievalTask(PointTask):
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Recall@1/5/10, ranks and mAP of every ordered pair, beside chance."""
-        results, chance = rank_modalities(self.gallery)
-        recalls = [result.values[f"recall_at_{k}"] for result in results.values() for k in AT]
+        pairs = rank_modalities(self.gallery)
+        recalls = [p.scores.values[f"recall_at_{k}"] for p in pairs.values() for k in AT]
         return Scores(
             metrics={
                 f"{name}/{metric}": entry
-                for name, result in results.items()
-                for metric, entry in result.metrics().items()
+                for name, pair in pairs.items()
+                for metric, entry in pair.scores.metrics().items()
             },
-            baselines={"chance": chance},
+            baselines={"chance": {k: v for pair in pairs.values() for k, v in pair.chance.items()}},
             agg_metrics=sum(recalls) / len(recalls),
             extra={
                 "modalities": list(self.gallery.embeds),
                 "gallery": len(self.gallery.ids),
+                "items": {name: len(pair.ids) for name, pair in pairs.items()},
                 "text": text_name(dataset),
             },
-            predictions=[
-                {"instance_id": i} | {f"{n}_rank": int(r.ranks[row]) for n, r in results.items()}
-                for row, i in enumerate(self.gallery.ids)
-            ],
-            per_item=recall_per_item(self.gallery.ids, results),
+            predictions=rank_predictions(self.gallery.ids, pairs),
+            per_item={
+                key: values
+                for name, pair in pairs.items()
+                for key, values in recall_per_item(pair.ids, {name: pair.scores}).items()
+            },
         )
+
+
+def embed_present(
+    model: Any, samples: dict[str, Any], modalities: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Embed a batch in several modalities; rows of items without one are NaN.
+
+    Raises:
+        DataError: no item of the batch has any of the modalities.
+    """
+    embeds: dict[str, torch.Tensor] = {}
+    incomplete = {}
+    for name in modalities:
+        present = present_rows(name, samples)
+        if present is None or bool(present.all()):
+            embeds[name] = model.embed(samples, name)
+        else:
+            incomplete[name] = present
+    for name, present in incomplete.items():
+        part = model.embed(select(samples, present), name) if bool(present.any()) else None
+        like = next(iter(embeds.values()), part) if part is None else part
+        if like is None:
+            what, got = "items have none of the modalities", samples["instance_id"][:5]
+            raise DataError(explain(what, where=", ".join(modalities), got=got))
+        shape = (len(present), *(like.shape[1:] if part is not None else like.shape[-1:]))
+        embeds[name] = like.new_full(shape, torch.nan)
+        if part is not None:
+            embeds[name][present] = part
+    return {name: embeds[name] for name in modalities}
+
+
+def present_rows(name: str, samples: Mapping[str, Any]) -> torch.Tensor | None:
+    """Return bool [B], which items have a modality; None: all, or no mask says it."""
+    for key in FIELDS_OF.get(name, ()):
+        mask = samples.get(f"{key}_mask")
+        if key in samples and mask is not None:
+            return mask.flatten(1).any(1) if mask.ndim > 1 else mask.bool()
+    if name == "audio" and not {"audio", "audio_embeds"} & set(samples):
+        return torch.zeros(len(samples["instance_id"]), dtype=torch.bool)
+    return None
 
 
 def has_fields(name: str, batch: Mapping[str, Any]) -> bool:
@@ -168,18 +213,60 @@ def choose_modalities(
     return chosen
 
 
-def rank_modalities(gallery: Gallery) -> tuple[dict[str, RetrievalScores], dict[str, float]]:
-    """Score all ordered pairs: {"<query>_to_<gallery>": scores} and chance by metric."""
-    equal_texts = same_caption_groups(gallery.texts)
-    alone = [[row] for row in range(len(gallery.ids))]
-    embeds = {name: rows.float().numpy() for name, rows in gallery.embeds.items()}
-    results: dict[str, RetrievalScores] = {}
-    chance: dict[str, float] = {}
+@dataclass(frozen=True)
+class RankedPair:
+    """One modality ranked for another.
+
+    Attributes:
+        ids: of the items that have both, in the order of the scores.
+        scores: of the ranking.
+        chance: by metric, with the name of the pair.
+    """
+
+    ids: list[str]
+    scores: RetrievalScores
+    chance: dict[str, float]
+
+
+def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
+    """Score all ordered pairs: {"<query>_to_<gallery>": result}; a pair needs two items.
+
+    Raises:
+        DataError: no pair has two items.
+    """
+    embeds = {name: rows.float() for name, rows in gallery.embeds.items()}
+    present = {name: rows.flatten(1).isfinite().all(1) for name, rows in embeds.items()}
+    pairs: dict[str, RankedPair] = {}
     for query, target in permutations(embeds, 2):
-        name, right = f"{query}_to_{target}", equal_texts if "text" in (query, target) else alone
-        results[name] = streamed_retrieval_scores(
-            embeds[query], embeds[target], right, query_ids=gallery.ids
-        )
+        rows = (present[query] & present[target]).nonzero().flatten()
+        if len(rows) < 2:
+            continue
+        name, ids = f"{query}_to_{target}", [gallery.ids[row] for row in rows.tolist()]
+        right = right_items(gallery, rows.tolist(), {query, target})
+        parts = (embeds[modality][rows].numpy() for modality in (query, target))
+        scores = streamed_retrieval_scores(*parts, right, query_ids=ids)
         expected = chance_retrieval([len(own) for own in right], len(right))
-        chance |= {f"{name}/{metric}": value for metric, value in expected.items()}
-    return results, chance
+        chance = {f"{name}/{metric}": value for metric, value in expected.items()}
+        pairs[name] = RankedPair(ids, scores, chance)
+    if not pairs:
+        what = "no two items have two modalities in common"
+        raise DataError(explain(what, where="run.modalities", got=sorted(embeds)))
+    return pairs
+
+
+def right_items(gallery: Gallery, rows: Sequence[int], pair: set[str]) -> list[list[int]]:
+    """Return for each of some items the places of the right ones among them."""
+    if "audio" in pair and all(gallery.sounds[row] for row in rows):
+        return same_caption_groups([gallery.sounds[row] for row in rows])
+    if "text" in pair:
+        return same_caption_groups([gallery.texts[row] for row in rows])
+    return [[place] for place in range(len(rows))]
+
+
+def rank_predictions(ids: Sequence[str], pairs: Mapping[str, RankedPair]) -> list[dict[str, Any]]:
+    """Return of each item its rank in every pair that it has both modalities of."""
+    predictions: dict[str, dict[str, Any]] = {i: {"instance_id": i} for i in ids}
+    for name, pair in pairs.items():
+        for own, rank in zip(pair.ids, pair.scores.ranks):
+            predictions[own][f"{name}_rank"] = int(rank)
+    return list(predictions.values())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lavis.common.errors import ConfigError
+from lavis.common.errors import ConfigError, DataError
 from lavis.models.abilities import JointEmbedder, check_abilities
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask, choose_modalities
 
@@ -102,3 +102,52 @@ def test_modalities_that_cannot_be_paired_are_refused(asked, problem):
     batch = Dataset(fields=("point_cloud",)).collater([0])
     with pytest.raises(ConfigError, match=rf"{problem}(.|\n)*run\.modalities"):
         choose_modalities(("point", "text", "image"), batch, asked)
+
+
+class WithSounds(ThreeModalities):
+    """Sounds of x and z agree with their images, which are those of the next object."""
+
+    modalities = ("image", "audio")
+
+    def embed(self, samples, modality):
+        return super().embed(samples, "image")
+
+
+class SoundingData(Dataset):
+    """Of four objects `sounding` have a sound, all of them of one class."""
+
+    def __init__(self, sounding):
+        super().__init__(fields=("image",))
+        self.sounding = sounding
+
+    def collater(self, rows):
+        has = [NAMES[row] in self.sounding for row in rows]
+        batch = super().collater(rows)
+        batch["audio_class"] = ["bell" if own else "" for own in has]
+        if any(has):
+            batch["audio_embeds"] = torch.zeros(len(rows), 1, 4)
+            batch["audio_embeds_mask"] = torch.tensor(has)[:, None]
+        return batch
+
+
+def rank(dataset):
+    task, model = ModalityRetrievalTask(OmegaConf.create({"seed": 0})), WithSounds()
+    task.before_evaluation(model, dataset)
+    records = task.evaluation(model, [dataset.collater([3, 0, 2]), dataset.collater([1])])
+    return task.score(records, dataset, model)
+
+
+def test_items_without_a_sound_leave_the_pairs_with_sounds():
+    scores = rank(SoundingData("xyz"))
+    assert scores.extra["items"] == {"image_to_audio": 3, "audio_to_image": 3}
+    # Every sound is of the one class and right for every image.
+    assert scores.baselines["chance"]["audio_to_image/recall_at_1"] == 1.0
+    assert set(scores.predictions[0]) == {"instance_id"}
+    assert scores.predictions[1]["audio_to_image_rank"] == 1
+    assert set(scores.per_item["audio_to_image/recall_at_1"]) == set("xyz")
+
+
+@pytest.mark.parametrize("sounding", ["", "w"])
+def test_fewer_than_two_sounds_are_refused_with_a_reason(sounding):
+    with pytest.raises(DataError, match="no two items"):
+        rank(SoundingData(sounding))
