@@ -89,25 +89,38 @@ class AnswerScorer(Protocol):
         """Return per question [K,2]: summed log-likelihood and number of tokens."""
 
 
-class DenseLabeler(Protocol):
-    """Embeds every point in the space of texts."""
+class SceneSegmenter(Protocol):
+    """Classifies every point of a scene, among the classes of training or any words."""
 
-    def embed_points(self, batch: Batch) -> Tensor:
-        """Return unit embeddings [B,N,E]."""
+    class_names: tuple[str, ...]
+
+    def segment_points(self, batch: Batch, labels: Sequence[str] | None = None) -> Tensor:
+        """Return logits [B,N,K] over `labels`; None: over `class_names`."""
 
 
 class InstanceSegmenter(Protocol):
     """Separates the instances of a scene."""
 
+    class_names: tuple[str, ...]
+
     def segment(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return per scene `masks` [K,N], `labels` [K] and `scores` [K]."""
+        """Return per scene `masks` bool [K,N], `labels` [K] and `scores` [K], best first."""
 
 
 class Detector(Protocol):
     """Finds the objects of a scene."""
 
+    class_names: tuple[str, ...]
+
     def detect(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Return per scene `boxes` [K,6|7], `labels` [K] and `scores` [K]."""
+        """Return per scene `boxes` [K,6|7], `labels` [K] and `scores` [K], best first."""
+
+
+class ReferringSegmenter(Protocol):
+    """Finds the object of a scene that a sentence means."""
+
+    def refer(self, batch: Batch) -> Tensor:
+        """Return logits [B,N] of the points that `batch["text_input"]` means; mask: above 0."""
 
 
 ABILITIES: tuple[type, ...] = (
@@ -118,9 +131,10 @@ ABILITIES: tuple[type, ...] = (
     Captioner,
     Answerer,
     AnswerScorer,
-    DenseLabeler,
+    SceneSegmenter,
     InstanceSegmenter,
     Detector,
+    ReferringSegmenter,
 )
 # ability -> the run key that asks for it, e.g. "run.qa_mode=rank"
 Needed = Mapping[type, str]
