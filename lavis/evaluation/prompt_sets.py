@@ -1,7 +1,8 @@
 """Prompt templates and class-name lists of zero-shot classification.
 
-Templates: a built-in set of our own wording, or a file (a JSON list, or one template a line). Each
-holds one {} for the class name; a class is the mean of its prompts' embeddings. Class names:
+Templates: a built-in set of our own wording, or a file (a JSON list, one template a line, or the
+templates.json of ULIP and Point-Bind, one list under a name). Each holds one {} for the class name;
+a class is the mean of its prompts' embeddings. Class names:
 ModelNet40 and ScanObjectNN are built in; Objaverse-LVIS (1156 names) is read from its own file.
 """
 
@@ -18,6 +19,18 @@ from lavis.datasets.class_names import MODELNET40, SCANOBJECTNN
 _SHORT = ("{}", "a {}", "a 3D model of a {}", "a point cloud of a {}", "this is a {}")
 _KINDS = ("3D model", "3D object", "3D scan", "point cloud", "CAD model", "rendering", "shape")
 _MANNERS = ("a {kind} of a {{}}", "a {kind} of one {{}}", "a rough {kind} of the {{}}")
+# As many as the published list of ULIP and Point-Bind, which is read from its own file.
+_VIEWS = ("photo", "picture", "rendering", "3D model", "3D scan", "point cloud", "CAD model", "toy")
+_MANNERS_64 = (
+    *(
+        "a {kind} of a {{}}",
+        "a {kind} of the {{}}",
+        "a {kind} of one {{}}",
+        "this {kind} is a {{}}",
+    ),
+    *("a good {kind} of a {{}}", "a rough {kind} of a {{}}"),
+    *("a {kind} of a small {{}}", "a {kind} of a large {{}}"),
+)
 
 PROMPT_SETS: dict[str, tuple[str, ...]] = {
     "name": ("{}",),
@@ -26,6 +39,7 @@ PROMPT_SETS: dict[str, tuple[str, ...]] = {
     "ensemble": tuple(
         dict.fromkeys([*_SHORT, *(m.format(kind=kind) for kind in _KINDS for m in _MANNERS)])
     ),
+    "ensemble64": tuple(m.format(kind=kind) for kind in _VIEWS for m in _MANNERS_64),
 }
 
 CLASS_LISTS = {
@@ -37,13 +51,16 @@ CLASS_LISTS = {
 }
 
 
-def load_templates(name: str) -> list[str]:
+def load_templates(name: str, where: str = "run.prompt_templates") -> list[str]:
     """Return a built-in set or the templates of a file.
+
+    Args:
+        name: of the set, or a path.
+        where: the yaml key that named it, for messages.
 
     Raises:
         ConfigError: neither, an empty file, or a template without exactly one {}.
     """
-    where = "run.prompt_templates"
     if name in PROMPT_SETS:
         return list(PROMPT_SETS[name])
     path = Path(name)
@@ -56,7 +73,7 @@ def load_templates(name: str) -> list[str]:
                 expected=f"one of {sorted(PROMPT_SETS)} or a file",
             )
         )
-    templates = _read_texts(path)
+    templates = _read_texts(path, named_list=True)
     bad = [t for t in templates if not isinstance(t, str) or t.count("{}") != 1]
     if bad or not templates:
         raise ConfigError(
@@ -100,7 +117,8 @@ def class_names(name: str) -> list[str]:
     return names
 
 
-def _read_texts(path: Path) -> list[Any]:
+def _read_texts(path: Path, named_list: bool = False) -> list[Any]:
+    """Read a list of texts; with `named_list` a mapping of one name to a list is this list."""
     text = read_text(path)
     if path.suffix != ".json":
         return [line.strip() for line in text.splitlines() if line.strip()]
@@ -109,7 +127,8 @@ def _read_texts(path: Path) -> list[Any]:
     except ValueError as error:
         raise DataError(explain("a file is not JSON", where=str(path), got=str(error))) from error
     if isinstance(content, dict):
-        return sorted(content)
+        only = next(iter(content.values())) if len(content) == 1 else None
+        return list(only) if named_list and isinstance(only, list) else sorted(content)
     if content and all(isinstance(entry, dict) and "category" in entry for entry in content):
         return sorted({entry["category"] for entry in content})
     return list(content)

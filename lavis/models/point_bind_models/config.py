@@ -21,8 +21,9 @@ class PointBindConfig(PointModelConfig):
             the batch.
         space: name of the joint space where embeddings come with the batch, e.g. `imagebind`; null
             takes the text teacher's.
-        text_templates: texts with one {}; the target is the mean over them (the paper: 64
-            templates of a class name).
+        text_templates: texts with one {}; the target is the mean over them. A single entry
+            without {} is a set by name (`ensemble64`: 64 of our own wording) or a file, e.g. the
+            release's templates.json (lavis/evaluation/prompt_sets.py).
         layers: linear layers behind the encoder: 1, 2 or 3.
         hidden: width between them.
         dropout: before the last one.

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, DataError, explain
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
+from lavis.evaluation.prompt_sets import load_templates
 from lavis.models.abilities import JointEmbedder, check_modality
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
@@ -177,11 +178,13 @@ def mix_embeddings(embeds: Sequence[Tensor], weights: Sequence[float] | None = N
 
 
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return the templates.
+    """Return the templates; a single entry without {} names a set or a file of them.
 
     Raises:
-        ConfigError: none, or one without exactly one {}.
+        ConfigError: none, one without exactly one {}, or neither a set nor a file.
     """
+    if len(templates) == 1 and "{}" not in str(templates[0]):
+        return tuple(load_templates(str(templates[0]), "model.text_templates"))
     bad = [template for template in templates if str(template).count("{}") != 1]
     if bad or not templates:
         what, where = "every text template needs exactly one {}", "model.text_templates"

@@ -54,6 +54,19 @@ def test_a_batch_without_sounds_has_no_audio_term(make, batch):
     output["loss"].backward()
 
 
+def test_sounds_of_one_class_are_positives_of_each_other(make, batch):
+    """Two items with the same sound cannot be told apart: neither is a negative of the other."""
+    model = make(positives="text")
+    same = {"audio_embeds": batch["audio_embeds"][:1].expand(4, -1).clone()}
+    alone = model(batch | same)["loss_point_audio"]
+    known = model(batch | same | {"audio_class": ["dog"] * 4})["loss_point_audio"]
+    torch.testing.assert_close(alone, known)  # log 4 of equal logits, whatever is right
+    classes = {"audio_class": ["dog", "dog", "bell", ""]}
+    assert not torch.allclose(
+        model(batch | classes)["loss_point_audio"], model(batch)["loss_point_audio"]
+    )
+
+
 def test_a_weight_of_zero_leaves_a_term_out(make, batch):
     output = make(audio=0.0, image=0.5)(batch)
     assert "loss_point_audio" not in output
@@ -66,6 +79,17 @@ def test_a_weight_of_zero_leaves_a_term_out(make, batch):
 def test_texts_are_the_mean_of_their_templates(make):
     model = make(text_templates=["{}", "a photo of a {}"])
     parts = [model.text_teacher([text]) for text in ("chair", "a photo of a chair")]
+    expected = F.normalize(torch.stack(parts).mean(0), dim=-1)
+    torch.testing.assert_close(model.embed_texts(["chair"]), expected)
+
+
+def test_templates_may_be_a_set_by_name_or_a_file(make, tmp_path):
+    assert len(set(make(text_templates=["ensemble64"]).templates)) == 64
+    release = tmp_path / "templates.json"
+    release.write_text('{"modelnet40_64": ["one {}.", "the {}"]}')
+    model = make(text_templates=[str(release)])
+    assert model.templates == ("one {}.", "the {}")
+    parts = [model.text_teacher([text]) for text in ("one chair.", "the chair")]
     expected = F.normalize(torch.stack(parts).mean(0), dim=-1)
     torch.testing.assert_close(model.embed_texts(["chair"]), expected)
 
@@ -98,7 +122,7 @@ def test_embeddings_of_another_width_are_refused(make, batch):
         make()(batch | {"image_embeds": torch.randn(4, 2, 16)})
 
 
-@pytest.mark.parametrize("templates", [[], ["no place"], ["{} and {}"]])
+@pytest.mark.parametrize("templates", [[], ["no such set"], ["{} and {}"], ["{}", "two"]])
 def test_templates_without_one_place_are_refused(make, templates):
     with pytest.raises(ConfigError, match=r"model\.text_templates"):
         make(text_templates=templates)
