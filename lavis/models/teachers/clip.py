@@ -19,9 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
+from lavis.common.errors import CheckpointError, ConfigError, DependencyError, ShapeError, explain
 from lavis.common.files import file_sha256
 from lavis.common.text_files import read_json
+from lavis.models.teachers.prompts import (
+    first_word,
+    replaced_words,
+    with_placeholders,
+    word_ids,
+)
 from lavis.models.teachers.teacher import Teacher
 from lavis.models.weights.pretrained import load_model, load_part
 
@@ -57,6 +63,26 @@ class ClipTeacher(Teacher):
     def encode(self, inputs: Sequence[str]) -> Tensor:
         """Embed texts: unit float32 [B,E]."""
         return F.normalize(self.tower.texts(list(inputs)).float(), dim=-1)
+
+    @torch.no_grad()
+    def word_embeds(self, text: str) -> Tensor:
+        """Return what the model reads for the tokens of a text: [M,W]."""
+        reader = self._prompt_reader()
+        return reader.words(word_ids(reader.tokenizer, text).to(reader.net.device))
+
+    def encode_prompts(self, context: Tensor, names: Sequence[str]) -> Tensor:
+        """Embed names behind learned words [M,W]: unit [K,E]; gradients reach the words."""
+        reader = self._prompt_reader()
+        with replaced_words(reader.words, context, first_word(reader.tokenizer)):
+            return self.encode(with_placeholders(names, len(context)))
+
+    def _prompt_reader(self) -> _Transformers:
+        """Return the tower; ConfigError where learned words cannot be put into it."""
+        if isinstance(self.tower, _Transformers):
+            return self.tower
+        what, where = "learned prompts cannot be read through open_clip", "model.learn_prompt"
+        fix = "name clip:<folder> in transformers' layout, or model.learn_prompt=false"
+        raise ConfigError(explain(what, where=where, fix=fix))
 
     @torch.no_grad()
     def embed_images(self, images: Tensor) -> Tensor:
@@ -119,6 +145,11 @@ class _Transformers(nn.Module):
         width = getattr(config, "projection_dim", None) or config.vision_config.hidden_size
         self.embed_dim, self.space = int(width), _space(path)
         self.mean, self.std = _statistics(Path(path), self.is_siglip)
+
+    @property
+    def words(self) -> nn.Module:
+        """The word embedding."""
+        return self.net.text_model.embeddings.token_embedding
 
     def texts(self, texts: list[str]) -> Tensor:
         """Embed texts [B,E]; SigLIP was trained on texts padded to its full length."""

@@ -15,12 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, explain, nearest
 from lavis.common.files import file_sha256
 from lavis.common.text_files import read_json
+from lavis.models.teachers.prompts import (
+    first_word,
+    replaced_words,
+    with_placeholders,
+    word_ids,
+)
 from lavis.models.teachers.teacher import Teacher
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 from lavis.models.weights.pretrained import load_model, load_part
@@ -79,6 +86,18 @@ class SentenceTeacher(Teacher):
             mask = tokens.attention_mask[..., None]
             embeds = (output.last_hidden_state * mask).sum(1) / mask.sum(1)
         return F.normalize(embeds, dim=-1)
+
+    @torch.no_grad()
+    def word_embeds(self, text: str) -> Tensor:
+        """Return what the model reads for the tokens of a text: [M,W]."""
+        ids = word_ids(self.tokenizer, text).to(self.bert.device)
+        return self.bert.get_input_embeddings()(ids)
+
+    def encode_prompts(self, context: Tensor, names: Sequence[str]) -> Tensor:
+        """Embed names behind learned words [M,W]: unit [K,E]; gradients reach the words."""
+        words = self.bert.get_input_embeddings()
+        with replaced_words(words, context, first_word(self.tokenizer)):
+            return self.encode(with_placeholders(names, len(context)))
 
 
 def _space(name: str, pooling: str) -> str:
