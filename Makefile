@@ -63,7 +63,7 @@ study: setup
 	$(PY) -m lavis.tasks.alignment_experiment --out output/point_llm_contrastive/study
 
 test: setup
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(PY) -m ruff format --check .

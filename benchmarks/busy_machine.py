@@ -2,7 +2,7 @@
 
     python -m benchmarks.busy_machine                     # quiet machine, about ten minutes
     python -m benchmarks.busy_machine --quick             # under two minutes
-    python -m benchmarks.busy_machine --policies default ours passive spin1000
+    python -m benchmarks.busy_machine --policies default ours sleep passive
 
 A stage-1 step, a stage-2 step and the writing of captions (the demo's recipes, made-up batches), on
 a quiet machine and beside one and two processes that keep a core busy each. libgomp reads its
@@ -27,7 +27,7 @@ POLICIES = {
     "default": {},
     "ours": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "spin1000": {"GOMP_SPINCOUNT": "1000"},
+    "sleep": {"GOMP_SPINCOUNT": "0"},
     "spin10000": {"GOMP_SPINCOUNT": "10000"},
 }
 RECIPES = {"stage1": "demo_stage1", "stage2": "demo_stage2", "evaluation": "demo_stage2"}

@@ -98,7 +98,7 @@ def caption_table() -> str:
         for row in (row for row in rows if row["metric"] == key):
             pairs = zip(row["seconds_pycocoevalcap"], row["seconds_ours"], strict=True)
             ratios = [usual / ours for usual, ours in pairs]
-            case = f"{name} | {row['captions']:,} | {row.get('words', 11)} | {len(ratios)}"
+            case = f"{name} | {row['captions']:,} | {row['words']} | {len(ratios)}"
             spread = " | ".join(f"{f(ratios):.3g}" for f in (min, median, max))
             lines.append(f"| {case} | {spread} |")
     return "\n".join(lines)

@@ -19,13 +19,13 @@ from pathlib import Path
 
 # Any of these is the user's own choice of how threads wait (libgomp, the standard, Intel's).
 WAIT_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
-SPIN_COUNT = "0"
+SPIN_COUNT = "1000"  # some microseconds; measured by benchmarks/busy_machine.py
 # OpenBLAS reads OMP_NUM_THREADS as well; numba counts cores itself.
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def prepare_threads(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let waiting threads sleep, and start no more threads than a container's quota allows.
+    """Let waiting threads sleep after a short spin, and start no more threads than a container's quota allows.
 
     Variables that are set already are the user's and stay. Child processes (data workers, ranks)
     inherit the others. Where torch is loaded already, one warning states that this process keeps
