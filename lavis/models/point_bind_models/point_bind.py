@@ -59,6 +59,7 @@ class PointBind(ContrastOnly, BaseModel):
     config_class = PointBindConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/point_bind/point_bind_bricks.yaml",
+        "furniture_bricks": "configs/models/point_bind/point_bind_furniture_bricks.yaml",
         "i2p_mae": "configs/models/point_bind/point_bind_i2p_mae.yaml",
         "point_bert": "configs/models/point_bind/point_bind_point_bert.yaml",
     }

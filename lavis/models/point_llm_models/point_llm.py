@@ -69,6 +69,7 @@ class PointLLM(CloudWriter, BaseModel):
     config_class = PointLLMConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/point_llm/point_llm_bricks.yaml",
+        "furniture_bricks": "configs/models/point_llm/point_llm_furniture_bricks.yaml",
         "llama7b": "configs/models/point_llm/point_llm_llama7b.yaml",
     }
 
