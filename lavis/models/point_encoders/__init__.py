@@ -6,8 +6,9 @@
     load_encoder_checkpoint(encoder, "point_bert_pretrained.pt")
     tokens, centers, global_feature, cls_token = freeze(encoder)(point_cloud)
 
-Names: point_bert, i2p_mae, ppat, pointnet2, pointnet2_unet, uni3d. Published weights by release
-name (`load_released_encoder`), sizes and axes: docs/encoders.md.
+Names: point_bert, i2p_mae, ppat, pointnet2, pointnet2_unet, sparse_unet, uni3d. The two U-Nets are
+dense (`DenseEncoder`): a feature for every point. Published weights by release name
+(`load_released_encoder`), sizes and axes: docs/encoders.md.
 A new encoder is one file with a `@register_point_encoder("name")` class and its import below.
 """
 
@@ -18,6 +19,7 @@ from lavis.models.point_encoders.base import (
     freeze,
 )
 from lavis.models.point_encoders.checkpoint_io import CheckpointReport, load_encoder_checkpoint
+from lavis.models.point_encoders.dense import DenseEncoder, DenseEncoding
 from lavis.models.point_encoders.grouping import GroupIndices, PointGroups
 from lavis.models.point_encoders.i2p_mae import I2pMae, I2pMaeConfig
 from lavis.models.point_encoders.point_bert import PointBert, PointBertConfig
@@ -35,11 +37,14 @@ from lavis.models.point_encoders.releases import (
     load_released_encoder,
     release_named,
 )
+from lavis.models.point_encoders.sparse_unet import SparseUnet, SparseUnetConfig
 from lavis.models.point_encoders.uni3d import Uni3d, Uni3dConfig
 
 __all__ = [
     "RELEASES",
     "CheckpointReport",
+    "DenseEncoder",
+    "DenseEncoding",
     "GroupIndices",
     "I2pMae",
     "I2pMaeConfig",
@@ -55,6 +60,8 @@ __all__ = [
     "Ppat",
     "PpatConfig",
     "Release",
+    "SparseUnet",
+    "SparseUnetConfig",
     "Uni3d",
     "Uni3dConfig",
     "build_point_encoder",

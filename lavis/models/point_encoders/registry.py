@@ -47,10 +47,10 @@ def point_encoder_defaults(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: unknown name.
     """
-    return {"name": name} | asdict(_encoder_class(name).config_class())
+    return {"name": name} | asdict(encoder_class(name).config_class())
 
 
-def _encoder_class(name: Any) -> type[PointEncoder]:
+def encoder_class(name: Any) -> type[PointEncoder]:
     """Return the class of a registered name.
 
     Raises:
@@ -79,4 +79,4 @@ def build_point_encoder(cfg: Mapping[str, Any]) -> PointEncoder:
         ConfigError: missing or unknown name, or a key that the encoder does not read.
     """
     options = {str(key): value for key, value in cfg.items()}
-    return _encoder_class(options.pop("name", None)).from_config(options)
+    return encoder_class(options.pop("name", None)).from_config(options)

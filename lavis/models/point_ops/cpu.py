@@ -19,7 +19,7 @@ from torch import Tensor
 from lavis.models.point_ops.kernels import find_in_ball, find_nearest, sample_farthest
 
 
-def _in_shares(kernel: Callable[[int, int], None], batch_size: int) -> None:
+def in_shares(kernel: Callable[[int, int], None], batch_size: int) -> None:
     """Call kernel(first, last) over parts of the batch, on as many threads as torch uses.
 
     A kernel reuses its memory within a part. A few parts per thread: clouds differ in size.
@@ -43,7 +43,7 @@ def farthest_point_sample(xyz: Tensor, num_samples: int, start: Tensor, lengths:
     """Sample [B,S] of float32 xyz [B,N,3] from the first picks `start` [B]."""
     picked = torch.empty(xyz.shape[0], num_samples, dtype=torch.long)
     arrays = (_array(xyz), _array(lengths), _array(start))
-    _in_shares(partial(sample_farthest, *arrays, picked.numpy()), xyz.shape[0])
+    in_shares(partial(sample_farthest, *arrays, picked.numpy()), xyz.shape[0])
     return picked
 
 
@@ -51,7 +51,7 @@ def knn(query: Tensor, xyz: Tensor, k: int, lengths: Tensor) -> Tensor:
     """Return [B,S,k] nearest indices, sorted by (distance, index), for float32 inputs."""
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
     arrays = (_array(xyz), _array(lengths), _array(query))
-    _in_shares(partial(find_nearest, *arrays, neighbors.numpy()), xyz.shape[0])
+    in_shares(partial(find_nearest, *arrays, neighbors.numpy()), xyz.shape[0])
     return neighbors
 
 
@@ -65,5 +65,5 @@ def ball_query(
     neighbors = torch.empty(*query.shape[:2], k, dtype=torch.long)
     arrays = (_array(xyz), _array(lengths), _array(query))
     limit = np.float32(squared_radius)
-    _in_shares(partial(find_in_ball, *arrays, limit, neighbors.numpy()), xyz.shape[0])
+    in_shares(partial(find_in_ball, *arrays, limit, neighbors.numpy()), xyz.shape[0])
     return neighbors

@@ -51,6 +51,7 @@ SMALL = {
     # Balls that never overflow: only then does the order of points not matter.
     "pointnet2": {"num_groups": [16, 8], "radius_scale": 0.5},
     "pointnet2_unet": {"num_groups": [16, 8, 6, 4], "radius_scale": 2.0},
+    "sparse_unet": {"voxel_size": 0.1, "widths": [8, 12, 16]},
     "uni3d": {
         "backbone": _VIT,
         "group_size": 8,

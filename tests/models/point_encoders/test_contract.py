@@ -15,7 +15,8 @@ from lavis.models.point_encoders import (
     point_encoder_names,
 )
 
-RESIDUAL = [name for name in point_encoder_names() if not name.startswith("pointnet2")]
+DENSE = ("pointnet2_unet", "sparse_unet")
+RESIDUAL = [name for name in point_encoder_names() if not name.startswith(("pointnet2", "sparse"))]
 
 
 def assert_same(ours: object, expected: object, tolerance: float = 1e-5) -> None:
@@ -127,14 +128,15 @@ def test_few_points_are_repeated_with_one_warning(name, make_cloud, caplog, make
     with caplog.at_level(logging.WARNING):
         output = encoder(cloud)
         encoder(cloud)
-    assert sum("resampled" in record.message for record in caplog.records) == 1
+    expected = 0 if name == "sparse_unet" else 1  # which needs no groups
+    assert sum("resampled" in record.message for record in caplog.records) == expected
     assert torch.isfinite(output.tokens).all()
     assert output.tokens.shape[1] == (encoder.num_tokens or 5)
 
 
 @every_encoder
 def test_many_points_are_reduced_to_a_fixed_subset(name, make_cloud, caplog, make_small):
-    if name == "pointnet2_unet":
+    if name in DENSE:
         with pytest.raises(ConfigError, match="every point"):
             make_small(name, num_points=40)
         return
@@ -189,7 +191,7 @@ def test_checkpointing_and_drop_path(name, make_cloud, make_small):
     assert not torch.allclose(encoder(make_cloud(8)).tokens, encoder(make_cloud(8)).tokens)
 
 
-@pytest.mark.parametrize("name", ["pointnet2", "pointnet2_unet"])
-def test_pointnet2_says_that_it_has_no_residual_blocks(name, make_small):
-    with pytest.raises(ConfigError, match="no residual blocks"):
+@pytest.mark.parametrize("name", ["pointnet2", *DENSE])
+def test_encoders_without_stochastic_depth_say_so(name, make_small):
+    with pytest.raises(ConfigError, match=r"none: (PointNet|the sparse)"):
         make_small(name, drop_path_rate=0.1)

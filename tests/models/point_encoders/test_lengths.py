@@ -61,7 +61,7 @@ def test_padding_may_hold_anything(name, make_small, padded) -> None:
 
 @every_encoder
 def test_resampling_to_num_points_is_that_of_the_object_alone(name, make_small, padded) -> None:
-    if name != "pointnet2_unet":  # there num_points is refused
+    if not name.endswith("unet"):  # there num_points is refused
         assert_equal_alone(make_small(name, num_points=48), padded, LENGTHS)
 
 
@@ -85,10 +85,11 @@ def test_training_with_lengths_reaches_every_parameter(name, make_small, padded)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 
 
-def test_padding_stays_out_of_batch_statistics(make_small, padded) -> None:
+@pytest.mark.parametrize("name", ["pointnet2_unet", "sparse_unet"])
+def test_padding_stays_out_of_batch_statistics(name, make_small, padded) -> None:
     statistics = []
     for fill in (0.0, 3.0):
-        encoder = make_small("pointnet2_unet").train()
+        encoder = make_small(name).train()
         clouds = padded.clone()
         for row, length in enumerate(LENGTHS):
             clouds[row, length:] = fill
