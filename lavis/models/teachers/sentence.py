@@ -73,10 +73,7 @@ class SentenceTeacher(Teacher):
 
     def encode(self, inputs: Sequence[str]) -> Tensor:
         """Embed texts in one batch: unit float32 [B,E]."""
-        longest = min(MAX_TOKENS, self.tokenizer.model_max_length)
-        tokens = self.tokenizer(
-            list(inputs), padding=True, truncation=True, max_length=longest, return_tensors="pt"
-        ).to(self.bert.device)
+        tokens = self._tokens(inputs)
         output = self.bert(**tokens)
         if self.pooling == "pooler":
             embeds = output.pooler_output
@@ -86,6 +83,18 @@ class SentenceTeacher(Teacher):
             mask = tokens.attention_mask[..., None]
             embeds = (output.last_hidden_state * mask).sum(1) / mask.sum(1)
         return F.normalize(embeds, dim=-1)
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        """Return the ids and the mask of texts, padded."""
+        longest = min(MAX_TOKENS, self.tokenizer.model_max_length)
+        options = {"padding": True, "truncation": True, "max_length": longest}
+        return self.tokenizer(list(texts), return_tensors="pt", **options).to(self.bert.device)
+
+    @torch.no_grad()
+    def word_states(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the states of the tokens [B,T,W], and bool [B,T], which are real."""
+        tokens = self._tokens(texts)
+        return self.bert(**tokens).last_hidden_state, tokens.attention_mask.bool()
 
     @torch.no_grad()
     def word_embeds(self, text: str) -> Tensor:

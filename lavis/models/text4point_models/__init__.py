@@ -1,0 +1,1 @@
+"""Text4Point: points learn from pixels and texts; segmentation, detection, referring."""
