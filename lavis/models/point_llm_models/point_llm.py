@@ -235,6 +235,34 @@ class PointLLM(CloudWriter, BaseModel):
         return [instruction_prompt(q, self.config.template) for q in samples["question"]]
 
     @torch.no_grad()
+    def reply(
+        self,
+        samples: Mapping[str, Any],
+        inputs: Mapping[str, float],
+        instruction: str,
+        turns: Sequence[tuple[str, str]] = (),
+        max_new_tokens: int = 48,
+        **options: Any,
+    ) -> list[str]:
+        """Follow an instruction about each item, in a dialogue.
+
+        Args:
+            samples: a batch with what `inputs` are embedded from.
+            inputs: weight of each modality; they are mixed in proportion.
+            instruction: what is asked now.
+            turns: (instruction, response) so far.
+            max_new_tokens: longest response.
+            options: of transformers' `generate`.
+
+        Raises:
+            ConfigError: a modality that the joint model lacks, or a weight below 0.
+        """
+        shares = self._inputs("inputs", list(inputs), list(inputs.values()))
+        vectors = self.vectors(samples, shares)
+        prompts = [instruction_prompt(instruction, self.config.template, turns)] * len(vectors)
+        return self.language_model.generate(vectors, prompts, max_new_tokens, **options)
+
+    @torch.no_grad()
     def score_answers(
         self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
     ) -> list[Tensor]:
