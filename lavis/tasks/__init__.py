@@ -19,6 +19,7 @@ def setup_task(cfg):
 
 from lavis.tasks import (  # noqa: E402, F401
     alignment_study,
+    embedding_arithmetic,
     embedding_export,
     modality_retrieval,
     point_captioning,

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask
 from lavis.tasks.point_task import Scores
@@ -48,13 +48,13 @@ def as_safetensors(ids: list[str], embeds: Mapping[str, Tensor], space: str | No
     """Return the file of embeddings [N,E] or [N,Q,E] by modality.
 
     Raises:
-        DataError: items without one of the modalities.
+        EvaluationError: items without one of the modalities.
     """
     for name, rows in embeds.items():
         absent = (~rows.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
         if absent:
             what, got = f"items have no {name} to export", [ids[row] for row in absent[:5]]
-            raise DataError(explain(what, where="run.modalities", got=got))
+            raise EvaluationError(explain(what, where="run.modalities", got=got))
     facts = {"ids": json.dumps(ids)} | ({} if space is None else {"space": space})
     tensors = {
         f"{name}_embeds": (rows[:, None] if rows.ndim == 2 else rows).float().contiguous()

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError, EvaluationError, explain
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.datasets.samples import select
@@ -232,7 +232,7 @@ def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
     """Score all ordered pairs: {"<query>_to_<gallery>": result}; a pair needs two items.
 
     Raises:
-        DataError: no pair has two items.
+        EvaluationError: no pair has two items.
     """
     embeds = {name: rows.float() for name, rows in gallery.embeds.items()}
     present = {name: rows.flatten(1).isfinite().all(1) for name, rows in embeds.items()}
@@ -250,7 +250,7 @@ def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
         pairs[name] = RankedPair(ids, scores, chance)
     if not pairs:
         what = "no two items have two modalities in common"
-        raise DataError(explain(what, where="run.modalities", got=sorted(embeds)))
+        raise EvaluationError(explain(what, where="run.modalities", got=sorted(embeds)))
     return pairs
 
 

@@ -120,13 +120,13 @@ def test_retrieval_and_classification_serve_every_joint_embedder(
     assert retrieval.pairs.texts == captions[::-1]
     assert bool(retrieval.pairs.candidates) == can(model, Reranker)
     results, _ = rank_pairs(retrieval.pairs, [[row] for row in range(4)], 0.2)
-    others, _ = rank_modalities(pairing.gallery)
+    others = rank_modalities(pairing.gallery)
     for direction, pair in (
         ("object_to_text", "point_to_text"),
         ("text_to_object", "text_to_point"),
     ):
         assert set(results[direction].ranks) <= {1, 2, 3, 4}
-        assert (others[pair].ranks == results[f"{direction}_ptc"].ranks).all()
+        assert (others[pair].scores.ranks == results[f"{direction}_ptc"].ranks).all()
     embeds = class_embeddings(model, ["brick", "plate"], ["{}", "a {}"])
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
     assert similarity(model.embed(batch, "point"), embeds).shape == (4, 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lavis.common.errors import ConfigError, DataError
+from lavis.common.errors import ConfigError, EvaluationError
 from lavis.models.abilities import JointEmbedder, check_abilities
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask, choose_modalities
 
@@ -149,5 +149,5 @@ def test_items_without_a_sound_leave_the_pairs_with_sounds():
 
 @pytest.mark.parametrize("sounding", ["", "w"])
 def test_fewer_than_two_sounds_are_refused_with_a_reason(sounding):
-    with pytest.raises(DataError, match="no two items"):
+    with pytest.raises(EvaluationError, match="no two items"):
         rank(SoundingData(sounding))

@@ -170,14 +170,6 @@ class PointBind(ContrastOnly, BaseModel):
         return F.normalize(embeds.mean(1), dim=-1)
 
 
-def mix_embeddings(embeds: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Add unit embeddings [B,E] of several modalities, by weight, to a query of unit length."""
-    shares = [1.0] * len(embeds) if weights is None else list(weights)
-    return F.normalize(
-        torch.stack([w * e for w, e in zip(shares, embeds, strict=True)]).sum(0), dim=-1
-    )
-
-
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
     """Return the templates; a single entry without {} names a set or a file of them.
 

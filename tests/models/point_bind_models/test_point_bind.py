@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, DataError
 from lavis.models.point_bind_models.joint_head import JointHead
-from lavis.models.point_bind_models.point_bind import mix_embeddings
 
 
 @pytest.fixture
@@ -144,9 +143,3 @@ def test_the_head_of_two_layers_is_the_published_one():
     spread = hidden.var(-1, unbiased=False, keepdim=True)
     normed = (hidden - hidden.mean(-1, keepdim=True)) / (spread + 1e-6).sqrt()
     torch.testing.assert_close(head(x), normed @ head.head[-1].weight.T, rtol=1e-5, atol=1e-6)
-
-
-def test_a_mixed_query_lies_between_its_parts():
-    a, b = F.normalize(torch.randn(2, 1, 8), dim=-1)
-    mixed = mix_embeddings([a, b], [1.0, 0.5])
-    torch.testing.assert_close(mixed, F.normalize(a + 0.5 * b, dim=-1))
