@@ -9,7 +9,7 @@ Without a question every line of the standard input is the next turn of a dialog
 begins anew, the end of the input leaves. `--json` prints {"question", "answer"} a line. Clouds are
 +y up (`--up-axis z` turns them), grey where they have no colour, and brought to the run's number of
 points. Images and sounds enter by the teachers of the training data (`--image-teacher`,
-`--sound-head`).
+`--sound-teacher`).
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     for flag in FLAGS:
         parser.add_argument(f"--{flag}", help="a text, or a file; a weight may follow: FILE:0.5")
     parser.add_argument("--cache", help="file of the visual cache (docs/systems/point_llm.md)")
-    parser.add_argument("--image-teacher", help="conse, file of a head, or clip:FOLDER")
-    parser.add_argument("--sound-head", help="file of the head of sounds")
+    parser.add_argument("--image-teacher", help="conse, file of a head, imagebind:…, clip:FOLDER")
+    parser.add_argument("--sound-teacher", help="file of a head, imagebind:… or clap:FOLDER")
     parser.add_argument("--up-axis", choices=("y", "z"), default="y", help="of the cloud")
     parser.add_argument("--max-new-tokens", type=int, default=48, help="longest answer")
     parser.add_argument("--temperature", type=float, help="samples (release: 0.1); none: greedy")
@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> None:
     inputs = [read_input(FLAGS[flag], value) for flag, value in given]
     generation = sampling(options.temperature, options.top_p)
     model, config = load_run(options.run, options.cache)
-    teachers = (options.image_teacher, options.sound_head)
+    teachers = (options.image_teacher, options.sound_teacher)
     reader = ItemReader(model.joint, cloud_processor(config), *teachers, options.up_axis)
     questions = options.question or sys.stdin
     generation["max_new_tokens"] = options.max_new_tokens

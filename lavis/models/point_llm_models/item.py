@@ -16,8 +16,7 @@ from torch import Tensor
 import lavis.common.utils as utils
 from lavis.common.errors import ConfigError, explain
 from lavis.datasets.readers.files import read_cloud
-from lavis.models.teachers.audio import SoundTeacher
-from lavis.models.teachers.own_files import embed_image, embed_sound, image_teacher
+from lavis.models.teachers import own_files
 from lavis.models.teachers.teacher import Teacher
 from lavis.processors.point_processors import PointProcessor
 
@@ -62,8 +61,8 @@ class ItemReader:
     Args:
         joint: the model of the joint space, with `space` and `text_teacher`.
         processor: of clouds, e.g. that of the run's evaluation.
-        image_teacher: see `image_teacher`; None: `data/views_head.safetensors`, else `conse`.
-        sound_head: file of the head of sounds; None: `data/sound_teacher/head.safetensors`.
+        image_teacher: see own_files.py; None: `data/views_head.safetensors`, else `conse`.
+        sound_teacher: see own_files.py; None: `data/sound_teacher/head.safetensors`.
         up_axis: of the clouds, `y` as in the built-in data, or `z`, which is turned to y.
     """
 
@@ -72,13 +71,13 @@ class ItemReader:
         joint: Any,
         processor: PointProcessor,
         image_teacher: str | None = None,
-        sound_head: str | None = None,
+        sound_teacher: str | None = None,
         up_axis: str = "y",
     ) -> None:
         self.joint, self.processor, self.up_axis = joint, processor, up_axis
         head = Path(utils.get_cache_path(IMAGE_HEAD))
         self.image_name = image_teacher or (str(head) if head.is_file() else "conse")
-        self.sound_head = Path(sound_head or utils.get_cache_path(SOUND_HEAD))
+        self.sound_name = str(sound_teacher or utils.get_cache_path(SOUND_HEAD))
         self.teachers: dict[str, Any] = {}
 
     def read(self, inputs: Sequence[Input]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -105,8 +104,8 @@ class ItemReader:
         if one.modality == "point":
             return {"point_cloud": self._cloud(path)[None]}
         if one.modality == "image":
-            return {"image_embeds": embed_image(path, self._teacher("image"))[:, None]}
-        return {"audio_embeds": embed_sound(path, self._teacher("audio"))[:, None]}
+            return {"image_embeds": own_files.embed_image(path, self._teacher("image"))[:, None]}
+        return {"audio_embeds": own_files.embed_sound(path, self._teacher("audio"))[:, None]}
 
     def _cloud(self, path: Path) -> Tensor:
         """Return a cloud float32 [N,3|6] as the model reads it."""
@@ -119,14 +118,14 @@ class ItemReader:
         """Return the teacher of a modality, in the space of the model."""
         if modality not in self.teachers:
             own = (
-                image_teacher(self.image_name, self.joint.text_teacher)
+                own_files.image_teacher(self.image_name, self.joint.text_teacher)
                 if modality == "image"
-                else SoundTeacher(self.sound_head)
+                else own_files.sound_teacher(self.sound_name)
             )
             if self.joint.space not in (None, own.space):
                 what = f"the teacher of {modality} has another space than the model"
                 got, fix = own.space, "name the one the model was trained with"
-                where = self.image_name if modality == "image" else str(self.sound_head)
+                where = self.image_name if modality == "image" else self.sound_name
                 raise ConfigError(
                     explain(what, where=where, got=got, expected=self.joint.space, fix=fix)
                 )

@@ -1,32 +1,57 @@
-"""The text teacher that a yaml key names."""
+"""Teachers that a yaml key or a flag names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from lavis.common.errors import ConfigError, explain
 from lavis.models.teachers.clip import PREFIXES, ClipTeacher
+from lavis.models.teachers.imagebind import CLAP, IMAGEBIND, ClapTeacher, ImageBindTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher
 
 KEY = "model.text_teacher"
+IMAGE_PREFIXES = (*PREFIXES, IMAGEBIND)  # of teachers of texts and images
+SOUND_PREFIXES = (IMAGEBIND, CLAP)  # of teachers of texts and sounds
+
+
+def image_text_teacher(name: str, key: str, **options: Any) -> ClipTeacher | ImageBindTeacher:
+    """Return a teacher of texts and images whose name has one of `IMAGE_PREFIXES`.
+
+    Args:
+        name: see `ClipTeacher` and `ImageBindTeacher`.
+        key: the yaml key or flag, for messages.
+        options: of the teacher.
+
+    Raises:
+        CheckpointError, DependencyError: the teacher cannot be built.
+    """
+    build = ImageBindTeacher if name.startswith(IMAGEBIND) else ClipTeacher
+    return build(name, key=key, **options)
+
+
+def sound_text_teacher(name: str, key: str, **options: Any) -> ClapTeacher | ImageBindTeacher:
+    """Return a teacher of texts and sounds whose name has one of `SOUND_PREFIXES`; see above."""
+    build = ImageBindTeacher if name.startswith(IMAGEBIND) else ClapTeacher
+    return build(name, key=key, **options)
 
 
 def text_teacher(name: str, key: str) -> Teacher:
-    """Return a sentence encoder, or a CLIP-like model where the name has one of its prefixes.
+    """Return a sentence encoder, or a model of several modalities where a prefix names one.
 
     Args:
-        name: see `SentenceTeacher` and `ClipTeacher`.
+        name: see `SentenceTeacher`, `ClipTeacher`, `ImageBindTeacher` and `ClapTeacher`.
         key: the yaml key, for messages.
 
     Raises:
         CheckpointError, ConfigError, DependencyError: the teacher cannot be built.
     """
-    return (
-        ClipTeacher(name, key=key) if name.startswith(PREFIXES) else SentenceTeacher(name, key=key)
-    )
+    if name.startswith(IMAGE_PREFIXES):
+        return image_text_teacher(name, key)
+    return ClapTeacher(name, key=key) if name.startswith(CLAP) else SentenceTeacher(name, key=key)
 
 
 def joint_text_teacher(name: str | None, width: int) -> Teacher | None:

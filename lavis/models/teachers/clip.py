@@ -33,7 +33,7 @@ from lavis.models.weights.pretrained import load_model, load_part
 
 PREFIXES = ("clip:", "siglip:", "open_clip:")
 CACHE_SIZE = 65_536
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipTeacher(Teacher):
@@ -113,7 +113,7 @@ def _content(image: Tensor) -> str:
     return f"image:{digest.hexdigest()}"
 
 
-def _prepared(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def prepared(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Resize the shorter side to `size`, cut the centre out, normalise: [B,3,size,size]."""
     height, width = images.shape[-2:]
     scale = size / min(height, width)
@@ -143,7 +143,7 @@ class _Transformers(nn.Module):
         self.longest = int(config.text_config.max_position_embeddings)
         self.size = int(config.vision_config.image_size)
         width = getattr(config, "projection_dim", None) or config.vision_config.hidden_size
-        self.embed_dim, self.space = int(width), _space(path)
+        self.embed_dim, self.space = int(width), space_of(path)
         self.mean, self.std = _statistics(Path(path), self.is_siglip)
 
     @property
@@ -159,15 +159,15 @@ class _Transformers(nn.Module):
         inputs = {"input_ids": tokens["input_ids"]}
         if not self.is_siglip:
             inputs["attention_mask"] = tokens["attention_mask"]
-        return _features(self.net.get_text_features(**inputs))
+        return pooled(self.net.get_text_features(**inputs))
 
     def images(self, images: Tensor) -> Tensor:
         """Embed images [B,3,H,W]: [B,E]."""
-        pixels = _prepared(images, self.size, self.mean, self.std)
-        return _features(self.net.get_image_features(pixel_values=pixels))
+        pixels = prepared(images, self.size, self.mean, self.std)
+        return pooled(self.net.get_image_features(pixel_values=pixels))
 
 
-def _features(output: Any) -> Tensor:
+def pooled(output: Any) -> Tensor:
     """Return features of either kind of result of transformers."""
     return output if isinstance(output, Tensor) else output.pooler_output
 
@@ -177,11 +177,11 @@ def _statistics(folder: Path, is_siglip: bool) -> tuple[list[float], list[float]
     path = folder / "preprocessor_config.json"
     half = [0.5, 0.5, 0.5]
     own = dict(read_json(path)) if path.is_file() else {}
-    mean = own.get("image_mean") or (half if is_siglip else _CLIP_MEAN)
-    return list(mean), list(own.get("image_std") or (half if is_siglip else _CLIP_STD))
+    mean = own.get("image_mean") or (half if is_siglip else CLIP_MEAN)
+    return list(mean), list(own.get("image_std") or (half if is_siglip else CLIP_STD))
 
 
-def _space(path: str) -> str:
+def space_of(path: str) -> str:
     """Return the name of a space: of a folder its own name and weights, wherever it lies."""
     files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
     digest = "".join(f":{file_sha256(file)[:12]}" for file in files)
@@ -210,8 +210,8 @@ class _OpenClip(nn.Module):
         visual = self.net.visual
         size = visual.image_size
         self.size = int(size if isinstance(size, int) else size[0])
-        self.mean = list(getattr(visual, "image_mean", None) or _CLIP_MEAN)
-        self.std = list(getattr(visual, "image_std", None) or _CLIP_STD)
+        self.mean = list(getattr(visual, "image_mean", None) or CLIP_MEAN)
+        self.std = list(getattr(visual, "image_std", None) or CLIP_STD)
         self.embed_dim, self.space = int(visual.output_dim), f"openclip/{arch}"
 
     def texts(self, texts: list[str]) -> Tensor:
@@ -220,4 +220,4 @@ class _OpenClip(nn.Module):
 
     def images(self, images: Tensor) -> Tensor:
         """Embed images [B,3,H,W]: [B,E]."""
-        return self.net.encode_image(_prepared(images, self.size, self.mean, self.std))
+        return self.net.encode_image(prepared(images, self.size, self.mean, self.std))

@@ -2,10 +2,13 @@
 
     python -m lavis.models.teachers.embed_sounds
     … --objects furniture
+    … --teacher imagebind:/models/imagebind_huge.pth@/models/clip-vit-base-patch32
+    … --teacher clap:/models/clap-htsat-unfused
 
-Needs the head of train_sound_head.py. Writes `sound_teacher/<objects>.safetensors`: `audio_embeds`
-float32 [N,1,E] of the objects that have a sound; its metadata name them, their classes, their
-recordings and the space. It is `build_info.audio_embeds` of the data sets.
+Needs the head of train_sound_head.py, or a named teacher. Writes
+`sound_teacher/<objects>.safetensors` (of a named teacher `<objects>.<kind>.safetensors`):
+`audio_embeds` float32 [N,1,E] of the objects that have a sound; its metadata name them, their
+classes, their recordings and the space. It is `build_info.audio_embeds` of the data sets.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lavis.common.errors import DataError, PointLanguageError, explain
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.datasets.sound_classes import choose_clip, clips_of, object_name, sound_class
+from lavis.datasets.stores.packed_audio import PackedAudio
 from lavis.models.teachers.audio import read_sound_head
+from lavis.models.teachers.by_name import SOUND_PREFIXES, sound_text_teacher
 from lavis.models.teachers.head import save_tensors
 from lavis.models.teachers.sound_features import recording_folders, recordings, sound_features
 from lavis.models.teachers.train_sound_head import FEATURES_NAME, FOLDER, HEAD
@@ -66,26 +72,64 @@ def object_records(folder: Path) -> list[Entry]:
     return [record for path in paths for record in read_annotation([path])]
 
 
-@torch.inference_mode()
-def embed_sounds(objects: str, head_path: Path, out: Path) -> Counter[str]:
-    """Write the embeddings of the sounds of objects; return the number of objects by class.
+Embed = Callable[[Sequence[str]], Tensor]  # ids of recordings: unit [N,E]
+
+
+def by_head(path: Path, folders: Sequence[Path]) -> tuple[Embed, str]:
+    """Return what embeds recordings by a trained head, and its space.
 
     Raises:
-        DataError, CheckpointError, DependencyError: something it needs is missing or damaged.
+        CheckpointError, DataError, DependencyError: something it needs is missing or damaged.
     """
-    head, space = read_sound_head(head_path)
-    folders = recording_folders()
-    ids, features = sound_features(folders, head_path.with_name(FEATURES_NAME))
+    head, space = read_sound_head(path)
+    ids, features = sound_features(folders, path.with_name(FEATURES_NAME))
+    row_of = {name: row for row, name in enumerate(ids)}
+    return lambda clips: head(features[[row_of[clip] for clip in clips]]), space
+
+
+def by_teacher(name: str, folders: Sequence[Path]) -> tuple[Embed, str]:
+    """Return what embeds recordings by ImageBind or CLAP, each once, and its space.
+
+    Raises:
+        CheckpointError, DataError: the teacher or the recordings cannot be read.
+    """
+    teacher = sound_text_teacher(name, key="--teacher", cache_size=0)
+    stores = [PackedAudio(folder) for folder in folders]
+
+    def embed(clips: Sequence[str]) -> Tensor:
+        known: dict[str, Tensor] = {}
+        for clip in dict.fromkeys(clips):
+            samples = next(s for store in stores if (s := store.load(clip)) is not None)
+            (known[clip],) = teacher.embed_sounds([torch.from_numpy(samples)])
+        return torch.stack([known[clip] for clip in clips]).cpu()
+
+    return embed, teacher.space
+
+
+@torch.inference_mode()
+def embed_sounds(
+    objects: str, embed: Embed, space: str, folders: Sequence[Path], out: Path
+) -> Counter[str]:
+    """Write the embeddings of the sounds of objects; return the number of objects by class.
+
+    Args:
+        objects: name of the prepared folder.
+        embed, space: see `by_head` and `by_teacher`.
+        folders: of the recordings.
+        out: the file.
+
+    Raises:
+        DataError: no object has a sound, or something is damaged.
+    """
     sounds = [record for folder in folders for record in recordings(folder)]
     found = sounding_objects(object_records(Path(get_cache_path(objects))), sounds)
     if not found:
         raise DataError(explain("no object has a sound", where=objects))
-    row_of = {name: row for row, name in enumerate(ids)}
-    embeds = head(features[[row_of[clip] for _, _, clip in found]])
-    names, classes, clips = (json.dumps(list(column)) for column in zip(*found))
-    facts = {"ids": names, "classes": classes, "clips": clips, "space": space}
-    save_tensors(out, {"audio_embeds": embeds[:, None]}, facts)
-    return Counter(name for _, name, _ in found)
+    names, classes, clips = (list(column) for column in zip(*found))
+    facts = {"ids": names, "classes": classes, "clips": clips}
+    written = {name: json.dumps(column) for name, column in facts.items()} | {"space": space}
+    save_tensors(out, {"audio_embeds": embed(clips)[:, None]}, written)
+    return Counter(classes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,11 +139,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     default = Path(get_cache_path(FOLDER)) / HEAD
     parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=OBJECTS)
     parser.add_argument("--head", type=Path, default=default, help="head of train_sound_head")
+    parser.add_argument("--teacher", help="imagebind: or clap: and a name, instead of the head")
     options = parser.parse_args(arguments)
+    named = options.teacher
+    if named and not named.startswith(SOUND_PREFIXES):
+        parser.error(f"--teacher begins with one of {', '.join(SOUND_PREFIXES)}")
+    suffix = f".{named.partition(':')[0]}.safetensors" if named else ".safetensors"
     try:
+        folders = recording_folders()
+        how = by_teacher(named, folders) if named else by_head(options.head, folders)
         for objects in options.objects:
-            out = options.head.with_name(f"{objects}.safetensors")
-            counts = embed_sounds(objects, options.head, out)
+            out = options.head.with_name(f"{objects}{suffix}")
+            counts = embed_sounds(objects, *how, folders, out)
             parts = ", ".join(f"{name} {count}" for name, count in counts.most_common())
             print(f"{out}: {counts.total()} objects of {len(counts)} classes: {parts}")
     except PointLanguageError as error:

@@ -9,8 +9,8 @@ Writes `<views>.conse.safetensors`: `image_embeds` float16 [N,V,E] in the space 
 `features` float16 [N,V,1280] of the network, for heads that are trained later. Its metadata name
 the objects, the space and the SHA-256 of the views; a file of the same views is kept. With `--head`
 (train_view_head.py) it is `<views>.head.safetensors`, and the features of the former are taken.
-With `--teacher` (clip.py) it is `<views>.<kind>.safetensors`, `image_embeds` alone; the model then
-has the same `model.text_teacher`.
+With `--teacher` (clip.py, imagebind.py) it is `<views>.<kind>.safetensors`, `image_embeds` alone;
+the model then has the same `model.text_teacher`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from tqdm import tqdm
 from lavis.common.errors import PointLanguageError
 from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
-from lavis.models.teachers.clip import PREFIXES, ClipTeacher
+from lavis.models.teachers.by_name import IMAGE_PREFIXES, image_text_teacher
+from lavis.models.teachers.clip import ClipTeacher
 from lavis.models.teachers.head import save_tensors
 from lavis.models.teachers.image import ConseTeacher, HeadTeacher
+from lavis.models.teachers.imagebind import ImageBindTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
 
 BATCH = 8  # objects
@@ -49,7 +51,7 @@ def batches(store: ViewStore, ids: Sequence[str]) -> Iterator[Tensor]:
 def embed_views(
     views: Path,
     out: Path,
-    teacher: ConseTeacher | HeadTeacher | ClipTeacher,
+    teacher: ConseTeacher | HeadTeacher | ClipTeacher | ImageBindTeacher,
     limit: int | None = None,
     head: Path | None = None,
 ) -> Path:
@@ -71,7 +73,7 @@ def embed_views(
     facts |= {} if head is None else {"head_sha256": file_sha256(head)}
     if _metadata(out) == facts:
         return out
-    if isinstance(teacher, ClipTeacher):
+    if isinstance(teacher, ClipTeacher | ImageBindTeacher):
         parts = [teacher.embed_images(images).cpu() for images in batches(store, ids)]
         tensors = {"image_embeds": torch.cat(parts)}
     else:
@@ -117,19 +119,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="file to write (default: beside the views)")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
     parser.add_argument("--head", type=Path, help="trained head instead of ConSE")
-    parser.add_argument("--teacher", help="clip:, siglip: or open_clip: and a name (clip.py)")
+    parser.add_argument("--teacher", help="clip:, siglip:, open_clip: or imagebind: and a name")
     parser.add_argument("--limit", type=int, help="the first so many objects")
     options = parser.parse_args(arguments)
     head = options.head
     named = options.teacher
-    if named and (head or not named.startswith(PREFIXES)):
-        parser.error(f"--teacher begins with one of {', '.join(PREFIXES)}, and takes no --head")
+    if named and (head or not named.startswith(IMAGE_PREFIXES)):
+        parser.error(
+            f"--teacher begins with one of {', '.join(IMAGE_PREFIXES)}, and takes no --head"
+        )
     suffix = f".{named.partition(':')[0]}.safetensors" if named else HEAD if head else CONSE
     out = options.out or options.views.with_suffix(suffix)
     try:
-        teacher: ConseTeacher | HeadTeacher | ClipTeacher
+        teacher: ConseTeacher | HeadTeacher | ClipTeacher | ImageBindTeacher
         if named:
-            teacher = ClipTeacher(named, cache_size=0, key="--teacher")
+            teacher = image_text_teacher(named, key="--teacher", cache_size=0)
         else:
             teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
         embed_views(options.views, out, teacher, options.limit, head)

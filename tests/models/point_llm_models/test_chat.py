@@ -153,8 +153,8 @@ def test_files_that_cannot_be_used_are_named(reader, files, tmp_path):
 
 
 def test_a_teacher_of_another_space_is_refused(reader, files, tmp_path):
-    reader.sound_head = tmp_path / "other.safetensors"
-    save_file(FeatureHead(512, 32).state_dict(), reader.sound_head, {"space": "other"})
+    reader.sound_name = str(tmp_path / "other.safetensors")
+    save_file(FeatureHead(512, 32).state_dict(), reader.sound_name, {"space": "other"})
     with pytest.raises(ConfigError, match=r"another space[\s\S]*other"):
         reader.read([Input("audio", files["audio"])])
 
