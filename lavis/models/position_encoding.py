@@ -55,3 +55,18 @@ def encode_grid(sizes: Sequence[int], width: int) -> Tensor:
         )
     encoding = getattr(torch_encodings, f"PositionalEncoding{len(sizes)}D")(width)
     return encoding(torch.zeros(1, *sizes, width))[0]
+
+
+def encode_cells(cells: Tensor, width: int) -> Tensor:
+    """Encode occupied cells as `encode_grid` does, without the grid around them.
+
+    Args:
+        cells: Long [T,3], each coordinate from 0.
+        width: D of the tokens.
+
+    Returns:
+        float32 [T,width].
+    """
+    share = 2 * -(-width // 6)  # of an axis, even
+    line = encode_grid((int(cells.max()) + 1,), share).to(cells.device)
+    return line[cells].flatten(1)[:, :width]  # [T,3,share] -> [T,width]

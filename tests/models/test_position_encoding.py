@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lavis.common.errors import ShapeError
-from lavis.models.position_encoding import encode_grid, encode_xyz
+from lavis.models.position_encoding import encode_cells, encode_grid, encode_xyz
 
 
 def test_each_axis_has_its_own_sines_and_cosines():
@@ -55,3 +55,11 @@ def test_widths_that_axes_do_not_divide_are_cut():
 def test_other_grids_are_refused(sizes, width):
     with pytest.raises(ShapeError, match="1 to 3 sizes"):
         encode_grid(sizes, width)
+
+
+@pytest.mark.parametrize("width", [6, 20, 37])
+def test_cells_have_the_encoding_of_their_place_in_the_grid(width: int) -> None:
+    sizes = (4, 7, 3)
+    cells = torch.cartesian_prod(*[torch.arange(size) for size in sizes])
+    expected = encode_grid(sizes, width).flatten(0, 2)
+    torch.testing.assert_close(encode_cells(cells, width), expected, rtol=0, atol=1e-6)
