@@ -32,6 +32,12 @@ from lavis.models.point_bind_models import point_bind  # noqa: F401
 from lavis.models.point_blip_models import point_blip, point_blip_llm  # noqa: F401
 from lavis.models.point_llm_contrastive_models import point_llm_contrastive  # noqa: F401
 from lavis.models.point_llm_models import point_llm  # noqa: F401
+from lavis.models.text4point_models import (  # noqa: F401
+    detection,
+    instances,
+    referring,
+    segmentation,
+)
 from lavis.models.ulip_models import ulip_text  # noqa: F401
 from lavis.models.zoo import (
     load_model,

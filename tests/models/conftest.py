@@ -21,6 +21,9 @@ def model_sections(tiny_bert, tiny_llama, tiny_encoder_cfg) -> dict[str, dict[st
     stage2 = encoder | qformer | llm | {"draft_length": 2, "freeze_point_encoder": False}
     contrastive = encoder | llm | {"hidden_dim": 16, "point_encoder_weights": None}
     bind = encoder | {"text_teacher": tiny_bert, "embed_dim": 32}
+    dense = {"name": "sparse_unet", "point_dims": 6, "voxel_size": 0.2, "widths": [8, 12, 16]}
+    scenes = {"point_encoder": dense, "text_teacher": tiny_bert, "embed_dim": 32, "query_heads": 2}
+    labelled = scenes | {"labels": ["wall", "chair", "table"]}
     return {
         "mixcon3d": encoder | {"text_teacher": tiny_bert, "embed_dim": 32, "views": "avg_proj"},
         "point_blip": stage1,
@@ -33,6 +36,10 @@ def model_sections(tiny_bert, tiny_llama, tiny_encoder_cfg) -> dict[str, dict[st
             "joint": bind | {"arch": "point_bind", "model_type": "bricks"},
         },
         "point_llm_contrastive": contrastive,
+        "text4point_detection": labelled | {"width": 16, "seeds": 32, "proposals": 8},
+        "text4point_instances": labelled | {"surfaces": ["wall"]},
+        "text4point_referring": labelled | {"width": 16, "depth": 1, "tokens": 16},
+        "text4point_segmentation": labelled,
         "ulip_text": encoder | {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}},
     }
 
@@ -58,6 +65,11 @@ def batch(point_cloud, captions) -> dict[str, Any]:
         "image_embeds_mask": torch.ones(4, 2, dtype=torch.bool),
         "audio_embeds": torch.randn(4, 32),
         "audio_embeds_mask": torch.ones(4, dtype=torch.bool),
+        "semantic_label": torch.arange(64).remainder(4).sub(1).expand(4, 64),
+        "instance_label": torch.arange(64).remainder(5).sub(1).expand(4, 64),
+        "target_instance": torch.tensor([0, 1, 2, 3]),
+        "boxes": [torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0, 2.0]])] * 4,
+        "box_label": [torch.tensor([1])] * 4,
         "text_input": captions,
         "caption": captions,
         "instance_id": list("abcd"),

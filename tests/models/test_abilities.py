@@ -16,9 +16,13 @@ from lavis.models.abilities import (
     Answerer,
     AnswerScorer,
     Captioner,
+    Detector,
     Embedder,
+    InstanceSegmenter,
     JointEmbedder,
+    ReferringSegmenter,
     Reranker,
+    SceneSegmenter,
     can,
     check_abilities,
     members,
@@ -81,8 +85,9 @@ def test_the_table_in_the_docs_is_up_to_date(repo_root):
 def test_the_abilities_of_every_model_work(build_model, batch, captions, name):
     model = build_model(name).eval()
     asked = batch | {"question": ["which color?"] * 4}
-    with pytest.raises(ConfigError, match="does not embed 'smell'"):
-        model.embed(batch, "smell")
+    if can(model, Embedder):
+        with pytest.raises(ConfigError, match="does not embed 'smell'"):
+            model.embed(batch, "smell")
     for modality in model.modalities if can(model, Embedder) else ():
         embeds = model.embed(batch, modality)
         assert embeds.shape[0] == 4
@@ -100,6 +105,16 @@ def test_the_abilities_of_every_model_work(build_model, batch, captions, name):
     if can(model, AnswerScorer):
         scores = model.score_answers(asked, [["red", "blue"]] * 4)
         assert [tuple(rows.shape) for rows in scores] == [(2, 2)] * 4
+    if can(model, SceneSegmenter):
+        known = len(model.class_names)
+        assert model.segment_points(batch).shape == (4, 64, known)
+        assert model.segment_points(batch, ["a", "b"]).shape == (4, 64, 2)
+    if can(model, InstanceSegmenter):
+        assert [found["masks"].shape[1] for found in model.segment(batch)] == [64] * 4
+    if can(model, Detector):
+        assert {found["boxes"].shape[1] for found in model.detect(batch)} <= {6, 7}
+    if can(model, ReferringSegmenter):
+        assert model.refer(batch).shape == (4, 64)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,9 @@ def detection_losses(
     """
     sums: dict[str, list[Tensor]] = {}
     for row, (own, label) in enumerate(zip(boxes, labels, strict=True)):
-        one = Proposals(*(None if part is None else part[row] for part in proposals))
-        parts = _scene_sums(one, seed_xyz[row], logits[row], own, label, close, far)
+        parts = _scene_sums(
+            proposals.scene(row), seed_xyz[row], logits[row], own, label, close, far
+        )
         for name, value in parts.items():
             sums.setdefault(name, []).append(value)
     totals = {name: torch.stack(values).sum(0) for name, values in sums.items()}  # [2]

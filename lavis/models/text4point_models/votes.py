@@ -39,6 +39,10 @@ class Proposals(NamedTuple):
     turn: Tensor | None
     features: Tensor
 
+    def scene(self, row: int) -> Proposals:
+        """Return the proposals of one scene, without the first axis."""
+        return self._make(None if part is None else part[row] for part in self)
+
 
 def _layers(*widths: int) -> nn.Sequential:
     """Return linear layers, normalised and activated between."""
@@ -80,8 +84,10 @@ class VoteHead(nn.Module):
         self.pool = _layers(width + 3, width, width)
         self.box = _layers(width, width, 1 + 3 + 3 + 2 * turned)
         self.classify = _layers(width, width, embed_dim)
-        nn.init.zeros_(self.vote[-1].weight[:3])  # a vote starts at its seed
-        nn.init.zeros_(self.vote[-1].bias[:3])
+        moving = self.vote[-1]
+        assert isinstance(moving, nn.Linear)
+        nn.init.zeros_(moving.weight[:3])  # a vote starts at its seed
+        nn.init.zeros_(moving.bias[:3])
 
     def forward(self, xyz: Tensor, features: Tensor, lengths: Tensor | None = None) -> Proposals:
         """Propose boxes for clouds xyz float32 [B,N,3] with features [B,N,D]."""

@@ -1,0 +1,148 @@
+"""Text4Point fine-tuned for instance segmentation: points move to centres and are grouped.
+
+The head is that of PointGroup (arXiv 2004.01658) without its scoring network: an offset per point;
+a score is the mean probability of the class. The paper's head is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.registry import registry
+from lavis.config import option
+from lavis.models.abilities import InstanceSegmenter, SceneSegmenter
+from lavis.models.contrastive import full_precision
+from lavis.models.text4point_models.clustering import group_points
+from lavis.models.text4point_models.segmentation import (
+    SegmentationConfig,
+    Text4PointSegmentation,
+)
+
+
+@dataclass(frozen=True)
+class InstancesConfig(SegmentationConfig):
+    """Keys of `text4point_instances`.
+
+    Attributes:
+        surfaces: labels without instances, e.g. wall and floor.
+        offset_weight: of the offsets' loss.
+        group_cell: width of the cells by which moved points are connected, metres.
+        least_points: of an instance.
+    """
+
+    surfaces: Sequence[str] = option([])
+    offset_weight: float = option(1.0, low=0.0)
+    group_cell: float = option(0.08, low=1e-3)
+    least_points: int = option(20, low=1)
+
+
+@registry.register_model("text4point_instances")
+class Text4PointInstances(Text4PointSegmentation):
+    """Semantic segmentation and an offset per point to the centre of its object.
+
+    Args:
+        config: see `InstancesConfig`.
+
+    Raises:
+        ConfigError: `surfaces` names no label.
+    """
+
+    abilities: tuple[type, ...] = (SceneSegmenter, InstanceSegmenter)
+    config_class: type[InstancesConfig] = InstancesConfig
+    config: InstancesConfig
+    PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
+        "rooms": "configs/models/text4point/instances_rooms.yaml",
+        "s3dis": "configs/models/text4point/instances_s3dis.yaml",
+        "scannet": "configs/models/text4point/instances_scannet.yaml",
+    }
+
+    def __init__(self, config: InstancesConfig) -> None:
+        super().__init__(config)
+        for name in config.surfaces:
+            if name not in self.class_names:
+                what = f"a surface is no label.{nearest(name, self.class_names)}"
+                expected = list(self.class_names)
+                where = "model.surfaces"
+                raise ConfigError(explain(what, where=where, got=name, expected=expected))
+        self.is_thing = torch.tensor([name not in config.surfaces for name in self.class_names])
+        width = self.network.point_dim
+        self.to_offset = nn.Sequential(
+            nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, 3)
+        )
+
+    def forward(self, samples: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return `loss_segment`, `loss_map`, `loss_offset` and their weighted sum `loss`.
+
+        Args:
+            samples: see `read_scene`; `semantic_label`, `instance_label` Long [B,N], -1: none.
+
+        Raises:
+            DataError: no instances in the batch, or a label outside the set.
+        """
+        if "instance_label" not in samples:
+            what = "training of instances needs instance_label"
+            raise DataError(explain(what, got=sorted(samples), fix="use a *_segmentation data set"))
+        scene = self.read_scene(samples)
+        labels = self.point_labels(samples, scene)
+        target = offsets_to_centres(scene.xyz, samples["instance_label"].to(self.device))
+        loss = offset_loss(self.to_offset(scene.features), *target)
+        losses = self.label_losses(scene, labels)
+        return self.total(losses | {"loss_offset": self.config.offset_weight * loss})
+
+    @torch.no_grad()
+    def segment(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
+        """Return per scene `masks` bool [K,N], `labels` [K] and `scores` [K], best first."""
+        scene = self.read_scene(batch)
+        probability = self.mixed_logits(scene).float().softmax(-1).cpu().numpy()
+        moved = (scene.xyz + self.to_offset(scene.features).float()).cpu().numpy()
+        options = (self.is_thing.numpy(), self.config.group_cell, self.config.least_points)
+        found = [
+            group_points(moved[row, :count], probability[row, :count], *options)
+            for row, count in enumerate(scene.counts())
+        ]
+        return [{k: torch.from_numpy(v) for k, v in one._asdict().items()} for one in found]
+
+
+def offsets_to_centres(xyz: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the way from each point to the middle of its instance.
+
+    Args:
+        xyz: float [B,N,3].
+        instance: Long [B,N], -1: none.
+
+    Returns:
+        offsets [B,N,3] to the centre of the instance's axis-aligned box, and bool [B,N], which
+        points have an instance.
+    """
+    has = instance >= 0
+    size = int(instance.max().clamp(min=0)) + 1
+    cloud = torch.arange(len(xyz), device=xyz.device)[:, None]
+    key = (cloud * size + instance.clamp(min=0))[has]  # [M]
+    index, points = key[:, None].expand(-1, 3), xyz[has]
+    ends = [
+        xyz.new_zeros(len(xyz) * size, 3).scatter_reduce(0, index, points, how, include_self=False)
+        for how in ("amin", "amax")
+    ]
+    offsets = torch.zeros_like(xyz)
+    offsets[has] = ((ends[0] + ends[1]) / 2)[key] - points
+    return offsets, has
+
+
+def offset_loss(predicted: Tensor, target: Tensor, has: Tensor) -> Tensor:
+    """Return the mean distance (L1, metres) and deviation of direction of the points in `has`.
+
+    Args:
+        predicted, target: [B,N,3].
+        has: bool [B,N]; without any point the loss is 0.
+    """
+    predicted, target = full_precision(predicted)[has], target[has]
+    distance = (predicted - target).abs().sum(-1)
+    direction = 1 - F.cosine_similarity(predicted, target, dim=-1, eps=1e-4)
+    return (distance + direction).sum() / has.sum().clamp(min=1)
