@@ -8,7 +8,7 @@ nothing depends on the set of classes; classes are compared with texts.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,8 @@ class Proposals(NamedTuple):
 
     def scene(self, row: int) -> Proposals:
         """Return the proposals of one scene, without the first axis."""
-        return self._make(None if part is None else part[row] for part in self)
+        parts: list[Any] = [None if part is None else part[row] for part in self]
+        return Proposals(*parts)
 
 
 def _layers(*widths: int) -> nn.Sequential:
