@@ -243,8 +243,8 @@ def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
             continue
         name, ids = f"{query}_to_{target}", [gallery.ids[row] for row in rows.tolist()]
         right = right_items(gallery, rows.tolist(), {query, target})
-        parts = (embeds[modality][rows].numpy() for modality in (query, target))
-        scores = streamed_retrieval_scores(*parts, right, query_ids=ids)
+        queries, objects = (embeds[modality][rows].numpy() for modality in (query, target))
+        scores = streamed_retrieval_scores(queries, objects, right, query_ids=ids)
         expected = chance_retrieval([len(own) for own in right], len(right))
         chance = {f"{name}/{metric}": value for metric, value in expected.items()}
         pairs[name] = RankedPair(ids, scores, chance)

@@ -17,7 +17,6 @@ import lavis.common.utils as utils
 from lavis.common.errors import ConfigError, explain
 from lavis.datasets.readers.files import read_cloud
 from lavis.models.teachers import own_files
-from lavis.models.teachers.teacher import Teacher
 from lavis.processors.point_processors import PointProcessor
 
 SOUND_HEAD, IMAGE_HEAD = "sound_teacher/head.safetensors", "views_head.safetensors"
@@ -114,7 +113,7 @@ class ItemReader:
             cloud = np.concatenate([cloud[:, [0]], cloud[:, [2]], -cloud[:, [1]], cloud[:, 3:]], 1)
         return self.processor(cloud)
 
-    def _teacher(self, modality: str) -> Teacher:
+    def _teacher(self, modality: str) -> Any:
         """Return the teacher of a modality, in the space of the model."""
         if modality not in self.teachers:
             own = (

@@ -9,6 +9,7 @@ knows instruments, some animals and little else.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -100,7 +101,8 @@ def _installed_network() -> Any:
         what = "the built-in sound network is not installed"
         raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
     path, net = get_path_modelWeights(), EmbeddingNet("max", 3, 1, 64)
-    known = [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar")]
+    scalar = importlib.import_module("numpy._core.multiarray").scalar  # private in numpy 2
+    known = [(scalar, "numpy.core.multiarray.scalar")]
     try:
         # Beside the weights are numbers of classes, as scalars of numpy.
         with torch.serialization.safe_globals([*known, np.dtype, np.dtypes.Int64DType]):

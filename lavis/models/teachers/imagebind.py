@@ -68,9 +68,7 @@ class ImageBindTeacher(Teacher):
         payload = load_checkpoint_file(path, key)
         self.network = ImageBindNetwork(payload.get("model", payload), heads)
         self.tokenizer: Any = load_part(AutoTokenizer, folder, key, local_files_only=True)
-        stem = self.network.modality_preprocessors["text"]
-        self.longest = stem.pos_embed.shape[1]
-        self.embed_dim = self.network.modality_heads["text"].proj[1].out_features
+        self.longest, self.embed_dim = self.network.longest_text, self.network.embed_dim
         self.spectrogram: Any = ASTFeatureExtractor(max_length=_FRAMES, do_normalize=False)
         self.space = f"imagebind:{file_sha256(path)[:12]}"
         self.eval()

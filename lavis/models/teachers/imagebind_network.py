@@ -88,6 +88,16 @@ class ImageBindNetwork(nn.Module):
             raise CheckpointError(explain(what, got=str(error), expected=expected)) from error
         self.requires_grad_(False).eval()
 
+    @property
+    def longest_text(self) -> int:
+        """Number of tokens that texts are padded to."""
+        return self._of("preprocessors", "text").pos_embed.shape[1]
+
+    @property
+    def embed_dim(self) -> int:
+        """E of the joint space."""
+        return self._of("heads", "text").proj[1].out_features
+
     def images(self, pixels: Tensor) -> Tensor:
         """Embed normalised images [B,3,224,224], not of unit length: [B,E]."""
         stem = self._of("preprocessors", "vision")
@@ -129,7 +139,8 @@ def _is_used(name: str) -> bool:
 
 def _stem(state: Mapping[str, Tensor], name: str, heads: int) -> nn.Module:
     """Return what makes tokens of a modality."""
-    prefix, stem = f"modality_preprocessors.{name}.", nn.Module()
+    prefix = f"modality_preprocessors.{name}."
+    stem: Any = nn.Module()
     if name == "text":
         stem.token_embedding = nn.Embedding(*state[f"{prefix}token_embedding.weight"].shape)
         stem.pos_embed = nn.Parameter(torch.empty_like(state[f"{prefix}pos_embed"]))
@@ -164,6 +175,6 @@ def _head(state: Mapping[str, Tensor], name: str, heads: int) -> nn.Module:
     norm, linear = nn.LayerNorm(width, eps=_EPS), nn.Linear(width, width_out, bias=False)
     if not is_text:
         return nn.Sequential(norm, nn.Identity(), linear)
-    head = nn.Module()
+    head: Any = nn.Module()
     head.proj = nn.Sequential(norm, linear)
     return head

@@ -20,6 +20,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -85,7 +86,9 @@ def read_pairs(
     Raises:
         DataError: see `read_features` and `training_pairs`, or files of another number of views.
     """
-    parts, pairs, rows = [], [], 0
+    parts: list[Tensor] = []
+    pairs: list[tuple[int, str]] = []
+    rows = 0
     for path, training in zip(embeds, annotations, strict=True):
         features, ids = read_features(path)
         if parts and features.shape[1:] != parts[0].shape[1:]:
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     embeds, train = ([Path(get_cache_path(path))] for path in (EMBEDS, TRAIN))
-    several = {"type": Path, "nargs": "+"}
+    several: dict[str, Any] = {"type": Path, "nargs": "+"}
     parser.add_argument("--embeds", default=embeds, help="files with features of views", **several)
     parser.add_argument("--annotations", default=train, help="training split of each", **several)
     parser.add_argument("--out", type=Path, help="default: head.safetensors beside the features")
