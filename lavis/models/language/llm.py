@@ -63,6 +63,7 @@ class LanguageModel(nn.Module):
     """
 
     model: Any  # of transformers, or wrapped by peft
+    own_names: tuple[str, ...] = ()  # frozen weights that the named model does not hold
     hidden_size: int
 
     def __init__(

@@ -30,6 +30,7 @@ from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
 from lavis.models.contrastive.contrast_only import ContrastOnly, item_keys
 from lavis.models.contrastive.grad_cache import Encoded
+from lavis.models.hub import HubSystem
 from lavis.models.mixcon3d_models.config import Mixcon3dConfig
 from lavis.models.mixcon3d_models.views import ViewPool
 from lavis.models.point_encoders import (
@@ -43,7 +44,7 @@ from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("mixcon3d")
-class MixCon3D(ContrastOnly, BaseModel):
+class MixCon3D(ContrastOnly, HubSystem, BaseModel):
     """Point encoder and the layers behind frozen image and text teachers.
 
     Args:

@@ -29,6 +29,7 @@ from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
 from lavis.models.contrastive.contrast_only import ContrastOnly, item_keys
 from lavis.models.contrastive.grad_cache import Encoded
 from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.hub import HubSystem
 from lavis.models.point_bind_models.config import PointBindConfig
 from lavis.models.point_bind_models.joint_head import JointHead
 from lavis.models.point_encoders import (
@@ -43,7 +44,7 @@ TEACHERS = ("image", "text", "audio")  # modalities of frozen teachers
 
 
 @registry.register_model("point_bind")
-class PointBind(ContrastOnly, BaseModel):
+class PointBind(ContrastOnly, HubSystem, BaseModel):
     """Point encoder and head into a frozen joint space.
 
     Args:

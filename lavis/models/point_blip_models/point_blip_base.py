@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive.text_keys import require_texts
+from lavis.models.hub import HubSystem
 from lavis.models.point_blip_models.object_size import SizeToken, box_sizes
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
@@ -35,7 +36,7 @@ from lavis.models.weights.released import read_released
 PADDED_TOKENS = "clouds with different numbers of tokens cannot be used here"
 
 
-class PointBlipBase(BaseModel):
+class PointBlipBase(HubSystem, BaseModel):
     """Encode clouds and hold the Q-Former.
 
     Args:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.models.hub.part import HubPart
 from lavis.models.point_encoders.cloud_input import (
     blank_padding,
     check_point_cloud,
@@ -42,7 +45,7 @@ class PointEncoderOutput(NamedTuple):
     cls_token: Tensor | None = None
 
 
-class PointEncoder(nn.Module):
+class PointEncoder(HubPart, nn.Module):
     """Base class: point_cloud [B,N,3|6] -> PointEncoderOutput.
 
     A subclass takes its configuration, sets the sizes, implements `forward`, and registers itself.
@@ -61,6 +64,7 @@ class PointEncoder(nn.Module):
         reads_lengths: whether `forward` takes `lengths`: padded clouds of different size.
     """
 
+    hub_kind = "point_encoder"
     config_class: ClassVar[type[EncoderConfig]]
     published_extras: ClassVar[tuple[str, ...]] = ()
     reads_lengths: ClassVar[bool] = False
@@ -85,6 +89,27 @@ class PointEncoder(nn.Module):
             ConfigError: an unknown key or a value that cannot be used.
         """
         return cls(cls.config_class.from_mapping(cfg))
+
+    def hub_config(self) -> dict[str, Any]:
+        """Return the yaml section of this encoder."""
+        from lavis.models.point_encoders.registry import encoder_name
+
+        return {"point_encoder": {"name": encoder_name(type(self))} | asdict(self.config)}
+
+    @classmethod
+    def from_hub_config(cls, config: Mapping[str, Any], folder: Path) -> Self:
+        """Build the encoder that a shared folder describes.
+
+        Raises:
+            CheckpointError: it is no encoder of this class.
+        """
+        from lavis.models.point_encoders.registry import build_point_encoder
+
+        encoder = build_point_encoder(config["point_encoder"])
+        if not isinstance(encoder, cls):
+            what, got = "a shared folder holds another encoder", type(encoder).__name__
+            raise CheckpointError(explain(what, where=folder, got=got, expected=cls.__name__))
+        return encoder
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode point_cloud [B,N,3|6], xyz in the unit sphere and rgb in [0,1].

@@ -68,6 +68,11 @@ def encoder_class(name: Any) -> type[PointEncoder]:
     return _ENCODERS[name]
 
 
+def encoder_name(wanted: type[PointEncoder]) -> str:
+    """Return the first name that a class is registered under."""
+    return next(name for name, known in _ENCODERS.items() if known is wanted)
+
+
 def build_point_encoder(cfg: Mapping[str, Any]) -> PointEncoder:
     """Build an encoder from its yaml section.
 

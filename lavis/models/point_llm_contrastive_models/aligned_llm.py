@@ -62,9 +62,17 @@ class AlignedLanguageModel(LanguageModel):
         self.tokenizer.add_special_tokens({"additional_special_tokens": list(BOUNDARY_TOKENS)})
         if len(self.tokenizer) > len(self.embedding_table()):
             self.model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+            self.own_names = self._untied_head()
         ids = self.tokenizer.convert_tokens_to_ids(list(BOUNDARY_TOKENS))
         self.embedding_table()[ids] = self.end_embedding().to(self.model.dtype)
         return ids
+
+    def _untied_head(self) -> tuple[str, ...]:
+        """Return the name of the output layer, whose added rows are random, where it is untied."""
+        head = self.model.get_output_embeddings()
+        tied = head is None or head.weight is self.model.get_input_embeddings().weight
+        named = self.named_parameters(remove_duplicate=False)
+        return () if tied else tuple(name for name, value in named if value is head.weight)
 
     def end_embedding(self) -> Tensor:
         """Return the end token's embedding [D]."""

@@ -37,6 +37,7 @@ from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import full_precision
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.contrastive.text_keys import require_texts
+from lavis.models.hub import HubSystem
 from lavis.models.language.cloud_writer import CloudWriter
 from lavis.models.point_encoders import (
     build_point_encoder,
@@ -64,7 +65,7 @@ from lavis.models.point_llm_contrastive_models.token_cache import TokenCache, en
 
 
 @registry.register_model("point_llm_contrastive")
-class PointLLMContrastive(CloudWriter, BaseModel):
+class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
     """A projector between a frozen point encoder and a frozen language model.
 
     Args:

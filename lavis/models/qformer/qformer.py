@@ -19,14 +19,17 @@ References: BLIP-2 (arXiv 2301.12597), section 3.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lavis.models.hub.part import HubPart
 from lavis.models.qformer.layers import (
     CloudKeyValue,
     Embeddings,
@@ -59,12 +62,14 @@ class LMHead(nn.Module):
         self.predictions = Predictions(config)
 
 
-class QFormer(nn.Module):
+class QFormer(HubPart, nn.Module):
     """Queries, BERT with cross-attention, and the LM head.
 
     Args:
         config: sizes. `query_tokens` [1,Q,C] is the learned input of every pass over a cloud.
     """
+
+    hub_kind = "qformer"
 
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
@@ -76,6 +81,15 @@ class QFormer(nn.Module):
         self.apply(self._init_weights)
         nn.init.normal_(self.query_tokens, std=config.initializer_range)
         self._init_cross_attention()
+
+    def hub_config(self) -> dict[str, Any]:
+        """Return the sizes."""
+        return {"qformer": asdict(self.config)}
+
+    @classmethod
+    def from_hub_config(cls, config: Mapping[str, Any], folder: Path) -> Self:
+        """Build the Q-Former that a shared folder describes."""
+        return cls(QFormerConfig(**config["qformer"]))
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):

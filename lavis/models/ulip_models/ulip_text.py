@@ -33,6 +33,7 @@ from lavis.models.contrastive import ContrastiveTerms, Term, autocast_cosine, fu
 from lavis.models.contrastive.contrast_only import ContrastOnly
 from lavis.models.contrastive.grad_cache import Encoded
 from lavis.models.contrastive.text_keys import text_keys
+from lavis.models.hub import HubSystem
 from lavis.models.point_encoders import (
     build_point_encoder,
     encode_batch,
@@ -44,7 +45,7 @@ from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("ulip_text")
-class UlipText(ContrastOnly, BaseModel):
+class UlipText(ContrastOnly, HubSystem, BaseModel):
     """Point encoder, frozen text tower, and projections into a joint space for each text source.
 
     Args:
