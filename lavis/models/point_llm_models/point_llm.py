@@ -36,6 +36,7 @@ from lavis.models.abilities import (
     check_abilities,
 )
 from lavis.models.base_model import BaseModel
+from lavis.models.hub import HubSystem
 from lavis.models.language.candidates import score_candidates
 from lavis.models.language.cloud_writer import CloudWriter
 from lavis.models.language.gated_llm import GatedLanguageModel
@@ -52,7 +53,7 @@ FIRST_PHASE = ("bind_network.", "language_model.gates", "language_model.prefix."
 
 
 @registry.register_model("point_llm")
-class PointLLM(CloudWriter, BaseModel):
+class PointLLM(CloudWriter, HubSystem, BaseModel):
     """A language model behind the joint space of a frozen model.
 
     Args:
