@@ -22,61 +22,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 import lavis  # noqa: F401  (registers models and processors)
-from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain
-from lavis.config.sources import load_yaml
-from lavis.models.point_llm_models.item import Input, ItemReader, read_input
-from lavis.processors import load_processor
-from lavis.stock import registered
+from lavis.common.errors import ConfigError, PointLanguageError, explain
+from lavis.models.teachers.item import Input, ItemReader, add_input_flags, read_inputs
+from lavis.models.trained_run import cloud_processor, load_run
 
 RUN = "output/point_llm/furniture_bricks_pretrain"
-CHECKPOINT = "checkpoint_last.pth"
-FLAGS = {"cloud": "point", "image": "image", "sound": "audio", "text": "text"}
 TURNS = 8  # of a dialogue that a prompt repeats
-
-
-def load_run(folder: Path, cache: str | None = None) -> tuple[Any, DictConfig]:
-    """Return the trained model of a run, in evaluation mode, and the run's configuration.
-
-    Args:
-        folder: of a training run of `point_llm`.
-        cache: file of the visual cache; None: that of the run.
-
-    Raises:
-        ConfigError: no such run, or one of another model.
-        CheckpointError: the checkpoint cannot be loaded.
-    """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        what, fix = "no trained Point-LLM", "train one (docs/systems/point_llm.md), or --run FOLDER"
-        raise ConfigError(explain(what, where=f"--run {folder}", fix=fix))
-    config = load_yaml(path, "--run")
-    if config.model.arch != "point_llm":
-        what, got = "the run is of another model", config.model.arch
-        raise ConfigError(explain(what, where=str(path), got=got, expected="point_llm"))
-    section = OmegaConf.merge(config.model, {"finetuned": str(folder.resolve() / CHECKPOINT)})
-    if cache is not None:
-        section.cache = str(Path(cache).resolve())
-    keys = {key: value for key, value in section.items() if key not in ("arch", "model_type")}
-    model = registered("model", "point_llm").from_config(OmegaConf.create(keys))
-    return model.eval(), config
-
-
-def cloud_processor(config: DictConfig) -> Any:
-    """Return the run's processor of clouds in evaluation, for files of any order and colour.
-
-    Raises:
-        ConfigError: the run has none.
-    """
-    found = [section.get("point_processor") for section in config.datasets.values()]
-    section = next((one.eval for one in found if one is not None), None)
-    if section is None:
-        what = "the run has no processor of clouds"
-        raise ConfigError(explain(what, where="datasets.<name>.point_processor.eval"))
-    options = OmegaConf.merge(section, {"resample": "fps", "missing_color": 0.5})
-    return load_processor(section.name, options)
 
 
 def replies(
@@ -103,12 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("question", nargs="*", help="one turn each; none: read from stdin")
     parser.add_argument("--run", type=Path, default=Path(RUN), help="folder of a training run")
-    for flag in FLAGS:
-        parser.add_argument(f"--{flag}", help="a text, or a file; a weight may follow: FILE:0.5")
+    add_input_flags(parser)
     parser.add_argument("--cache", help="file of the visual cache (docs/systems/point_llm.md)")
-    parser.add_argument("--image-teacher", help="conse, file of a head, imagebind:…, clip:FOLDER")
-    parser.add_argument("--sound-teacher", help="file of a head, imagebind:… or clap:FOLDER")
-    parser.add_argument("--up-axis", choices=("y", "z"), default="y", help="of the cloud")
     parser.add_argument("--max-new-tokens", type=int, default=48, help="longest answer")
     parser.add_argument("--temperature", type=float, help="samples (release: 0.1); none: greedy")
     parser.add_argument("--top-p", type=float, default=0.75, help="nucleus mass of sampling")
@@ -136,13 +84,10 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         PointLanguageError: what stands in the way.
     """
-    given = [(flag, getattr(options, flag)) for flag in FLAGS if getattr(options, flag)]
-    if not given:
-        what, fix = "nothing to ask about", "name a --cloud, --image, --sound or --text"
-        raise DataError(explain(what, fix=fix))
-    inputs = [read_input(FLAGS[flag], value) for flag, value in given]
+    inputs = read_inputs(options)
     generation = sampling(options.temperature, options.top_p)
-    model, config = load_run(options.run, options.cache)
+    changes = {} if options.cache is None else {"cache": str(Path(options.cache).resolve())}
+    model, config = load_run(options.run, "point_llm", changes)
     teachers = (options.image_teacher, options.sound_teacher)
     reader = ItemReader(model.joint, cloud_processor(config), *teachers, options.up_axis)
     questions = options.question or sys.stdin

@@ -31,7 +31,7 @@ class _Block(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, heads, add_bias_kv=add_bias_kv)
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=_EPS), nn.LayerNorm(width, eps=_EPS)
-        self.mlp = nn.Module()
+        self.mlp: Any = nn.Module()
         self.mlp.fc1, self.mlp.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -17,8 +17,8 @@ from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import ConfigError, DataError
 from lavis.common.model_state import trainable_state
 from lavis.models.point_llm_models import chat
-from lavis.models.point_llm_models.item import Input, ItemReader, read_input
 from lavis.models.teachers.head import FeatureHead
+from lavis.models.teachers.item import Input, ItemReader, read_input
 from lavis.models.teachers.own_files import square_image
 from lavis.processors import load_processor
 
@@ -122,9 +122,9 @@ def test_the_command_loads_a_run_and_answers(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["what ?"], "nothing to ask about"),
+        (["what ?"], "no input"),
         (["--cloud", "a.ply", "--temperature", "0"], "temperature"),
-        (["--cloud", "a.ply", "--run", "/nowhere"], "no trained Point-LLM"),
+        (["--cloud", "a.ply", "--run", "/nowhere"], "no trained model"),
     ],
 )
 def test_command_lines_that_cannot_work_are_refused(arguments, problem, capsys):

@@ -5,6 +5,7 @@ read_input("point", "chair.ply:0.7")  ->  Input("point", "chair.ply", 0.7)
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ import numpy as np
 from torch import Tensor
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError, DataError, explain
 from lavis.datasets.readers.files import read_cloud
 from lavis.models.teachers import own_files
 from lavis.processors.point_processors import PointProcessor
 
+FLAGS = {"cloud": "point", "image": "image", "sound": "audio", "text": "text"}
 SOUND_HEAD, IMAGE_HEAD = "sound_teacher/head.safetensors", "views_head.safetensors"
 
 
@@ -52,6 +54,29 @@ def read_input(modality: str, argument: str) -> Input:
         what = "a weight of an input is not above 0"
         raise ConfigError(explain(what, where=argument, got=last, expected="e.g. chair.ply:0.5"))
     return Input(modality, value if colon else argument, weight)
+
+
+def add_input_flags(parser: ArgumentParser) -> None:
+    """Add what `read_inputs` and `ItemReader` read to a command line."""
+    for flag in FLAGS:
+        parser.add_argument(f"--{flag}", help="a text, or a file; a weight may follow: FILE:0.5")
+    parser.add_argument("--image-teacher", help="conse, file of a head, imagebind:…, clip:FOLDER")
+    parser.add_argument("--sound-teacher", help="file of a head, imagebind:… or clap:FOLDER")
+    parser.add_argument("--up-axis", choices=("y", "z"), default="y", help="of the cloud")
+
+
+def read_inputs(options: Namespace) -> list[Input]:
+    """Return the inputs of a command line.
+
+    Raises:
+        DataError: none.
+        ConfigError: see `read_input`.
+    """
+    given = [(flag, getattr(options, flag)) for flag in FLAGS if getattr(options, flag)]
+    if not given:
+        what, fix = "no input", "name a --cloud, --image, --sound or --text"
+        raise DataError(explain(what, fix=fix))
+    return [read_input(FLAGS[flag], value) for flag, value in given]
 
 
 class ItemReader:
