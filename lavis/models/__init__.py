@@ -37,6 +37,7 @@ from lavis.models.text4point_models import (  # noqa: F401
     instances,
     referring,
     segmentation,
+    text4point,
 )
 from lavis.models.ulip_models import ulip_text  # noqa: F401
 from lavis.models.zoo import (
