@@ -24,9 +24,13 @@ from lavis.tasks import (  # noqa: E402, F401
     modality_retrieval,
     point_captioning,
     point_classification,
+    point_detection,
     point_generative_classification,
+    point_instance_segmentation,
     point_llm_protocol,
     point_qa,
+    point_referring,
     point_retrieval,
+    point_segmentation,
     point_text_pretrain,
 )

@@ -9,6 +9,8 @@
     captions.py, answers.py, classes.py, class_texts.py, retrieval.py
                               {baseline: predictions of all items}, by task
     expected_recalls.py       recall of similarities with ties
+    scene_points.py, scene_clusters.py, scene_layouts.py
+                              labels of points, objects as clusters, copied layouts of scenes
     chance.py, blind.py, nearest_box.py, embedding_neighbours.py
                               baselines that need no features, or a model's embedding
 
