@@ -15,6 +15,9 @@ SYSTEMS = {
     "demo": "PointBLIP, `make demo`",
     "full": "PointBLIP, `make full`",
     "encoder": "Point-BERT encoder alone, `make full`",
+    "mixcon3d": "MixCon3D, cloud alone",
+    "mixcon3d-joint": "MixCon3D, cloud and views",
+    "mixcon3d-image": "MixCon3D, views alone",
 }
 NOTE = (
     "Cells: score, strongest baseline, verdict. A verdict is above or below only where the paired "
