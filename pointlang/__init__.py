@@ -1,0 +1,27 @@
+"""Ask trained systems about your own 3D files.
+
+    import pointlang
+
+    system = pointlang.load("demo")                  # output/demo, a run folder, a hub folder
+    system.caption(["chair.ply", "lamp.glb"])        # -> two captions
+    system.ask("chair.ply", "What is this?")
+    system.classify("chair.ply", ["chair", "lamp"])
+    system.retrieve("a red chair", ["a.ply", "b.ply"])
+
+The command is `python -m pointlang predict`; docs/predict.md describes both.
+"""
+
+from pointlang.objects import Object, read_object, read_objects
+from pointlang.runs import load, systems
+from pointlang.system import Gallery, Segmentation, System
+
+__all__ = [
+    "Gallery",
+    "Object",
+    "Segmentation",
+    "System",
+    "load",
+    "read_object",
+    "read_objects",
+    "systems",
+]
