@@ -14,7 +14,7 @@ from lavis.common.errors import ConfigError, explain
 _RULES: tuple[tuple[str, float, float], ...] = (
     # sizes of which there is at least one
     (
-        r"(trans|embed|hidden|encoder|point|stem)_dims?|depth|\w*width|num_(heads|group|points)",
+        r"(trans|embed|hidden|encoder|point|stem)_dims?|depth|\w*width|num_(heads|group)",
         1,
         math.inf,
     ),
@@ -30,8 +30,12 @@ _RULES: tuple[tuple[str, float, float], ...] = (
         0,
         1,
     ),
-    # amounts that may be none
-    (r"\w+_(steps|batch|sigma|clip|weight)|shift|scale_(low|high)|max_words", 0, math.inf),
+    # amounts that may be none; 0 points are all points of a scene, elsewhere the component refuses
+    (
+        r"\w+_(steps|batch|sigma|clip|weight)|shift|scale_(low|high)|max_words|num_points",
+        0,
+        math.inf,
+    ),
 )
 _PATTERNS = [(re.compile(pattern), low, high) for pattern, low, high in _RULES]
 
