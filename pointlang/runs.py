@@ -6,6 +6,7 @@ it. A run that is the start of another run of the same model is left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lavis.common.registry import registry
 
 from lavis.common.errors import CheckpointError, ConfigError, explain, nearest
-from lavis.common.registry import registry
 from lavis.config.run_config import RunConfig
 from lavis.config.sources import as_plain, load_yaml, merge
 from lavis.models import load_preprocess
@@ -231,7 +232,9 @@ def _device(name: str) -> torch.device:
         ConfigError: unknown, or not on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        cards = torch.cuda.device_count()
+        rank = int(os.environ.get("LOCAL_RANK", "0"))  # of torch.distributed.run
+        return torch.device(f"cuda:{rank % cards}" if cards else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -248,7 +248,7 @@ class System:
         """
         if not isinstance(gallery, Gallery):
             gallery = self.gallery(gallery)
-        own = self._query(query)
+        own = self.query(query)
         scores = nearness(gallery.embeds, own)
         best = scores.argsort(descending=True, stable=True)[:top].tolist()
         return [(gallery.names[k], round(float(scores[k]), 6)) for k in best]
@@ -276,7 +276,16 @@ class System:
             found.rgb[:count],
         )
 
-    def _query(self, query: Any) -> Tensor:
+    def require(self, ability: str) -> None:
+        """Refuse a prediction that no model of the system can do.
+
+        Raises:
+            ConfigError: names what the system can do.
+        """
+        if ability not in self.abilities:
+            raise self._lacks(ability, ability)
+
+    def query(self, query: Any) -> Tensor:
         """Return the embedding of a query: [1,E] or [1,Q,E]."""
         model, _, _ = self._parts("retrieve", prefer=JointEmbedder)
         if isinstance(query, Path) and query.suffix.lower() in IMAGES:
@@ -301,9 +310,8 @@ class System:
 
     def _parts(self, ability: str, prefer: type | None = None) -> Parts:
         """Return the first model with an ability, one with the ability `prefer` before others."""
+        self.require(ability)
         able = [member for member in self.members if ability in member.abilities]
-        if not able:
-            raise self._lacks(ability, ability)
         if prefer is not None:
             able.sort(key=lambda member: not can(member.kind, prefer))
         return able[0].parts
@@ -326,7 +334,8 @@ class System:
         results: list[Any] = []
         for start in range(0, len(objects), BATCH_SIZE):
             batch = self._batch([self._sample(o, processor) for o in objects[start:][:BATCH_SIZE]])
-            results += self._run(lambda batch=batch: call(batch))
+            with torch.inference_mode():
+                results += call(batch)
         return results
 
     def _sample(self, one: Object, processor: Any) -> dict[str, Any]:
@@ -364,7 +373,7 @@ def as_objects(objects: Objects) -> list[Object]:
     """Return `Object`s of paths, arrays or `Object`s, one or several."""
     if _is_one(objects):
         return [_as_object(objects)]
-    return [_as_object(one) for one in objects]
+    return [_as_object(one) for one in cast(Iterable[Any], objects)]
 
 
 def _is_one(objects: Objects) -> bool:

@@ -41,8 +41,8 @@ def run(pieces: Sequence[Piece], address: str) -> Generator[Done, None, None]:
         DependencyError: Ray is not installed.
         ConfigError: no cluster at the address.
     """
-    ray = _imported()
-    with _connected(ray, address) as cores:
+    ray = imported()
+    with connected(ray, address) as cores:
         convert = ray.remote(max_retries=ATTEMPTS - 1, num_cpus=1)(convert_piece)
         waiting, running = deque(pieces), dict[Any, Piece]()
         while waiting or running:
@@ -53,7 +53,7 @@ def run(pieces: Sequence[Piece], address: str) -> Generator[Done, None, None]:
             piece = running.pop(task)
             try:
                 yield piece, ray.get(task)
-            except _deaths(ray):
+            except deaths(ray):
                 yield piece, encode(_each_alone(ray, piece.jobs))
 
 
@@ -65,19 +65,19 @@ def _each_alone(ray: Any, jobs: Sequence[Job]) -> list[Converted]:
     for job, task in zip(jobs, tasks, strict=True):
         try:
             results.append(ray.get(task))
-        except _deaths(ray):
+        except deaths(ray):
             source = os.path.relpath(job.path, job.root)
             results.append(Converted(job.object_id, problem=DIED, facts={"source": source}))
     return results
 
 
-def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+def deaths(ray: Any) -> tuple[type[Exception], ...]:
     """Return what a task raises whose process or machine died more often than it is tried."""
     kinds = ray.exceptions
     return kinds.WorkerCrashedError, kinds.NodeDiedError, kinds.OutOfMemoryError
 
 
-def _imported() -> Any:
+def imported() -> Any:
     """Return Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # else it replaces Python's print
@@ -90,7 +90,7 @@ def _imported() -> Any:
 
 
 @contextmanager
-def _connected(ray: Any, address: str) -> Iterator[int]:
+def connected(ray: Any, address: str) -> Iterator[int]:
     """Join the cluster, leave it afterwards; gives its number of cores.
 
     A process that has joined one before stays in it, whatever the address.

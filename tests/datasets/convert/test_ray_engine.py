@@ -44,7 +44,7 @@ class Deadly(os.PathLike):  # type: ignore[type-arg]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A cluster of two worker processes on this machine."""
-    ray_engine._imported()  # sets Ray's environment
+    ray_engine.imported()  # sets Ray's environment
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
