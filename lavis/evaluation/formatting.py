@@ -12,10 +12,11 @@ _PERCENT = (
     *("meteor", "spice", "em_at", "choice", "generative_", "named", "similarity"),
     "nearest_text",
     *("caption_score", "open_accuracy", "close_accuracy", "readable"),
+    *("miou", "macc", "accuracy", "iou", "harmonic_iou", "ap_", "map_", "scene_"),
 )
 _COUNT = ("distinct_captions", "vocabulary", "median_rank")
 SCALE_NOTE = (
-    "Accuracies, recalls, BLEU, ROUGE-L, mAP and CIDEr are shown times 100; other metrics as they "
+    "Accuracies, recalls, BLEU, ROUGE-L, IoU, AP, mAP and CIDEr are shown times 100; other metrics as they "
     f"are. {ABSENT} means that there is no such value. Lower is better for ranks and distances."
 )
 
@@ -26,7 +27,7 @@ def format_value(metric: str, value: float | None) -> str:
         return ABSENT
     # "text_to_object/recall_at_5" is a recall; "exact_match/color" is an exact match.
     parts = metric.split("/")
-    if any(part.startswith(_PERCENT) for part in parts):
+    if metric == "ap" or any(part.startswith(_PERCENT) for part in parts):
         return f"{100 * value:.1f}"
     counted = any(part.startswith(_COUNT) for part in parts)
     return f"{value:.0f}" if counted else f"{value:.2f}"

@@ -60,7 +60,7 @@ class PointReferringTask(SceneTask):
         record = {
             "instance_id": item.instance_id,
             "text": text,
-            "kind": str(kind),
+            "kind": "color" if kind.startswith("color ") else str(kind),
             "iou": mask_iou(own, meant),
             "random_object": random_object(instance, semantic, target),
             "named_class": random_object(instance, semantic, target, named),

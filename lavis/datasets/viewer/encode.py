@@ -30,7 +30,7 @@ def encode_cloud(cloud: np.ndarray, count: int = NUM_POINTS) -> dict[str, object
     Returns:
         {"points": base64 text, "spacing": median distance of neighbours after scaling}.
     """
-    cloud = cloud[:: -(-len(cloud) // MAX_SOURCE_POINTS)]
+    cloud = cloud[:: -(-len(cloud) // max(MAX_SOURCE_POINTS, count))]
     xyz = cloud[:, :3].astype(np.float64)
     xyz -= (xyz.min(axis=0) + xyz.max(axis=0)) / 2
     xyz /= max(float(np.linalg.norm(xyz, axis=1).max()), 1e-9)

@@ -65,8 +65,12 @@ class PointBaselines:
         from sklearn.neighbors import KNeighborsClassifier  # a second of import
 
         step = -(-len(self.labels) // NEIGHBOURS_FROM)
-        model = KNeighborsClassifier(1, algorithm="kd_tree")
-        return model.fit(self.features[::step], self.labels[::step])
+        features, rows = _distinct(self.features[::step])[:2]
+        return KNeighborsClassifier(1, algorithm="kd_tree").fit(features, self.labels[::step][rows])
+
+    def _nearest_labels(self, features: np.ndarray) -> np.ndarray:
+        distinct, _, place = _distinct(features)
+        return self._nearest.predict(distinct)[place]
 
     def predict(self, xyz: np.ndarray, rgb: np.ndarray) -> dict[str, np.ndarray]:
         """Return {baseline: labels [N]} of points [N,3] with colours [N,3] in [0,1]."""
@@ -76,7 +80,7 @@ class PointBaselines:
         return {
             "most_frequent_class": np.full(len(xyz), self.most_frequent),
             "color_height_histogram": self._histogram[_cells(features)],
-            "nearest_point": self._nearest.predict(features),
+            "nearest_point": self._nearest_labels(features),
         }
 
 
@@ -84,6 +88,17 @@ def _features(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """Return colour in [0,1] and height above the lowest point as a share of 3 m: [N,4]."""
     height = (xyz[:, 1] - xyz[:, 1].min(initial=np.inf)) / _TALLEST
     return np.concatenate([rgb, height[:, None]], axis=1).astype(np.float32)
+
+
+def _distinct(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct rows [M,4] in steps of 1/255, a row of each [M], and their places [N].
+
+    Many points of a scene are equal: a search tree of all of them is slow.
+    """
+    steps = np.clip(np.rint(features * 255), 0, 1023).astype(np.int64)
+    codes = steps @ (1024 ** np.arange(4))
+    _, rows, place = np.unique(codes, return_index=True, return_inverse=True)
+    return steps[rows] / 255, rows, place.ravel()
 
 
 def _cells(features: np.ndarray) -> np.ndarray:

@@ -39,10 +39,22 @@ _RETRIEVAL = tuple(
     for k in (1, 5, 10)
 )
 _CLASSIFICATION = (("top_1", "top-1"), ("top_5", "top-5"))
+_SEGMENTATION = (("miou", "mIoU"), ("macc", "mAcc"), ("accuracy", "accuracy"))
 _KNOWN = {
     "captioning": _CAPTIONING,
     "retrieval": _RETRIEVAL,
     "classification": _CLASSIFICATION,
+    "segmentation": _SEGMENTATION,
+    "open_vocabulary": (
+        *_SEGMENTATION,
+        ("miou/seen", "mIoU, classes of training"),
+        ("miou/held_out", "mIoU, held-out classes"),
+        ("harmonic_iou", "harmonic mean of both"),
+        ("held_out_only/miou", "mIoU, held-out names alone"),
+    ),
+    "instances": (("ap", "AP"), ("ap_50", "AP50"), ("ap_25", "AP25")),
+    "detection": (("map_25", "mAP@0.25"), ("map_50", "mAP@0.5")),
+    "referring": (("iou", "mIoU"), ("accuracy_25", "acc@0.25"), ("accuracy_50", "acc@0.5")),
 }
 
 

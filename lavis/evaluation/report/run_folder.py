@@ -34,12 +34,14 @@ class TaskKind:
         title: shown to people.
         id_key: id of a prediction.
         keys: what every prediction holds.
+        noted: a run without it gets a note; scenes are not noted in runs on objects.
     """
 
     folder: str
     title: str
     id_key: str
     keys: tuple[str, ...]
+    noted: bool = True
 
 
 KINDS = (
@@ -69,6 +71,16 @@ KINDS = (
         "instance_id",
         ("instance_id", "label", "prediction", "top_5"),
     ),
+    *(
+        TaskKind(folder, title, "instance_id", ("instance_id", key), noted=False)
+        for folder, title, key in (
+            ("segmentation", "Segmentation", "scene_miou"),
+            ("open_vocabulary", "Open-vocabulary segmentation", "scene_miou"),
+            ("instances", "Instance segmentation", "scene_ap_50"),
+            ("detection", "Detection", "scene_map_25"),
+            ("referring", "Referring segmentation", "iou"),
+        )
+    ),
 )
 
 
@@ -94,6 +106,12 @@ class TaskResult:
     def record(self) -> Mapping[str, Any]:
         """The metrics record."""
         return self.run.record
+
+    @property
+    def pictures(self) -> list[dict[str, Any]]:
+        """Pictures of scenes (evaluation/scenes/pictures.py); none of other tasks."""
+        path = self.paths[0].with_name(f"{self.paths[0].stem}_scenes.json")
+        return read_json(path) if path.is_file() else []
 
     @property
     def title(self) -> str:
@@ -127,7 +145,8 @@ def load_run(
         predictions, metrics = _paths(Path(run), kind, split)
         absent = [path for path in (predictions, metrics) if not path.is_file()]
         if absent:
-            notes.append(f"{kind.title} is left out: {absent[0]} does not exist.")
+            if kind.noted:
+                notes.append(f"{kind.title} is left out: {absent[0]} does not exist.")
             continue
         check_hashes(metrics)
         record = checked_record(read_json(metrics), metrics)

@@ -17,6 +17,7 @@ from lavis.evaluation.report.examples import (
     retrieval_examples,
 )
 from lavis.evaluation.report.run_folder import TaskResult
+from lavis.evaluation.scenes.pictures import picture_clouds, picture_html
 
 N_CAPTIONS, N_TEXTS, N_OBJECTS, N_CLASSIFIED, SHOWN = 12, 6, 8, 8, 5
 
@@ -29,7 +30,9 @@ def example_sections(results: Sequence[TaskResult], clouds: CloudCollection, see
         "qa": qa_section,
         "classification": classification_section,
     }
-    return "\n".join(makers[result.kind.folder](result, clouds, seed) for result in results)
+    return "\n".join(
+        makers.get(result.kind.folder, scene_section)(result, clouds, seed) for result in results
+    )
 
 
 def captioning_section(result: TaskResult, clouds: CloudCollection, seed: int) -> str:
@@ -146,6 +149,18 @@ def classification_section(result: TaskResult, clouds: CloudCollection, seed: in
         f"compared with the class names. {_class_note(result)}"
     )
     return section("classes", result.title, chosen, grid(cards))
+
+
+def scene_section(result: TaskResult, clouds: CloudCollection, seed: int) -> str:
+    """Scenes with true and predicted labels, masks or boxes, as the evaluation drew them."""
+    pictures = result.pictures
+    clouds.encoded |= picture_clouds(pictures, result.kind.folder)
+    chosen = (
+        f"{len(pictures)} of {len(result.predictions)} scenes or sentences, evenly from the split "
+        "whatever their score. Walls are thinned out."
+    )
+    content = "".join(picture_html(picture, result.kind.folder) for picture in pictures)
+    return section(result.kind.folder, result.title, chosen, content)
 
 
 def _class_note(result: TaskResult) -> str:

@@ -17,12 +17,13 @@ import numpy as np
 
 from lavis.datasets.viewer.encode import encode_cloud
 from lavis.datasets.viewer.page import as_script, canvas, content_policy, style_and_script
-from lavis.evaluation.scenes.boxes import plan
+from lavis.evaluation.scenes.boxes import plan as plan_of
 from lavis.evaluation.scenes.instances import InstancePrediction
 
 Picture = dict[str, Any]
-POINTS = 3000  # of a panel
-EDGE_POINTS = 12  # of an edge of a box
+POINTS = 4000  # of a panel
+SIDE, THINNED = 0.1, 8  # metres from the sides of a scene, where one point in 8 is shown
+EDGE_STEP = 0.06  # metres between the points of an edge of a box
 SHOWN, LEAST_SCORE = 20, 0.2  # predicted boxes and masks
 NONE = np.array([0.55, 0.55, 0.55])  # points without a label
 MARKED = np.array([0.9, 0.1, 0.1])
@@ -131,24 +132,37 @@ def target_picture(
 
 
 def box_edges(boxes: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Return coloured points along the edges of boxes [K,6|7]: [12 * EDGE_POINTS * K, 6]."""
-    along = np.linspace(0, 1, EDGE_POINTS)[:, None]
+    """Return coloured points [M,6] along the edges of boxes [K,6|7]."""
     parts = []
     for box, color in zip(boxes, colors, strict=True):
-        corners = np.array([[x, y, z] for y in (-0.5, 0.5) for x, z in plan(box)])
+        corners = np.array([[x, y, z] for y in (-0.5, 0.5) for x, z in plan_of(box)])
         corners[:, 1] = corners[:, 1] * box[4] + box[1]
         ends = [(k, (k + 1) % 4) for k in range(4)]
         edges = [*ends, *((a + 4, b + 4) for a, b in ends), *((k, k + 4) for k in range(4))]
-        line = np.concatenate([corners[a] * (1 - along) + corners[b] * along for a, b in edges])
+        line = np.concatenate([_line(corners[a], corners[b]) for a, b in edges])
         parts.append(np.concatenate([line, np.tile(color, (len(line), 1))], axis=1))
     return np.concatenate(parts) if parts else np.zeros((0, 6))
 
 
+def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    count = min(int(np.linalg.norm(end - start) / EDGE_STEP), 50) + 2
+    return np.linspace(start, end, count)
+
+
 def _panel(name: str, cloud: np.ndarray, more: np.ndarray | None = None) -> dict[str, Any]:
     """Encode an even part of a cloud, and `more` points as they are."""
-    colored = _colored(cloud, _rgb(cloud))[:: -(-len(cloud) // POINTS) or 1]
+    colored = _colored(cloud, _rgb(cloud))[_shown(cloud)]
     whole = colored if more is None else np.concatenate([colored, more])
     return {"name": name, "cloud": encode_cloud(whole, len(whole))}
+
+
+def _shown(cloud: np.ndarray) -> np.ndarray:
+    """Return the rows of the points that are shown: few of the walls, which hide the objects."""
+    plan = cloud[:, [0, 2]]
+    low, high = plan.min(axis=0, initial=np.inf), plan.max(axis=0, initial=-np.inf)
+    side = ((plan - low < SIDE) | (high - plan < SIDE)).any(axis=1)
+    rows = np.flatnonzero(~side | (np.arange(len(cloud)) % THINNED == 0))
+    return rows[:: -(-len(rows) // POINTS) or 1]
 
 
 def _rgb(cloud: np.ndarray) -> np.ndarray:
@@ -172,26 +186,26 @@ def scenes_json(pictures: Sequence[Picture]) -> str:
     return json.dumps(pictures, sort_keys=True)
 
 
-def picture_clouds(pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Return {name of a canvas: encoded cloud}."""
-    return {_name(p, panel): panel["cloud"] for p in pictures for panel in p["panels"]}
+def picture_clouds(pictures: Sequence[Picture], prefix: str = "") -> dict[str, Any]:
+    """Return {name of a canvas: encoded cloud}; `prefix` tells the tasks of a page apart."""
+    return {_name(p, panel, prefix): panel["cloud"] for p in pictures for panel in p["panels"]}
 
 
-def _name(picture: Picture, panel: dict[str, Any]) -> str:
-    return f"{picture['id']}: {panel['name']}"
+def _name(picture: Picture, panel: dict[str, Any], prefix: str) -> str:
+    return f"{prefix} {picture['id']}: {panel['name']}".strip()
 
 
-def picture_html(picture: Picture) -> str:
+def picture_html(picture: Picture, prefix: str = "") -> str:
     """Return a scene's panels side by side, with the legend below."""
     panels = "".join(
-        f'<article class="card">{canvas(_name(picture, panel), panel["name"])}'
+        f'<article class="card">{canvas(_name(picture, panel, prefix), panel["name"])}'
         f'<div class="body"><p class="tag">{escape(panel["name"])}</p></div></article>'
         for panel in picture["panels"]
     )
     # Attributes of SVG, no style: the page's policy forbids inline styles.
     signs = " ".join(
         f'<span><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" '
-        f'fill="{escape(color)}"/></svg> {escape(name)}</span>'
+        f'fill="{escape(color)}"/></svg> {escape(name)}&emsp;</span>'
         for name, color in picture["legend"]
     )
     head = f"<h3>{escape(picture['id'])}</h3>"
