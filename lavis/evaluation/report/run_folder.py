@@ -35,6 +35,7 @@ class TaskKind:
         id_key: id of a prediction.
         keys: what every prediction holds.
         noted: a run without it gets a note; scenes are not noted in runs on objects.
+        split: that it always reads; None: the report's.
     """
 
     folder: str
@@ -42,6 +43,7 @@ class TaskKind:
     id_key: str
     keys: tuple[str, ...]
     noted: bool = True
+    split: str | None = None
 
 
 KINDS = (
@@ -72,13 +74,13 @@ KINDS = (
         ("instance_id", "label", "prediction", "top_5"),
     ),
     *(
-        TaskKind(folder, title, "instance_id", ("instance_id", key), noted=False)
-        for folder, title, key in (
-            ("segmentation", "Segmentation", "scene_miou"),
-            ("open_vocabulary", "Open-vocabulary segmentation", "scene_miou"),
-            ("instances", "Instance segmentation", "scene_ap_50"),
-            ("detection", "Detection", "scene_map_25"),
-            ("referring", "Referring segmentation", "iou"),
+        TaskKind(folder, title, "instance_id", ("instance_id", key), False, split)
+        for folder, title, key, split in (
+            ("segmentation", "Segmentation", "scene_miou", None),
+            ("open_vocabulary", "Open-vocabulary segmentation", "scene_miou", "held_out"),
+            ("instances", "Instance segmentation", "scene_ap_50", None),
+            ("detection", "Detection", "scene_map_25", None),
+            ("referring", "Referring segmentation", "iou", None),
         )
     ),
 )
@@ -142,7 +144,8 @@ def load_run(
     known = read_seeds(seeds) if seeds is not None else {}
     results, notes = [], []
     for kind in KINDS:
-        predictions, metrics = _paths(Path(run), kind, split)
+        own = kind.split or split
+        predictions, metrics = _paths(Path(run), kind, own)
         absent = [path for path in (predictions, metrics) if not path.is_file()]
         if absent:
             if kind.noted:
@@ -154,7 +157,7 @@ def load_run(
         name = f"{Path(run).name}_{kind.folder}"
         others = matching(record, known.get(name, ()), f"{seeds}/{name}")
         shown = RunRecord(name, record, str(metrics), others)
-        controls = _controls(metrics, split, name)
+        controls = _controls(metrics, own, name)
         results.append(TaskResult(kind, shown, entries, (predictions, metrics), controls))
     if not results:
         raise EvaluationError(
