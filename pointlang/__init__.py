@@ -11,9 +11,13 @@
 The command is `python -m pointlang predict`; docs/predict.md describes both.
 """
 
-from pointlang.objects import Object, read_object, read_objects
-from pointlang.runs import load, systems
-from pointlang.system import Gallery, Segmentation, System
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointlang.objects import Object, read_object, read_objects
+    from pointlang.runs import load, systems
+    from pointlang.system import Gallery, Segmentation, System
 
 __all__ = [
     "Gallery",
@@ -25,3 +29,15 @@ __all__ = [
     "read_objects",
     "systems",
 ]
+# Read at first use: `--help` and a mistyped command do not wait for torch.
+_MODULES = {
+    **dict.fromkeys(("Object", "read_object", "read_objects"), "pointlang.objects"),
+    **dict.fromkeys(("load", "systems"), "pointlang.runs"),
+    **dict.fromkeys(("Gallery", "Segmentation", "System"), "pointlang.system"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'pointlang' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

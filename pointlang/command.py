@@ -32,7 +32,7 @@ from pointlang.task import Record, Task, predict, query_of, system_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 when every file has a prediction, 1 when some have an error, 2 without any."""
+    """Command line: 0 when every file has a prediction, 1 when some have none, 2 when all."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("trimesh").setLevel(logging.ERROR)  # it names no file

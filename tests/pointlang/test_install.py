@@ -1,0 +1,91 @@
+"""The editable install, and Dockerfiles that install as the Makefile does."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+FLAGS = ("--no-cache-dir", "--disable-pip-version-check")
+
+
+def pip_steps(text: str) -> list[str]:
+    """Return the arguments of every `pip install -r` and `-e`, without flags of presentation."""
+    found = re.findall(r"-m pip install (.+)", text)
+    steps = [" ".join(word for word in line.split() if word not in FLAGS) for line in found]
+    return [step for step in steps if "-r " in step or "-e " in step]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_dockerfiles_install_what_make_setup_installs(repo_root: Path, kind: str) -> None:
+    make = pip_steps((repo_root / "Makefile").read_text(encoding="utf-8"))
+    docker = pip_steps((repo_root / f"docker/Dockerfile.{kind}").read_text(encoding="utf-8"))
+    without_tests = [step.replace(" -r requirements-dev.txt", "") for step in make]
+    assert docker == [*without_tests, "--no-deps -e ."]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_dockerfiles_have_known_instructions_and_existing_sources(
+    repo_root: Path, kind: str
+) -> None:
+    text = (repo_root / f"docker/Dockerfile.{kind}").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    words = [line.split()[0] for line in lines]
+    assert words[0] == "FROM"
+    assert set(words) <= {"FROM", "RUN", "WORKDIR", "COPY", "ENTRYPOINT", "CMD"}
+    for line in lines:
+        if line.startswith("COPY"):
+            assert all((repo_root / source).exists() for source in line.split()[1:-1])
+
+
+def test_the_cpu_image_has_the_pinned_torch(repo_root: Path) -> None:
+    text = (repo_root / "docker/Dockerfile.cpu").read_text(encoding="utf-8")
+    pinned = re.search(r"^torch==(\S+)$", (repo_root / "requirements.txt").read_text(), re.M)
+    assert pinned is not None
+    assert f'"torch=={pinned[1]}+cpu"' in text
+
+
+def test_the_editable_wheel_links_and_brings_the_command(repo_root: Path, tmp_path: Path) -> None:
+    backend = runpy.run_path(str(repo_root / "lavis/_build.py"))
+    wheel = tmp_path / backend["build_editable"](tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    (link,) = [text for name, text in files.items() if name.endswith(".pth")]
+    assert repr(str(repo_root)) in link
+    points = next(text for name, text in files.items() if name.endswith("entry_points.txt"))
+    assert "pointlang = pointlang.__main__:main" in points
+    described = next(text for name, text in files.items() if name.endswith("METADATA"))
+    assert "Requires-Dist: torch==" in described
+    assert "salesforce-lavis" not in described  # its pins exclude a modern transformers
+    assert not [name for name in files if name.startswith("lavis/")]
+
+
+@pytest.mark.parametrize("build", ["build_wheel", "build_sdist"])
+def test_other_builds_name_the_editable_install(
+    repo_root: Path, tmp_path: Path, build: str
+) -> None:
+    backend = runpy.run_path(str(repo_root / "lavis/_build.py"))
+    with pytest.raises(SystemExit, match=r"pip install -e \."):
+        backend[build](tmp_path)
+
+
+def test_help_does_not_import_torch(repo_root: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pointlang.__main__ import main; main(['--help']); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "predict" in done.stdout
+    assert done.stdout.endswith("False\n")
