@@ -1,4 +1,4 @@
-# make setup | demo | demo-seed | full | study | test | lint | readme | recompute | clean
+# make setup | demo | demo-seed | full | study | test | lint | readme | docs | leaderboard | recompute | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-seed full study test lint readme recompute clean
+.PHONY: setup demo demo-seed full study test lint readme docs leaderboard recompute clean
 
 setup: $(VENV)/.installed $(VENV)/.linked
 
@@ -74,6 +74,15 @@ readme: setup
 	$(PY) -m lavis.evaluation.tables
 	$(PY) -m benchmarks.tables
 	$(PY) -m lavis.models.ability_table
+
+# The documentation as a site, offline: output/docs/site/index.html
+docs: setup
+	$(PY) -m pip install --disable-pip-version-check -q -r requirements-docs.txt
+	$(PY) docs/build_site.py
+
+# Every system beside every baseline on one split: docs/leaderboard.md
+leaderboard: setup
+	$(PY) -m lavis.evaluation.leaderboard
 
 # Scores, baselines and tables of the demo, recomputed without the package's code.
 recompute: setup
