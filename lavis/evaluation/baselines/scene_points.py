@@ -30,7 +30,7 @@ def training_scenes(dataset: Any) -> list[dict[str, np.ndarray]]:
     """
     records = dataset.train_annotation() if hasattr(dataset, "train_annotation") else []
     store = original_store(dataset) if hasattr(dataset, "point_store") else None
-    if not hasattr(store, "load_points"):
+    if store is None or not hasattr(store, "load_points"):
         return []
     names = list(dict.fromkeys(str(record["object_id"]) for record in records))
     scenes = (store.load_points(name) for name in names)

@@ -169,6 +169,8 @@ def load_run(
                 fix="run evaluate.py first; `make demo` does everything",
             )
         )
+    if not any(result.kind.noted for result in results):  # a run on scenes alone
+        notes = []
     check_data_versions([run for r in results for run in (r.run, *r.controls)])
     return results, notes
 
