@@ -41,7 +41,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     files = {
         link["FILE"]: link["link_line"](ROOT),
         f"{INFO}/METADATA": metadata(),
-        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nGenerator: lavis\nRoot-Is-Purelib: true\nTag: {TAG}\n",
+        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {TAG}\n",
         f"{INFO}/entry_points.txt": f"[console_scripts]\n{NAME} = {NAME}.__main__:main\n",
     }
     files[f"{INFO}/RECORD"] = "".join(
