@@ -72,6 +72,7 @@ lint: setup
 
 readme: setup
 	$(PY) -m lavis.evaluation.tables
+	$(PY) -m lavis.evaluation.leaderboard
 	$(PY) -m benchmarks.tables
 	$(PY) -m lavis.models.ability_table
 
