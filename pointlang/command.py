@@ -150,7 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--embed", action="store_true", help="embedding of each file")
     add("--retrieve", metavar="QUERY", help="files nearest to a text, a cloud or a picture")
     add("--segment", nargs="*", metavar="LABEL", help="label every point of rooms (in metres)")
-    add("--points", metavar="FOLDER", help="of --segment: write the labelled points as .npz")
+    add(
+        "--points",
+        metavar="FOLDER",
+        help="of --segment: write the labelled points (.npz) and a page",
+    )
     add("--model", default="demo", help="name below output/, run folder or hub folder")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add("--up", choices=CHOICES, default="auto", help="axis that is up; auto goes by the format")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError
+from lavis.evaluation.scenes.labelled import write_labelled
 from pointlang.objects import NUM_POINTS, ROOM_POINTS, Object, read_object
 from pointlang.runs import load
 from pointlang.system import BATCH_SIZE, IMAGES, System, nearness
@@ -126,6 +127,10 @@ def _segment(system: System, task: Task, rooms: list[Object]) -> list[Record]:
                 labels=np.array(found.labels),
             )
             record["points"] = str(place)
+            cloud = np.concatenate([found.xyz, found.rgb], axis=1)
+            page = place.with_suffix(".html")
+            write_labelled(page, cloud, found.label_of_point, found.labels)
+            record["page"] = str(page)
         records.append(record)
     return records
 

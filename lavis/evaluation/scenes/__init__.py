@@ -1,4 +1,4 @@
-"""Metrics of scenes: segmentation, instances, boxes, referring; their pages, and `segment`.
+"""Metrics of scenes: segmentation, instances, boxes, referring; and their pages.
 
 resampling.py     one weighting of scenes for the score, the scores of scenes, and the interval
 segmentation.py   mIoU and accuracies, with groups of classes
@@ -8,5 +8,5 @@ boxes.py          overlap of aligned and turned boxes
 detection.py      mAP@0.25, mAP@0.5 as VoteNet's evaluation of ScanNet and SUN RGB-D
 referring.py      IoU of masks, accuracy@0.25, accuracy@0.5
 pictures.py       rotatable scenes with labels, masks and boxes
-segmenting.py     labels of one cloud by any words, as PLY or page
+labelled.py       one labelled cloud as PLY or page
 """
