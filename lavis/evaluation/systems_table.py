@@ -18,6 +18,7 @@ SYSTEMS = {
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, cloud and views",
     "mixcon3d-image": "MixCon3D, views alone",
+    "point-bind": "Point-Bind, cloud alone",
 }
 NOTE = (
     "Cells: score, strongest baseline, verdict. A verdict is above or below only where the paired "
