@@ -11,7 +11,7 @@ from lavis.config.run_config import RunConfig
 
 # Pages with a table of the release's command line, and the recipe that its overrides are for.
 PUBLISHED = {"mixcon3d": "lavis/projects/mixcon3d/train/openshape.yaml"}
-PAGES = ("mixcon3d", "point_bind", "point_llm")
+PAGES = ("mixcon3d", "point_bind", "point_llm", "text4point")
 
 
 @pytest.fixture(params=PAGES)
