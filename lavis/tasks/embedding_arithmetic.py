@@ -8,6 +8,7 @@ the figure of a dog. The sum is compared with the cloud alone and the sound alon
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,11 @@ RECALL_AT = (1, 5, 10)
 class EmbeddingArithmeticOptions(ModalityRetrievalOptions):
     """Options of embedding arithmetic."""
 
+    sounds: str = task_option(
+        "all",
+        "ambiguous: those that objects of several categories make",
+        choices=("all", "ambiguous"),
+    )
     searched: str = task_option("point", "modality of the gallery", choices=("point", "image"))
     point_share: float = task_option(
         0.5, "weight of the cloud; the sound has the rest", low=0, high=1
@@ -84,7 +90,7 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
         """Reciprocal rank and recall of the sum, beside each part alone, paired by query."""
         category = {r["instance_id"]: str(r["category"]).lower() for r in dataset.annotation}
         categories = [category[i] for i in self.gallery.ids]
-        queries = make_queries(categories, self.gallery.sounds)
+        queries = make_queries(categories, self.gallery.sounds, self.options.sounds == "ambiguous")
         if not queries:
             what = "no cloud and sound have an object of both their classes to find"
             raise EvaluationError(explain(what, where="embedding_arithmetic", got=len(categories)))
@@ -109,6 +115,7 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
                 "pairs_of_classes": len({q.name.split("+", 1)[1] for q in queries}),
                 "gallery": len(categories),
                 "searched": self.options.searched,
+                "sounds": self.options.sounds,
             },
             predictions=[
                 {
@@ -123,7 +130,9 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
         )
 
 
-def make_queries(categories: Sequence[str], sounds: Sequence[str]) -> list[Query]:
+def make_queries(
+    categories: Sequence[str], sounds: Sequence[str], ambiguous: bool = False
+) -> list[Query]:
     """Pair every cloud with every class of sounds that an object of its category has.
 
     A cloud of the sound's own class is no query, as it would find the right objects alone. The
@@ -132,6 +141,7 @@ def make_queries(categories: Sequence[str], sounds: Sequence[str]) -> list[Query
     Args:
         categories: of the items.
         sounds: their classes of sounds, "" without one.
+        ambiguous: leave out sounds of one category, which name the right object alone.
     """
     first: dict[str, int] = {}
     right: dict[tuple[str, str], list[int]] = {}
@@ -139,11 +149,13 @@ def make_queries(categories: Sequence[str], sounds: Sequence[str]) -> list[Query
         if sound:
             first.setdefault(sound, row)
             right.setdefault((category, sound), []).append(row)
+    kinds = Counter(sound for _, sound in right)
     return [
         Query(f"{row}+{category}+{sound}", row, first[sound], tuple(rows))
         for (category, sound), rows in right.items()
         for row in range(len(categories))
         if categories[row] == category and sounds[row] != sound
+        if not ambiguous or kinds[sound] > 1
     ]
 
 

@@ -76,6 +76,9 @@ def test_queries_are_clouds_of_a_category_with_the_sounds_of_others():
     assert Query("4+figure+cat", 4, 2, (5,)) in queries  # the sound is that of the first cat
     assert Query("2+animal+dog", 2, 0, (0,)) in queries  # a cat and a bark
     assert len(queries) == 8
+    assert make_queries(categories, sounds, ambiguous=True) == queries  # dogs and cats of both
+    alone = make_queries(categories[:5], sounds[:5], ambiguous=True)  # one cat is left
+    assert {q.name.split("+")[2] for q in alone} == {"dog"}
     assert all(q.point not in q.right for q in queries)
 
 
