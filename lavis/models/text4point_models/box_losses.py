@@ -32,7 +32,7 @@ def match(near: Tensor, boxes: Tensor, close: float, far: float) -> Matches:
     if not len(boxes):
         none = torch.zeros(len(near), dtype=torch.int64, device=near.device)
         return Matches(none, none.bool(), ~none.bool())
-    distance, box = torch.cdist(near.detach(), boxes[:, :3]).min(dim=1)
+    distance, box = torch.cdist(near, boxes[:, :3]).min(dim=1)
     return Matches(box, distance < close, distance > far)
 
 
