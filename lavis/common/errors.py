@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class PointLanguageError(Exception):
@@ -72,7 +73,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def explain(
     what: str,
     *,
-    where: str | None = None,
+    where: str | Path | None = None,
     got: object = None,
     expected: object = None,
     fix: str | None = None,

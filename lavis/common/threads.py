@@ -25,7 +25,7 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def prepare_threads(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let waiting threads sleep after a short spin, and start no more threads than a container's quota allows.
+    """Let waiting threads spin shortly, then sleep, and start no more than a container's quota.
 
     Variables that are set already are the user's and stay. Child processes (data workers, ranks)
     inherit the others. Where torch is loaded already, one warning states that this process keeps

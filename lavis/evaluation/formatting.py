@@ -17,7 +17,8 @@ _PERCENT = (
 _COUNT = ("distinct_captions", "vocabulary", "median_rank")
 SCALE_NOTE = (
     "Accuracies, recalls, BLEU, ROUGE-L, IoU, AP, mAP and CIDEr are shown times 100; other "
-    f"metrics as they are. {ABSENT} means that there is no such value. Lower is better for ranks and distances."
+    f"metrics as they are. {ABSENT} means that there is no such value. Lower is better for ranks "
+    "and distances."
 )
 
 

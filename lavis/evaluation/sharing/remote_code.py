@@ -28,10 +28,12 @@ class PointLanguageModel(PreTrainedModel):
 
     def __init__(self, config: PointLanguageConfig, system: nn.Module) -> None:
         super().__init__(config)
-        self.system = system
+        self.system: Any = system
 
     @classmethod
-    def from_pretrained(cls, folder: Any, *args: Any, **kwargs: Any) -> PointLanguageModel:
+    def from_pretrained(  # type: ignore[override]  # other arguments are not used
+        cls, folder: Any, *args: Any, **kwargs: Any
+    ) -> PointLanguageModel:
         """Load the folder, in evaluation mode on the CPU; other arguments are not used."""
         system, keys = load_folder(folder)
         config = kwargs.get("config") or PointLanguageConfig(**keys)

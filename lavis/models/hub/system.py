@@ -68,7 +68,9 @@ class HubSystem(HubPart):
         return model
 
     @classmethod
-    def from_pretrained(cls, name: Any = None, *, model_type: Any = None, **kwargs: Any) -> Self:
+    def from_pretrained(  # type: ignore[override]  # LAVIS' signature
+        cls, name: Any = None, *, model_type: Any = None, **kwargs: Any
+    ) -> Self:
         """Load a folder, a hub name, or the default yaml of one of LAVIS' types.
 
         Args:
@@ -137,6 +139,6 @@ def load_folder(folder: str | Path) -> tuple[Any, dict[str, Any]]:
         CheckpointError: of another project or kind, damaged, or without its base model.
     """
     config = read_config(folder, HubSystem.hub_kind)
-    model = HubSystem.from_hub_config(config, Path(folder))
+    model: Any = HubSystem.from_hub_config(config, Path(folder))
     load_weights(model, folder, config)
     return model.eval(), config
