@@ -88,6 +88,7 @@ class Text4Point(BaseModel):
     """
 
     abilities = (SceneSegmenter,)
+    class_names: tuple[str, ...] = ()  # of `model.labels`
     config_class = Text4PointConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "rooms": "configs/models/text4point/pretrain_rooms.yaml",
