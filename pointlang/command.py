@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -124,7 +125,10 @@ def _write(task: Task, files: Sequence[str], given: argparse.Namespace) -> int:
     """Write shards: of this rank, or on a Ray cluster."""
     folder = given.out.resolve()
     # Workers have other folders: every path is absolute.
-    files = [os.path.abspath(path) for path in files] if given.ray else files
+    if given.ray:
+        files = [os.path.abspath(path) for path in files]
+        is_folder = os.path.isdir(task.model)
+        task = replace(task, model=os.path.abspath(task.model) if is_folder else task.model)
     all_shards = shards.plan(task, files, folder, given.shard_size, given.format)
     own = all_shards if given.ray else shards.own_shards(all_shards)
     waiting = [shard for shard in own if not shard.path.exists()]
