@@ -19,6 +19,7 @@ SYSTEMS = {
     "mixcon3d-joint": "MixCon3D, cloud and views",
     "mixcon3d-image": "MixCon3D, views alone",
     "point-bind": "Point-Bind, cloud alone",
+    "point-llm": "Point-LLM, trained without clouds",
 }
 NOTE = (
     "Cells: score, strongest baseline, verdict. A verdict is above or below only where the paired "
