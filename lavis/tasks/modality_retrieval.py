@@ -229,17 +229,17 @@ class RankedPair:
 
 
 def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
-    """Score all ordered pairs: {"<query>_to_<gallery>": result}; a pair needs two items.
+    """Score all ordered pairs: {"<query>_to_<gallery>": result}; a pair needs an item that has both.
 
     Raises:
-        EvaluationError: no pair has two items.
+        EvaluationError: no pair has an item.
     """
     embeds = {name: rows.float() for name, rows in gallery.embeds.items()}
     present = {name: rows.flatten(1).isfinite().all(1) for name, rows in embeds.items()}
     pairs: dict[str, RankedPair] = {}
     for query, target in permutations(embeds, 2):
         rows = (present[query] & present[target]).nonzero().flatten()
-        if len(rows) < 2:
+        if not len(rows):
             continue
         name, ids = f"{query}_to_{target}", [gallery.ids[row] for row in rows.tolist()]
         right = right_items(gallery, rows.tolist(), {query, target})
@@ -249,7 +249,7 @@ def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
         chance = {f"{name}/{metric}": value for metric, value in expected.items()}
         pairs[name] = RankedPair(ids, scores, chance)
     if not pairs:
-        what = "no two items have two modalities in common"
+        what = "no item has two modalities"
         raise EvaluationError(explain(what, where="run.modalities", got=sorted(embeds)))
     return pairs
 
