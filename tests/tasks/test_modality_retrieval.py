@@ -154,5 +154,5 @@ def test_data_without_a_sound_are_refused_with_a_reason():
 
 def test_a_single_sound_is_ranked_among_itself():
     scores = rank(SoundingData("w"))
-    assert scores.metrics["audio_to_image/recall_at_1"] == 1.0
+    assert scores.metrics["audio_to_image/recall_at_1"]["value"] == 1.0
     assert scores.baselines["chance"]["audio_to_image/recall_at_1"] == 1.0
