@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.models.point_encoders.folding import fold
 from lavis.models.voxel_ops import KernelMap, sparse_conv
 
 
@@ -29,10 +28,16 @@ class SparseConvNorm(nn.Module):
         """Convolve x [M',C] to [M,D]; a single row has no statistics and takes the running ones."""
         if self.norm.training and len(kernel_map.table) > 1:
             return self.norm(sparse_conv(x, self.weight, kernel_map))
-        flat = self.weight.permute(2, 0, 1).flatten(1)  # [D,K*C]
-        folded, bias = fold((flat, flat.new_zeros(len(flat))), self.norm)
-        weight = folded.view(-1, *self.weight.shape[:2]).permute(1, 2, 0)  # [K,C,D]
+        weight, bias = fold_sparse(self.weight, self.norm)
         return sparse_conv(x, weight, kernel_map, bias)
+
+
+def fold_sparse(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Fold a BatchNorm with its running statistics into weights [K,C,D]: weights and bias [D]."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # [D]
+    return weight * scale, norm.bias - norm.running_mean * scale
 
 
 class SparseBlock(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from lavis.common.errors import ShapeError, explain
 from lavis.models.point_ops.cpu import in_shares
@@ -81,17 +82,28 @@ class _CompiledConv(torch.autograd.Function):
 def _convolve(x: Tensor, weight: Tensor, table: Tensor, bias: Tensor) -> Tensor:
     from lavis.models.voxel_ops.kernels import ROWS, convolve  # numba, unused on a GPU
 
-    out = bias.detach().repeat(len(table), 1)
-    tensors = (x.detach(), weight.detach(), table)
+    width = weight.shape[2]
+    out = _in_lanes(bias.detach()).repeat(len(table), 1)
+    tensors = (x.detach(), _in_lanes(weight.detach()), table)
     arrays = [tensor.contiguous().numpy() for tensor in tensors]
     in_shares(partial(convolve, *arrays, out.numpy()), -(-len(table) // ROWS))
-    return out
+    # a copy: a view of another tensor could not be changed in place (one row is contiguous)
+    return out if out.shape[1] == width else out[:, :width].clone()
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, table: Tensor) -> Tensor:
     from lavis.models.voxel_ops.kernels import convolve_weights
 
-    out = x.new_zeros(table.shape[1], x.shape[1], grad.shape[1])
-    arrays = [tensor.contiguous().numpy() for tensor in (x, grad, table)]
+    wide = _in_lanes(grad)
+    out = x.new_zeros(table.shape[1], x.shape[1], wide.shape[1])
+    arrays = [tensor.contiguous().numpy() for tensor in (x, wide, table)]
     in_shares(partial(convolve_weights, *arrays, out.numpy()), len(out))
-    return out
+    return out[..., : grad.shape[1]].contiguous()
+
+
+def _in_lanes(tensor: Tensor) -> Tensor:
+    """Fill the last axis up with zeros to a multiple of the kernels' LANES."""
+    from lavis.models.voxel_ops.kernels import LANES
+
+    missing = -tensor.shape[-1] % LANES
+    return F.pad(tensor, (0, missing)) if missing else tensor
