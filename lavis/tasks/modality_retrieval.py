@@ -229,7 +229,7 @@ class RankedPair:
 
 
 def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
-    """Score all ordered pairs: {"<query>_to_<gallery>": result}; a pair needs an item that has both.
+    """Score all ordered pairs: {"<query>_to_<gallery>": result}; an item has to have both.
 
     Raises:
         EvaluationError: no pair has an item.
