@@ -94,7 +94,9 @@ def test_a_trained_model_is_scored_by_every_query_raw_and_averaged(launch, folde
         for kind in ("zero_shot", "prompted")
         for query in ("point", "image", "merged", "joint")
     }
-    assert set(found) == {f"{name}{s}" for name in (*names, "pairs") for s in ("", "_ema")}
+    assert set(found) == {
+        f"{name}{s}" for name in (*names, "pairs", "retrieval") for s in ("", "_ema")
+    }
     assert {found[name]["extra"].get("query", "point") for name in names} == {
         "point",
         "image",

@@ -10,6 +10,7 @@ from lavis.common.text_files import read_json, read_text
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
 # What these read, this project or an installed package wrote: pages, caches, logs, locks.
 OWN_FILES = {
+    "_build.py",
     "common/checkpoint.py",
     "common/folder_owner.py",
     "common/text_files.py",
@@ -21,6 +22,8 @@ OWN_FILES = {
     "datasets/viewer/page.py",
     "evaluation/java_metrics.py",
     "evaluation/judge.py",
+    "evaluation/leaderboard.py",
+    "evaluation/training_cost.py",
     "evaluation/report/page.py",
     "evaluation/tables.py",
     "models/ability_table.py",

@@ -32,7 +32,7 @@ class DetectionConfig(FinetuneConfig):
 
     Attributes:
         width: of the head's layers.
-        seeds: points that vote.
+        voting_points: points that vote (VoteNet's seeds).
         proposals: boxes before suppression.
         radius: in which votes are pooled.
         neighbors: votes that are pooled.
@@ -44,7 +44,7 @@ class DetectionConfig(FinetuneConfig):
     """
 
     width: int = option(128, low=1)
-    seeds: int = option(1024, low=1)
+    voting_points: int = option(1024, low=1)
     proposals: int = option(128, low=1)
     radius: float = option(0.3, low=1e-3)
     neighbors: int = option(16, low=1)
@@ -78,7 +78,7 @@ class Text4PointDetection(Text4PointFinetune):
             self.network.point_dim,
             config.embed_dim,
             config.width,
-            config.seeds,
+            config.voting_points,
             config.proposals,
             config.radius,
             config.neighbors,

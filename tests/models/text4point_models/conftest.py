@@ -51,7 +51,7 @@ def build(tiny_bert) -> Callable[..., Any]:
     encoder = {"name": "sparse_unet", "point_dims": 6, "voxel_size": 0.1, "widths": [8, 12, 16]}
     sizes = {"point_encoder": encoder, "embed_dim": 32, "query_heads": 2, "labels": LABELS}
     own = {
-        "detection": {"width": 16, "seeds": 32, "proposals": 8},
+        "detection": {"width": 16, "voting_points": 32, "proposals": 8},
         "referring": {"width": 16, "depth": 1, "tokens": 16, "head_heads": 2},
         "instances": {"surfaces": ["wall"], "least_points": 5},
     }
