@@ -37,7 +37,7 @@ def model_sections(tiny_bert, tiny_llama, tiny_encoder_cfg) -> dict[str, dict[st
         },
         "point_llm_contrastive": contrastive,
         "text4point": labelled | {"decoder_dim": 8, "pairs": 40},
-        "text4point_detection": labelled | {"width": 16, "seeds": 32, "proposals": 8},
+        "text4point_detection": labelled | {"width": 16, "voting_points": 32, "proposals": 8},
         "text4point_instances": labelled | {"surfaces": ["wall"]},
         "text4point_referring": labelled | {"width": 16, "depth": 1, "tokens": 16},
         "text4point_segmentation": labelled,
