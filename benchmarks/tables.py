@@ -40,9 +40,15 @@ _SPEED = (
     ("generation", "beam5_speedup", "captions with 5 beams, SmolLM2", "transformers generate"),
     ("retrieval", "blocked_speedup_20k", "PTC scores, 20,000 texts", "LAVIS' loop"),
     ("retrieval", "int8_speedup_20k", "top 100 of 20,000 objects, int8 codes", "LAVIS' loop"),
-    ("caption_metrics", "cider_speedup", "CIDEr, 20,000 captions", "pycocoevalcap"),
-    ("caption_metrics", "rouge_speedup", "ROUGE-L, 20,000 captions", "pycocoevalcap"),
-    ("caption_metrics", "bleu_speedup", "BLEU, 20,000 captions", "pycocoevalcap"),
+    ("caption_metrics", "cider_speedup", "CIDEr, 20,000 captions of 11 words", "pycocoevalcap"),
+    ("caption_metrics", "rouge_speedup", "ROUGE-L, 20,000 captions of 11 words", "pycocoevalcap"),
+    ("caption_metrics", "bleu_speedup", "BLEU, 20,000 captions of 11 words", "pycocoevalcap"),
+    ("data_loading", "packed_speedup", "reading a coloured cloud of 10,000 points", "np.load"),
+    ("data_loading", "convert_speedup", "converting 1000 meshes, 2 processes", "trimesh loop"),
+    ("contrastive_step", "speedup", "contrastive step, 10,000 points", "plain implementation"),
+    ("scene", "unet_speedup", "sparse U-Net, 100,000 points", "plain torch"),
+    ("busy_machine", "quiet_ratio", "steps on a quiet machine, our waiting threads", "torch's"),
+    ("busy_machine", "busy_speedup", "the same beside two busy processes", "torch's"),
 )
 _FAULTS = (
     "stop at random steps, resume: every byte equal",

@@ -49,10 +49,10 @@ def query(model: Any, batch: Mapping[str, Any], weights: Mapping[str, float]) ->
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search as a command line says.
+    """Run the search of a command line.
 
     Raises:
-        PointLanguageError: what stands in the way.
+        PointLanguageError: an unusable input, run or gallery.
     """
     inputs = read_inputs(options)
     model, config = load_run(options.run)

@@ -34,7 +34,7 @@ class HubSystem(HubPart):
         """Return arch, section, base models and their fingerprint.
 
         Raises:
-            ConfigError: nothing tells what the model was built from.
+            ConfigError: `hub_section` is not set.
         """
         if self.hub_section is None:
             what = "a model is saved with the section that it was built from"

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
     """Answer the questions of a command line.
 
     Raises:
-        PointLanguageError: what stands in the way.
+        PointLanguageError: an unusable run, input or question.
     """
     inputs = read_inputs(options)
     generation = sampling(options.temperature, options.top_p)
