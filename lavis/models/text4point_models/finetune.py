@@ -24,6 +24,7 @@ from lavis.common.errors import ConfigError, DataError, explain
 from lavis.config import option
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import full_precision
+from lavis.models.hub import HubSystem
 from lavis.models.teachers import Teacher, embed_with, joint_text_teacher
 from lavis.models.teachers.prompts import ContextPrompt
 from lavis.models.text4point_models.config import NetworkConfig
@@ -94,7 +95,7 @@ class CosineScale(nn.Module):
         return scale * (F.normalize(full_precision(embeds), dim=-1) @ full_precision(text).T)
 
 
-class Text4PointFinetune(BaseModel):
+class Text4PointFinetune(HubSystem, BaseModel):
     """Network and texts; a subclass adds its head, `forward` and what its abilities need.
 
     Args:

@@ -28,6 +28,7 @@ from lavis.config import option
 from lavis.models.abilities import SceneSegmenter
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
+from lavis.models.hub import HubSystem
 from lavis.models.teachers import Teacher, embed_with, joint_text_teacher
 from lavis.models.teachers.dense import DenseMaps, dense_teacher
 from lavis.models.text4point_models.config import NetworkConfig
@@ -76,7 +77,7 @@ class Text4PointConfig(NetworkConfig):
 
 
 @registry.register_model("text4point")
-class Text4Point(BaseModel):
+class Text4Point(HubSystem, BaseModel):
     """Network, frozen teachers, 2D decoder, and the two terms.
 
     Args:

@@ -16,6 +16,8 @@ from lavis.models.point_blip_models.point_blip import PointBlip
 ARCHS = (
     *("point_blip", "point_blip_llm", "mixcon3d", "point_bind", "point_llm"),
     *("point_llm_contrastive", "ulip_text"),
+    *("text4point", "text4point_segmentation", "text4point_instances"),
+    *("text4point_detection", "text4point_referring"),
 )
 
 
@@ -68,6 +70,40 @@ def test_captions_are_equal(arch, share, batch):
     model, folder = share(arch)
     loaded = type(model).from_pretrained(folder)
     assert model.generate(batch, max_length=8) == loaded.generate(batch, max_length=8)
+
+
+@pytest.mark.parametrize("arch", ["text4point", "text4point_segmentation", "text4point_instances"])
+def test_labels_of_points_are_equal(arch, share, batch):
+    model, folder = share(arch)
+    loaded = type(model).from_pretrained(folder)
+    assert loaded.class_names == model.class_names
+    for labels in (None, ["sofa", "floor lamp"]):
+        wanted = model.segment_points(batch, labels)
+        assert torch.equal(loaded.segment_points(batch, labels), wanted)
+
+
+@pytest.mark.parametrize(
+    ("arch", "ability"),
+    [
+        ("text4point_instances", "segment"),
+        ("text4point_detection", "detect"),
+        ("text4point_referring", "refer"),
+    ],
+)
+def test_objects_of_a_room_are_equal(arch, ability, share, batch):
+    model, folder = share(arch)
+    loaded = type(model).from_pretrained(folder)
+    assert str(getattr(loaded, ability)(batch)) == str(getattr(model, ability)(batch))
+
+
+@pytest.mark.parametrize("arch", ["text4point", "text4point_segmentation"])
+def test_frozen_teachers_are_not_shared(arch, share):
+    model, folder = share(arch)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+    weights = {name for name, _ in model.named_parameters()}
+    assert {name for name in weights if name.startswith("network.")} <= names
+    assert not [name for name in names & weights if "teacher" in name]
 
 
 def test_adapters_are_shared_and_the_frozen_base_is_not(share, model_sections):
