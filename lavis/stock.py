@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, DependencyError, explain, nearest
+from lavis.common.errors import ConfigError, DependencyError, nearest
 from lavis.common.registry import registry
 
 _FOLDERS = {"model": "models", "processor": "processors", "builder": "datasets/builders"}
@@ -29,7 +29,7 @@ def registered(kind: str, name: str) -> Any:
         module = _stock_module(kind, name)
         if module is None:
             what = f"unknown {kind} {name!r}.{nearest(name, known)}"
-            raise ConfigError(explain(what, expected=f"one of {sorted(known)}"))
+            raise ConfigError(what, expected=f"one of {sorted(known)}")
         _import_stock(module, kind, name)
     return known[name]
 
@@ -50,15 +50,13 @@ def _import_stock(module: str, kind: str, name: str) -> None:
         importlib.import_module(module)
     except Exception as error:
         raise DependencyError(
-            explain(
-                f"the {kind} {name!r} of salesforce-lavis cannot be imported on today's libraries",
-                where=module,
-                got=f"{type(error).__name__}: {error}",
-                expected="what salesforce-lavis 1.0.2 pins, e.g. transformers<4.27",
-                fix=f"install salesforce-lavis with its own pins elsewhere, or use a {kind} of "
-                "this project (print lavis.models.model_zoo)",
-            )
+            f"the {kind} {name!r} of salesforce-lavis cannot be imported on today's libraries",
+            where=module,
+            got=f"{type(error).__name__}: {error}",
+            expected="what salesforce-lavis 1.0.2 pins, e.g. transformers<4.27",
+            fix=f"install salesforce-lavis with its own pins elsewhere, or use a {kind} of "
+            "this project (print lavis.models.model_zoo)",
         ) from error
     if name not in registry.mapping[f"{kind}_name_mapping"]:
         what = f"{module} is replaced by this project and has no {kind} {name!r}"
-        raise DependencyError(explain(what, fix="see lavis/README.md for what is replaced"))
+        raise DependencyError(what, fix="see lavis/README.md for what is replaced")

@@ -109,7 +109,7 @@ def load_checkpoint_file(
     path = Path(path).expanduser()
     if not path.is_file():
         fix = f"correct {key}{_similar_file(path)}"
-        raise CheckpointError(explain("a checkpoint is missing", where=key, got=path, fix=fix))
+        raise CheckpointError("a checkpoint is missing", where=key, got=path, fix=fix)
     if verify:
         _verify(path, key)
     if path.suffix == ".safetensors":
@@ -117,7 +117,7 @@ def load_checkpoint_file(
     payload = read_file(path, key)
     if not isinstance(payload, dict):
         got = type(payload).__name__
-        raise CheckpointError(explain("a checkpoint is a mapping", where=f"{key}: {path}", got=got))
+        raise CheckpointError("a checkpoint is a mapping", where=f"{key}: {path}", got=got)
     return payload
 
 
@@ -286,13 +286,7 @@ def _verify(path: Path, key: str) -> None:
     if found not in valid:
         fix = "use another checkpoint: this one changed or was damaged after it was saved"
         raise CheckpointError(
-            explain(
-                "a checkpoint is damaged",
-                where=f"{key}: {path}",
-                got=found,
-                expected=valid,
-                fix=fix,
-            )
+            "a checkpoint is damaged", where=f"{key}: {path}", got=found, expected=valid, fix=fix
         )
 
 

@@ -31,7 +31,7 @@ from lavis.common.checkpoint import (
     write_failed,
     write_manifest,
 )
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
 _STEP = re.compile(r"checkpoint_step(\d+)\.pth")
@@ -173,13 +173,11 @@ def go_on_from(folder: Path, step: int) -> None:
             _set_aside(path)
         elif manifest_run(path) == run:
             raise CheckpointError(
-                explain(
-                    "the job's folder holds a newer checkpoint than the one to resume from",
-                    where=f"run.resume_ckpt_path: {path}",
-                    got=f"step {step}",
-                    expected=f"step {_step(path)}, or another folder",
-                    fix="--resume auto, or set another run.job_id to go on from the older one",
-                )
+                "the job's folder holds a newer checkpoint than the one to resume from",
+                where=f"run.resume_ckpt_path: {path}",
+                got=f"step {step}",
+                expected=f"step {_step(path)}, or another folder",
+                fix="--resume auto, or set another run.job_id to go on from the older one",
             )
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from lavis.common.arrivals import Arrivals
-from lavis.common.errors import PointLanguageError, ProcessGroupError, explain
+from lavis.common.errors import PointLanguageError, ProcessGroupError
 from lavis.common.fresh_store import fresh_store
 
 T = TypeVar("T")
@@ -74,13 +74,11 @@ def resolve_device(requested: str = "auto") -> torch.device:
             from lavis.common.errors import ConfigError
 
             raise ConfigError(
-                explain(
-                    "run.device is cuda, but torch sees no CUDA device",
-                    where="run.device",
-                    got="cuda",
-                    expected="auto or cpu on this machine",
-                    fix="pass --options run.device=auto, or install a CUDA build of torch",
-                )
+                "run.device is cuda, but torch sees no CUDA device",
+                where="run.device",
+                got="cuda",
+                expected="auto or cpu on this machine",
+                fix="pass --options run.device=auto, or install a CUDA build of torch",
             )
     return torch.device(requested if requested != "auto" else "cpu")
 
@@ -122,13 +120,11 @@ def init_distributed_mode(run_cfg: Any, timeout: datetime.timedelta = TIMEOUT) -
         )
     except RuntimeError as error:  # all that torch.distributed raises
         raise ProcessGroupError(
-            explain(
-                "the ranks of this run did not find each other",
-                where=f"rank {rank} of {world_size}",
-                got=str(error).strip().splitlines()[0],
-                expected=f"all {world_size} ranks within {timeout}",
-                fix="look at the output of the other ranks, and at --nproc_per_node",
-            )
+            "the ranks of this run did not find each other",
+            where=f"rank {rank} of {world_size}",
+            got=str(error).strip().splitlines()[0],
+            expected=f"all {world_size} ranks within {timeout}",
+            fix="look at the output of the other ranks, and at --nproc_per_node",
         ) from error
     _arrivals = Arrivals(store, rank, world_size, timeout)
     run_cfg.distributed, run_cfg.rank = True, rank
@@ -231,10 +227,8 @@ def download_cached_file(url: str, check_hash: bool = True, progress: bool = Fal
     from lavis.common.errors import CheckpointError
 
     raise CheckpointError(
-        explain(
-            "a checkpoint given as an address is not fetched by this project",
-            got=url,
-            expected="a file on this machine",
-            fix="download it yourself and put its path into the yaml key",
-        )
+        "a checkpoint given as an address is not fetched by this project",
+        got=url,
+        expected="a file on this machine",
+        fix="download it yourself and put its path into the yaml key",
     )

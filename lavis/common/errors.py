@@ -1,7 +1,9 @@
 """Exceptions of this project. Messages state what, where, got, expected and the next step.
 
-Catch `PointLanguageError` to catch them all. `explain` lays a message out in one shape so that a
-reader finds the offending file and key at once.
+    raise ConfigError("a required key is missing", where="run.yaml: run.task", fix="add the key")
+
+Catch `PointLanguageError` to catch them all. Every message has the layout of `explain`, so that a
+reader finds the file and the key at once.
 """
 
 from __future__ import annotations
@@ -12,7 +14,22 @@ from pathlib import Path
 
 
 class PointLanguageError(Exception):
-    """Base class of every error that this project raises on purpose."""
+    """Base class of every error that this project raises on purpose.
+
+    Args:
+        what, where, got, expected, fix: parts of the message, see `explain`.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        got: object = None,
+        expected: object = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(explain(what, where=where, got=got, expected=expected, fix=fix))
 
 
 class ConfigError(PointLanguageError):
@@ -113,10 +130,8 @@ def require_choice(what: str, value: str, choices: Sequence[str], where: str) ->
     """
     if value not in choices:
         raise ConfigError(
-            explain(
-                f"unknown {what}.{nearest(str(value), choices)}",
-                where=where,
-                got=value,
-                expected=" or ".join(choices),
-            )
+            f"unknown {what}.{nearest(str(value), choices)}",
+            where=where,
+            got=value,
+            expected=" or ".join(choices),
         )

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lavis.common.errors import ConfigError, DataError, StorageError, explain
+from lavis.common.errors import ConfigError, DataError, StorageError
 
 
 def file_below(folder: Path, relative: str) -> Path:
@@ -26,7 +26,7 @@ def file_below(folder: Path, relative: str) -> Path:
     if leaves or "\0" in relative:
         what = "a name in the data leads out of the folder"
         expected = "a path below the folder, without .. or a leading /"
-        raise DataError(explain(what, where=str(folder), got=relative, expected=expected))
+        raise DataError(what, where=str(folder), got=relative, expected=expected)
     return folder / relative
 
 
@@ -54,7 +54,7 @@ def make_folder(folder: Path, new: bool = False) -> Path:
         if new and isinstance(error, FileExistsError) and folder.parent.is_dir():
             raise
         raise ConfigError(
-            explain("the output folder cannot be made", where="run.output_dir", got=error)
+            "the output folder cannot be made", where="run.output_dir", got=error
         ) from error
     return folder
 
@@ -96,13 +96,11 @@ def storing(path: Path, needed: int) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(
-            explain(
-                "a file could not be written",
-                where=str(path),
-                got=f"{error.strerror or error} ({_free_bytes(path):,} bytes free)",
-                expected=f"{needed:,} bytes in a folder that can be written",
-                fix=f"free space below {path.parent}, or write elsewhere (run.output_dir)",
-            )
+            "a file could not be written",
+            where=str(path),
+            got=f"{error.strerror or error} ({_free_bytes(path):,} bytes free)",
+            expected=f"{needed:,} bytes in a folder that can be written",
+            fix=f"free space below {path.parent}, or write elsewhere (run.output_dir)",
         ) from error
 
 

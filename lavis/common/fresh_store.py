@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from torch.distributed import DistError, PrefixStore, Store
 
-from lavis.common.errors import ProcessGroupError, explain
+from lavis.common.errors import ProcessGroupError
 
 _PAUSE = 0.02  # seconds between two polls
 
@@ -52,13 +52,11 @@ def _answer_to(own: str, store: Store, rank: int, timeout: timedelta) -> str:
         store.wait([key], timeout)
     except DistError as error:
         raise ProcessGroupError(
-            explain(
-                "rank 0 did not answer",
-                where=f"rank {rank}",
-                got=str(error).strip().splitlines()[0],
-                expected=f"an answer within {timeout}",
-                fix="look at the output of rank 0, and at --nproc_per_node",
-            )
+            "rank 0 did not answer",
+            where=f"rank {rank}",
+            got=str(error).strip().splitlines()[0],
+            expected=f"an answer within {timeout}",
+            fix="look at the output of rank 0, and at --nproc_per_node",
         ) from error
     return store.get(key).decode()
 
@@ -77,12 +75,10 @@ def _answer(store: Store, attempt: str, world_size: int, end: float) -> None:
                 answered[rank] = name
         if time.monotonic() > end:
             raise ProcessGroupError(
-                explain(
-                    "not all processes of the run have come",
-                    where="torch.distributed.run",
-                    got=f"{confirmed + 1} of {world_size} ranks; nothing was heard from "
-                    f"{[rank for rank in range(1, world_size) if rank not in answered]}",
-                    fix="look at the output of the other ranks, and at --nproc_per_node",
-                )
+                "not all processes of the run have come",
+                where="torch.distributed.run",
+                got=f"{confirmed + 1} of {world_size} ranks; nothing was heard from "
+                f"{[rank for rank in range(1, world_size) if rank not in answered]}",
+                fix="look at the output of the other ranks, and at --nproc_per_node",
             )
         time.sleep(_PAUSE)

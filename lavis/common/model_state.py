@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -60,13 +60,11 @@ def load_trainable_state(model: nn.Module, state: Mapping[str, torch.Tensor], wh
     ]
     if missing or unexpected or shapes:
         raise CheckpointError(
-            explain(
-                "a checkpoint does not fit the model",
-                where=where,
-                got=model_report(missing, unexpected, shapes),
-                expected="the model section the checkpoint was trained with",
-                fix="compare with the config.yaml beside the checkpoint",
-            )
+            "a checkpoint does not fit the model",
+            where=where,
+            got=model_report(missing, unexpected, shapes),
+            expected="the model section the checkpoint was trained with",
+            fix="compare with the config.yaml beside the checkpoint",
         )
     model.load_state_dict(dict(state), strict=False)
 

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.config.run_schema import coerce
 
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
@@ -87,7 +87,7 @@ class ComponentConfig:
             if name not in known:
                 what = f"unknown key {name!r}.{nearest(name, known)}"
                 expected = f"one of {', '.join(sorted(known))}"
-                raise ConfigError(explain(what, where=f"{where}.{name}", expected=expected))
+                raise ConfigError(what, where=f"{where}.{name}", expected=expected)
             values[name] = _read(hints[name], raw, f"{where}.{name}")
             _check_limits(known[name], values[name], f"{where}.{name}")
         return cls(**values)
@@ -135,7 +135,7 @@ class ModelConfig(ComponentConfig):
             if key in cls.REPLACED:
                 what = f"the key {key!r} was replaced"
                 fix = f"write {cls.REPLACED[key]}"
-                raise ConfigError(explain(what, where=f"{where}.{key}", fix=fix))
+                raise ConfigError(what, where=f"{where}.{key}", fix=fix)
 
 
 def plain(value: Any) -> Any:
@@ -189,18 +189,18 @@ def _read_one(kind: Any, raw: Any, where: str) -> Any:
         item_type = parts[0] if parts else Any
         return tuple(_read(item_type, item, f"{where}[{k}]") for k, item in enumerate(raw))
     got = f"{raw!r} ({type(raw).__name__})"
-    raise ConfigError(explain("wrong type", where=where, got=got, expected=_name(kind)))
+    raise ConfigError("wrong type", where=where, got=got, expected=_name(kind))
 
 
 def _read_dataclass(kind: Any, raw: Any, where: str) -> Any:
     """Build a nested dataclass from a mapping of its fields."""
     if not isinstance(raw, Mapping):
-        raise ConfigError(explain("wrong type", where=where, got=repr(raw), expected="a mapping"))
+        raise ConfigError("wrong type", where=where, got=repr(raw), expected="a mapping")
     hints = typing.get_type_hints(kind)
     unknown = [key for key in raw if key not in hints]
     if unknown:
         what = f"unknown key {unknown[0]!r}.{nearest(str(unknown[0]), hints)}"
-        raise ConfigError(explain(what, where=where, expected=f"one of {sorted(hints)}"))
+        raise ConfigError(what, where=where, expected=f"one of {sorted(hints)}")
     return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in raw.items()})
 
 
@@ -213,16 +213,12 @@ def _check_limits(item: dataclasses.Field[Any], value: Any, where: str) -> None:
     if choices and value not in choices:
         hint = nearest(str(value), map(str, choices))
         expected = f"one of {', '.join(map(str, choices))}"
-        raise ConfigError(
-            explain(f"not a choice.{hint}", where=where, got=value, expected=expected)
-        )
+        raise ConfigError(f"not a choice.{hint}", where=where, got=value, expected=expected)
     for number in value.values() if isinstance(value, Mapping) else [value]:
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
         if is_number and not limits["low"] <= number <= limits["high"]:
             expected = f"{limits['low']:g} to {limits['high']:g}"
-            raise ConfigError(
-                explain("value out of range", where=where, got=number, expected=expected)
-            )
+            raise ConfigError("value out of range", where=where, got=number, expected=expected)
 
 
 def _name(kind: Any) -> str:

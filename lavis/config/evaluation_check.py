@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.registry import registry
 from lavis.config.run_schema import Field, checked_value
 
@@ -47,8 +47,7 @@ def check_evaluations(
             _known(option, fields, f"{where}: run.{key}.{option}")
         place = {**section, "task": task, "dataset": dataset}
         if place.get("split") is None:
-            what = explain("a split is missing", where=f"{where}: run.{key}.split", got=None)
-            raise ConfigError(what)
+            raise ConfigError("a split is missing", where=f"{where}: run.{key}.split", got=None)
         checked[name] = {
             option: checked_value(replace(fields[option], name=f"{key}.{option}"), value, where)
             for option, value in place.items()
@@ -68,21 +67,17 @@ def _check_name(name: str, run: Mapping[str, Any], where: str) -> None:
     """Refuse a name that is not one of a file, or that another result has."""
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(
-            explain(
-                "the name of an evaluation names its files",
-                where=where,
-                got=name,
-                expected="letters, digits, _ and -",
-            )
+            "the name of an evaluation names its files",
+            where=where,
+            got=name,
+            expected="letters, digits, _ and -",
         )
     if name in (*run["valid_splits"], *run["test_splits"]):
         raise ConfigError(
-            explain(
-                "an evaluation has the name of a split of run.valid_splits or run.test_splits",
-                where=where,
-                got=name,
-                fix="rename the evaluation",
-            )
+            "an evaluation has the name of a split of run.valid_splits or run.test_splits",
+            where=where,
+            got=name,
+            fix="rename the evaluation",
         )
 
 
@@ -95,26 +90,24 @@ def _check_best(
     name, slash, metric = run["best"].partition("/")
     _known(name, [*run["valid_splits"], *evaluations], f"{where}: run.best")
     if not slash or not metric:
-        message = explain(
+        raise ConfigError(
             "a metric is missing",
             where=f"{where}: run.best",
             got=run["best"],
             expected="<evaluation>/<metric>",
         )
-        raise ConfigError(message)
     every = evaluations.get(name, {}).get("every", run["eval_freq"])
     if every == 0:
-        message = explain(
+        raise ConfigError(
             "the evaluation that selects best is never scored while training",
             where=f"{where}: run.evaluations.{name}.every",
             got=0,
             expected="at least 1",
         )
-        raise ConfigError(message)
 
 
 def _known(name: Any, known: Any, where: str) -> None:
     """Refuse a name that is not among the known ones."""
     if name not in known:
         what = f"unknown name {name!r}.{nearest(str(name), known)}"
-        raise ConfigError(explain(what, where=where, got=name, expected=", ".join(sorted(known))))
+        raise ConfigError(what, where=where, got=name, expected=", ".join(sorted(known)))

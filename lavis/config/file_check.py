@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import CheckpointError, explain, nearest
+from lavis.common.errors import CheckpointError, nearest
 from lavis.common.utils import get_abs_path, get_cache_path, is_url
 
 WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".gguf")
@@ -33,13 +33,11 @@ def check_files(config: Mapping[str, Any], where: str) -> None:
         beside = [other.name for other in folder.iterdir()] if folder.is_dir() else []
         hint = nearest(path.name, beside) or ("" if beside else " Its folder is empty or absent.")
         raise CheckpointError(
-            explain(
-                f"Weight file not found.{hint}",
-                where=f"{where}: {key}",
-                got=path,
-                expected="an existing file, or null",
-                fix=_source(key),
-            )
+            f"Weight file not found.{hint}",
+            where=f"{where}: {key}",
+            got=path,
+            expected="an existing file, or null",
+            fix=_source(key),
         )
 
 

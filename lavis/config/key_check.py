@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.config.run_schema import coerce
 from lavis.config.value_ranges import check_range
 
@@ -52,13 +52,11 @@ def check_keys(
         else:
             known = sorted({*map(str, default), *extra})
             raise ConfigError(
-                explain(
-                    f"unknown key {key!r}.{nearest(key, known)}",
-                    where=f"{where}: {dotted}",
-                    got=value,
-                    expected=f"one of {', '.join(known)} (from {default_path})",
-                    fix="correct or remove the key",
-                )
+                f"unknown key {key!r}.{nearest(key, known)}",
+                where=f"{where}: {dotted}",
+                got=value,
+                expected=f"one of {', '.join(known)} (from {default_path})",
+                fix="correct or remove the key",
             )
     return checked
 
@@ -120,6 +118,4 @@ def _is_whole(value: Any) -> bool:
 def _wrong_type(value: Any, expected: str, meaning: str, where: str) -> ConfigError:
     """Compose the message for a value of another type."""
     got = f"{value!r} ({type(value).__name__})"
-    return ConfigError(
-        explain("wrong type", where=where, got=got, expected=f"{expected} ({meaning})")
-    )
+    return ConfigError("wrong type", where=where, got=got, expected=f"{expected} ({meaning})")

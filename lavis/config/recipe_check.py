@@ -17,7 +17,7 @@ from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.strict_json import problem_of, unwritable
 
 
@@ -44,7 +44,7 @@ def refuse_no_text(recipe: Mapping[str, Any], where: str) -> None:
     for place, value in unwritable(recipe):
         if isinstance(value, str):
             got = problem_of(value)
-            raise ConfigError(explain("a value is no text", where=f"{where}: {place}", got=got))
+            raise ConfigError("a value is no text", where=f"{where}: {place}", got=got)
 
 
 def _without_calls(value: Any, where: str, place: str = "") -> Any:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lavis.common.config import Config
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.files import replace_file
 from lavis.common.registry import registry
 from lavis.config.evaluation_check import check_evaluations
@@ -90,18 +90,18 @@ class RunConfig(Config):
             plain = resolve_references(as_plain(merged, resolve=False), self.cfg_path)
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
-            raise ConfigError(explain("cannot merge", where=self.cfg_path, got=problem)) from error
+            raise ConfigError("cannot merge", where=self.cfg_path, got=problem) from error
         refuse_no_text(plain, self.cfg_path)
         for section in plain:
             # A saved config also holds `preprocess`, which default model yamls carry.
             if section not in (*SECTIONS, "preprocess"):
                 what = f"unknown section {section!r}.{nearest(section, SECTIONS)}"
                 expected = ", ".join(SECTIONS)
-                raise ConfigError(explain(what, where=self.cfg_path, expected=expected))
+                raise ConfigError(what, where=self.cfg_path, expected=expected)
         for section in SECTIONS:
             if not isinstance(plain.get(section), Mapping) or not plain[section]:
                 what = f"the section {section!r} is missing or empty"
-                raise ConfigError(explain(what, where=self.cfg_path, got=plain.get(section)))
+                raise ConfigError(what, where=self.cfg_path, got=plain.get(section))
         return plain
 
     @staticmethod
@@ -180,7 +180,7 @@ class RunConfig(Config):
             given = {} if given is None else given
             if not isinstance(given, Mapping):
                 where = f"{self.cfg_path}: datasets.{name}"
-                raise ConfigError(explain("a data set is a mapping", where=where, got=given))
+                raise ConfigError("a data set is a mapping", where=where, got=given)
             builder_cls = registry.get_builder_class(name)
             config_type = given.get("type") or "default"
             self._known(f"datasets.{name}.type", config_type, builder_cls.DATASET_CONFIG_DICT)
@@ -208,7 +208,7 @@ class RunConfig(Config):
         if len(sections) == 1:
             return next(iter(sections.values()))
         where = f"configs default of {name}"
-        raise ConfigError(explain(f"no section datasets.{name}", where=where, got=list(sections)))
+        raise ConfigError(f"no section datasets.{name}", where=where, got=list(sections))
 
     def _check_processors(self, dataset: str, section: Mapping[str, Any]) -> None:
         """Check that every processor a data set names is registered."""
@@ -228,12 +228,10 @@ class RunConfig(Config):
         if name not in known:
             what = f"{key} is missing" if name is None else f"unknown name {name!r}."
             raise ConfigError(
-                explain(
-                    what + nearest(str(name), known),
-                    where=f"{self.cfg_path}: {key}",
-                    got=name,
-                    expected=f"one of {', '.join(known) or '(none registered)'}",
-                )
+                what + nearest(str(name), known),
+                where=f"{self.cfg_path}: {key}",
+                got=name,
+                expected=f"one of {', '.join(known) or '(none registered)'}",
             )
 
     @staticmethod

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
@@ -169,13 +169,11 @@ def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key in section:
         if key not in fields:
             raise ConfigError(
-                explain(
-                    f"unknown key {key!r}.{nearest(key, fields)}",
-                    where=f"{where}: run.{key}",
-                    got=section[key],
-                    expected=f"one of {', '.join(sorted(fields))}",
-                    fix="correct or remove the key",
-                )
+                f"unknown key {key!r}.{nearest(key, fields)}",
+                where=f"{where}: run.{key}",
+                got=section[key],
+                expected=f"one of {', '.join(sorted(fields))}",
+                fix="correct or remove the key",
             )
     run = {name: _value(field, section.get(name), where) for name, field in fields.items()}
     run = {name: value for name, value in run.items() if value is not UNSET}
@@ -188,7 +186,7 @@ def _value(field: Field, raw: Any, where: str) -> Any:
     if raw is None:
         if field.required:
             key = f"{where}: run.{field.name}"
-            raise ConfigError(explain("a required key is missing", where=key, expected=field.help))
+            raise ConfigError("a required key is missing", where=key, expected=field.help)
         return field.default
     return checked_value(field, raw, where)
 
@@ -205,10 +203,10 @@ def checked_value(field: Field, raw: Any, where: str) -> Any:
         if field.choices and item not in field.choices:
             hint = nearest(item, field.choices)
             choices = ", ".join(field.choices)
-            raise ConfigError(explain(f"not a choice.{hint}", where=key, got=raw, expected=choices))
+            raise ConfigError(f"not a choice.{hint}", where=key, got=raw, expected=choices)
     if field.kind in ("int", "float") and not field.low <= value <= field.high:
         expected = f"{field.low:g} to {field.high:g} ({field.help})"
-        raise ConfigError(explain("value out of range", where=key, got=raw, expected=expected))
+        raise ConfigError("value out of range", where=key, got=raw, expected=expected)
     return value
 
 
@@ -224,7 +222,7 @@ def coerce(kind: str, raw: Any, where: str, meaning: str) -> Any:
     if value is None:
         expected = f"{_KIND_NAMES[kind]} ({meaning})"
         got = f"{raw!r} ({type(raw).__name__})"
-        raise ConfigError(explain("wrong type", where=where, got=got, expected=expected))
+        raise ConfigError("wrong type", where=where, got=got, expected=expected)
     return value
 
 
@@ -307,28 +305,24 @@ def _check_together(run: Mapping[str, Any], where: str) -> None:
     if run["accumulate"] == "contrast" and run["strategy"] == "fsdp":
         what = "sharded models are not contrasted over the batches of a step"
         where_key = f"{where}: run.accumulate"
-        raise ConfigError(explain(what, where=where_key, fix="run.strategy=ddp"))
+        raise ConfigError(what, where=where_key, fix="run.strategy=ddp")
     if run["task"] is None and not (run["evaluate"] and run["evaluations"]):
         expected = "a registered task (optional for an evaluation with run.evaluations)"
-        message = explain(
+        raise ConfigError(
             "a required key is missing", where=f"{where}: run.task", expected=expected
         )
-        raise ConfigError(message)
     if not run["evaluate"] and run["max_epoch"] is None and run["max_steps"] is None:
-        message = explain(
+        raise ConfigError(
             "training needs a length",
             where=f"{where}: run.max_epoch",
             expected="run.max_epoch or run.max_steps (or run.evaluate: true)",
         )
-        raise ConfigError(message)
     if run.get("min_len", 0) > run.get("max_len", math.inf):
         got = f"min_len {run['min_len']}, max_len {run['max_len']}"
-        raise ConfigError(
-            explain("min_len exceeds max_len", where=f"{where}: run.min_len", got=got)
-        )
+        raise ConfigError("min_len exceeds max_len", where=f"{where}: run.min_len", got=got)
     if not run["evaluate"] and run["min_lr"] > run["init_lr"]:
         got = f"min_lr {run['min_lr']:g}, init_lr {run['init_lr']:g}"
-        raise ConfigError(explain("min_lr exceeds init_lr", where=f"{where}: run.min_lr", got=got))
+        raise ConfigError("min_lr exceeds init_lr", where=f"{where}: run.min_lr", got=got)
     _check_reason(run, where)
     _check_job_id(run["job_id"], where)
 
@@ -341,13 +335,12 @@ def _check_job_id(job_id: str | None, where: str) -> None:
         job_id.strip() in ("", ".", "..", "latest") or len(job_id.encode(errors="replace")) > 200
     )
     if reserved or "/" in job_id or "\\" in job_id or not job_id.isprintable():
-        message = explain(
+        raise ConfigError(
             "job_id names a folder below output_dir",
             where=f"{where}: run.job_id",
             got=ascii(job_id[:250]),
             expected="one folder name of at most 200 bytes that can be printed, not 'latest'",
         )
-        raise ConfigError(message)
 
 
 def _check_reason(run: Mapping[str, Any], where: str) -> None:
@@ -357,10 +350,8 @@ def _check_reason(run: Mapping[str, Any], where: str) -> None:
         return
     if not run["evaluate"] or not reason.strip():
         raise ConfigError(
-            explain(
-                "test-final is scored by an evaluation that says why",
-                where=f"{where}: run.test_final_reason",
-                got=repr(reason) if run["evaluate"] else "a training run",
-                expected='evaluate.py --test-final "<reason>"',
-            )
+            "test-final is scored by an evaluation that says why",
+            where=f"{where}: run.test_final_reason",
+            got=repr(reason) if run["evaluate"] else "a training run",
+            expected='evaluate.py --test-final "<reason>"',
         )

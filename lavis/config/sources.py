@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.text_files import read_text
 
 MAX_ALIASES = 40
@@ -37,13 +37,11 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(
-            explain(
-                "a configuration file is missing",
-                where=key,
-                got=path,
-                expected="a yaml file",
-                fix=f"check the path{_neighbour(path)}",
-            )
+            "a configuration file is missing",
+            where=key,
+            got=path,
+            expected="a yaml file",
+            fix=f"check the path{_neighbour(path)}",
         )
     try:
         text = read_text(path)
@@ -53,12 +51,12 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(explain("malformed yaml", where=f"{path}:{line}", got=problem)) from error
+        raise ConfigError("malformed yaml", where=f"{path}:{line}", got=problem) from error
     except (OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(explain("unreadable yaml", where=str(path), got=error)) from error
+        raise ConfigError("unreadable yaml", where=str(path), got=error) from error
     if not isinstance(config, DictConfig):
         kind = type(config).__name__
-        raise ConfigError(explain("the root of a recipe is a mapping", where=str(path), got=kind))
+        raise ConfigError("the root of a recipe is a mapping", where=str(path), got=kind)
     return config
 
 
@@ -84,9 +82,7 @@ def _limit_aliases(text: str, path: Path) -> None:
     aliases = sum(isinstance(event, yaml.AliasEvent) for event in events)
     if aliases > MAX_ALIASES:
         expected = f"at most {MAX_ALIASES} aliases (*name)"
-        raise ConfigError(
-            explain("too many yaml aliases", where=str(path), got=aliases, expected=expected)
-        )
+        raise ConfigError("too many yaml aliases", where=str(path), got=aliases, expected=expected)
 
 
 def as_plain(config: Any, resolve: bool = True) -> dict[str, Any]:
@@ -127,9 +123,7 @@ def split_options(options: Sequence[str] | None) -> list[str]:
         _check_option_key(key, entry)
         if key in pairs and yaml.safe_load(pairs[key].lower()) != yaml.safe_load(value.lower()):
             both = f"{pairs[key]!r} and {value!r}"
-            raise ConfigError(
-                explain("an option is given twice", where=f"--options {key}", got=both)
-            )
+            raise ConfigError("an option is given twice", where=f"--options {key}", got=both)
         pairs[key] = value
     return [f"{key}={value}" for key, value in pairs.items()]
 
@@ -151,12 +145,10 @@ def _check_option_key(key: str, entry: str) -> None:
 def _option_error(what: str, entry: str, following: str | None = None) -> ConfigError:
     """Compose the message for an option that cannot be read."""
     return ConfigError(
-        explain(
-            what,
-            where="--options",
-            got=entry if following is None else f"{entry} {following}",
-            expected="run.key=value, model.key=value or datasets.name.key=value",
-        )
+        what,
+        where="--options",
+        got=entry if following is None else f"{entry} {following}",
+        expected="run.key=value, model.key=value or datasets.name.key=value",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 _RULES: tuple[tuple[str, float, float], ...] = (
     # sizes of which there is at least one
@@ -57,11 +57,9 @@ def check_range(key: str, value: object, where: str) -> None:
         for pattern, low, high in _PATTERNS:
             if pattern.fullmatch(key) and not low <= item <= high:
                 raise ConfigError(
-                    explain(
-                        "value out of range",
-                        where=where,
-                        got=item,
-                        expected=f"{low:g} to {high:g}",
-                        fix="correct the value; the default yaml explains the key",
-                    )
+                    "value out of range",
+                    where=where,
+                    got=item,
+                    expected=f"{low:g} to {high:g}",
+                    fix="correct the value; the default yaml explains the key",
                 )

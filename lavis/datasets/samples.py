@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]
@@ -51,7 +51,7 @@ class Field:
 
     def __post_init__(self) -> None:
         if self.per_point and self.collate != "pad":
-            raise ConfigError(explain("per-point fields are padded", got=self, expected="pad"))
+            raise ConfigError("per-point fields are padded", got=self, expected="pad")
 
 
 def _points(shape: str, dtype: torch.dtype = torch.float32, fill: float = 0.0) -> Field:
@@ -100,7 +100,7 @@ def register_field(name: str, field: Field) -> None:
     """
     if FIELDS.setdefault(name, field) != field:
         raise ConfigError(
-            explain("a field of this name exists", where=name, got=field, expected=FIELDS[name])
+            "a field of this name exists", where=name, got=field, expected=FIELDS[name]
         )
 
 
@@ -120,7 +120,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             cannot be stacked; the sample is named.
     """
     if not samples:
-        raise DataError(explain("a batch without samples cannot be collated"))
+        raise DataError("a batch without samples cannot be collated")
     batch: Batch = {}
     names = dict.fromkeys(name for sample in samples for name in sample)
     for name in names:
@@ -161,13 +161,11 @@ def _join(name: str, field: Field, tensors: Sequence[Tensor], samples: Sequence[
     for row, sample in zip(rows, samples):
         if row.shape != rows[0].shape:
             raise DataError(
-                explain(
-                    f"samples of one batch differ in the shape of {name}",
-                    where=_name_of(sample),
-                    got=tuple(row.shape),
-                    expected=tuple(rows[0].shape),
-                    fix="make the shapes equal in the processor, or register the field as padded",
-                )
+                f"samples of one batch differ in the shape of {name}",
+                where=_name_of(sample),
+                got=tuple(row.shape),
+                expected=tuple(rows[0].shape),
+                fix="make the shapes equal in the processor, or register the field as padded",
             )
     joined = torch.stack(rows)
     return joined if field.dtype is None else joined.to(field.dtype)
@@ -204,13 +202,11 @@ def check_equal_lengths(fields: Mapping[str, Any], where: str) -> int:
     counts = {name: len(values) for name, values in fields.items()}
     if len(set(counts.values())) > 1:
         raise DataError(
-            explain(
-                "per-point fields differ in length",
-                where=where,
-                got=", ".join(f"{name}: {count}" for name, count in counts.items()),
-                expected="one row per point in each",
-                fix="repair the object's fields or leave it out",
-            )
+            "per-point fields differ in length",
+            where=where,
+            got=", ".join(f"{name}: {count}" for name, count in counts.items()),
+            expected="one row per point in each",
+            fix="repair the object's fields or leave it out",
         )
     return next(iter(counts.values()))
 
@@ -250,7 +246,7 @@ def select(batch: Batch, rows: Tensor) -> Batch:
         has_rows = isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim)
         if has_rows and len(value) != size:
             raise DataError(
-                explain("a field does not fit the batch", where=name, got=len(value), expected=size)
+                "a field does not fit the batch", where=name, got=len(value), expected=size
             )
         if not has_rows:
             picked[name] = value

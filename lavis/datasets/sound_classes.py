@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 
 Entry = Mapping[str, Any]
 
@@ -129,7 +129,7 @@ def choose_clip(object_id: str, split: str, clips: Sequence[str]) -> str:
         DataError: the class has no recording.
     """
     if not clips:
-        raise DataError(explain("a class of sounds has no recording", where=object_id))
+        raise DataError("a class of sounds has no recording", where=object_id)
     share = clips[::2] if split == "train" else clips[1::2]
     usable = share or clips
     digest = hashlib.sha256(object_id.encode("utf-8")).digest()

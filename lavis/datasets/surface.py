@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 
 
 class SurfacePoints(NamedTuple):
@@ -55,7 +55,7 @@ def sample_surface(
     """
     total = np.cumsum(triangle_areas(vertices, faces) if area is None else area)
     if len(total) == 0 or not np.isfinite(total[-1]) or total[-1] <= 0:
-        raise DataError(explain("a mesh has no surface", got=f"{len(faces)} faces, area 0"))
+        raise DataError("a mesh has no surface", got=f"{len(faces)} faces, area 0")
     chosen = np.searchsorted(total, rng.random(num_points) * total[-1], side="right")
     chosen = np.minimum(chosen, len(faces) - 1)
     weights = rng.random((num_points, 2))  # [P,2]

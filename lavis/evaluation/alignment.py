@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.baselines import chance_recall
 from lavis.evaluation.intervals import N_RESAMPLES
 from lavis.evaluation.retrieval import RECALL_AT, max_similarity, retrieval_scores
@@ -60,7 +60,7 @@ def published_metrics(points: np.ndarray, texts: np.ndarray) -> dict[str, float]
     points, texts = _checked(points, "object embeddings"), _checked(texts, "text embeddings")
     if points.shape[1] != texts.shape[1]:
         raise EvaluationError(
-            explain("embeddings of different width", got=f"{points.shape} and {texts.shape}")
+            "embeddings of different width", got=f"{points.shape} and {texts.shape}"
         )
     distances = pairwise_distances(points, texts)
     cosines = unit_rows(points) @ unit_rows(texts).T
@@ -79,7 +79,7 @@ def _checked(rows: np.ndarray, what: str) -> np.ndarray:
     rows = np.asarray(rows, np.float64)
     if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
         raise EvaluationError(
-            explain(f"bad {what}", got=f"shape {rows.shape}", expected="[N,E], finite, N >= 1")
+            f"bad {what}", got=f"shape {rows.shape}", expected="[N,E], finite, N >= 1"
         )
     return rows
 
@@ -107,10 +107,8 @@ class PairedSets:
         self.texts = _checked(texts, "text embeddings")
         if self.points.shape != self.texts.shape:
             raise EvaluationError(
-                explain(
-                    "objects and texts must come in pairs",
-                    got=f"{self.points.shape} and {self.texts.shape}",
-                )
+                "objects and texts must come in pairs",
+                got=f"{self.points.shape} and {self.texts.shape}",
             )
         names = [str(i) for i in range(len(points))] if names is None else list(names)
         self.same_text = equal_labels(names)  # [N,N]
@@ -255,10 +253,8 @@ def changes(
     """How much each figure changed on the same objects, after - before, with 95% intervals."""
     if len(before.points) != len(after.points):
         raise EvaluationError(
-            explain(
-                "changes are measured on the same objects",
-                got=f"{len(before.points)} and {len(after.points)} objects",
-            )
+            "changes are measured on the same objects",
+            got=f"{len(before.points)} and {len(after.points)} objects",
         )
     weights = bootstrap_weights(len(after.points), n_resamples, seed)
     old, new = before.figures(weights), after.figures(weights)

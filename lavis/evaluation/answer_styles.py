@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 
 _PERIODS_DROPPED = 32
 _SCANQA_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -118,11 +118,9 @@ def answer_style(name: str) -> Callable[[str], str]:
     """
     if name not in STYLES:
         raise ConfigError(
-            explain(
-                f"unknown style of answers.{nearest(name, STYLES)}",
-                where="run.answer_styles",
-                got=name,
-                expected=sorted(STYLES),
-            )
+            f"unknown style of answers.{nearest(name, STYLES)}",
+            where="run.answer_styles",
+            got=name,
+            expected=sorted(STYLES),
         )
     return STYLES[name]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DependencyError, EvaluationError, explain, require_choice
+from lavis.common.errors import DependencyError, EvaluationError, require_choice
 from lavis.evaluation import java_metrics as java_metrics_module
 from lavis.evaluation import ngrams
 from lavis.evaluation.coco_scorer import pycocoevalcap_scores
@@ -190,19 +190,15 @@ def _check_texts(
     single = [i for i in ids if isinstance(references[i], str)]
     if single:
         raise EvaluationError(
-            explain(
-                "references must be a list of strings per id",
-                where=f"ids {first_few(single)}",
-                got="one string",
-                expected='["caption", ...]',
-            )
+            "references must be a list of strings per id",
+            where=f"ids {first_few(single)}",
+            got="one string",
+            expected='["caption", ...]',
         )
     odd = [i for i in ids if not all(isinstance(t, str) for t in (predictions[i], *references[i]))]
     if odd:
         got = type(predictions[odd[0]]).__name__
-        raise EvaluationError(
-            explain("a caption is not text", where=f"ids {first_few(odd)}", got=got)
-        )
+        raise EvaluationError("a caption is not text", where=f"ids {first_few(odd)}", got=got)
 
 
 def _check_references(ids: Sequence[Any], corpus: ngrams.Corpus) -> None:
@@ -212,9 +208,7 @@ def _check_references(ids: Sequence[Any], corpus: ngrams.Corpus) -> None:
     bad[item[length == 0]] = True
     if bad.any():
         raise EvaluationError(
-            explain(
-                f"{bad.sum()} items have no reference or one without a word",
-                where=f"ids {first_few(ids[k] for k in np.flatnonzero(bad).tolist())}",
-                fix="remove these items from the reference file or give them a caption",
-            )
+            f"{bad.sum()} items have no reference or one without a word",
+            where=f"ids {first_few(ids[k] for k in np.flatnonzero(bad).tolist())}",
+            fix="remove these items from the reference file or give them a caption",
         )

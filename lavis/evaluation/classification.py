@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
 from lavis.evaluation.records import first_few
 
@@ -121,31 +121,25 @@ def _check(
         or (len(names) != len(labels) or len(set(class_names)) != len(class_names))
     ):
         raise EvaluationError(
-            explain(
-                "scores, labels and classes disagree",
-                got=f"scores {scores.shape}, {len(labels)} labels, {len(names)} ids, "
-                f"{len(class_names)} class names, {len(set(class_names))} distinct",
-                expected="scores [N,C], N labels, C distinct class names",
-            )
+            "scores, labels and classes disagree",
+            got=f"scores {scores.shape}, {len(labels)} labels, {len(names)} ids, "
+            f"{len(class_names)} class names, {len(set(class_names))} distinct",
+            expected="scores [N,C], N labels, C distinct class names",
         )
     integral = np.issubdtype(labels.dtype, np.integer)
     outside = np.flatnonzero((labels < 0) | (labels >= len(class_names)) | (not integral))
     if len(outside):
         raise EvaluationError(
-            explain(
-                f"{len(outside)} labels are not a class index",
-                where=f"items {first_few(names[k] for k in outside.tolist())}",
-                got=first_few(labels[outside].tolist()),
-                expected=f"integers 0..{len(class_names) - 1}",
-            )
+            f"{len(outside)} labels are not a class index",
+            where=f"items {first_few(names[k] for k in outside.tolist())}",
+            got=first_few(labels[outside].tolist()),
+            expected=f"integers 0..{len(class_names) - 1}",
         )
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(bad):
         raise EvaluationError(
-            explain(
-                f"{len(bad)} items have a NaN or infinite class score",
-                where=f"items {first_few(names[k] for k in bad.tolist())}",
-            )
+            f"{len(bad)} items have a NaN or infinite class score",
+            where=f"items {first_few(names[k] for k in bad.tolist())}",
         )
 
 

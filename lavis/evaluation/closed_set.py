@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 
 NO_CLASS = -1
 Encoder = Callable[[Sequence[str]], np.ndarray]
@@ -46,9 +46,7 @@ def match_classes(
         EvaluationError: no classes, or the same name twice.
     """
     if not class_names or len(set(class_names)) != len(class_names):
-        raise EvaluationError(
-            explain("class names are missing or repeated", got=list(class_names)[:5])
-        )
+        raise EvaluationError("class names are missing or repeated", got=list(class_names)[:5])
     patterns = [_pattern(name) for name in class_names]
     predicted = np.array([_named_class(text, patterns) for text in texts], dtype=np.int64)
     by_name = predicted != NO_CLASS

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lavis.common.errors import DependencyError, explain
+from lavis.common.errors import DependencyError
 
 INSTALL = "pip install --no-deps -r requirements-nodeps.txt"
 Tokens = Sequence[str]
@@ -36,7 +36,7 @@ def pycocoevalcap_scores(
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
     except ImportError as error:
-        raise DependencyError(explain("pycocoevalcap is not installed", fix=INSTALL)) from error
+        raise DependencyError("pycocoevalcap is not installed", fix=INSTALL) from error
     given = {number: [" ".join(words)] for number, words in enumerate(hypotheses)}
     right = {
         number: [" ".join(words) for words in group] for number, group in enumerate(references)

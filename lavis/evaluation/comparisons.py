@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.intervals import paired_bootstrap
 
 Items = Mapping[str, float]  # {id: value}
@@ -87,12 +87,10 @@ def _checked_claims(
     for claim in claims:
         if metrics.get(claim, {}).get("value") is None or not per_item.get(claim):
             raise EvaluationError(
-                explain(
-                    "a claim has no score or no per-item values",
-                    where=claim,
-                    got=f"scores {sorted(metrics)}, per item {sorted(per_item)}",
-                    expected="both of each headline metric",
-                )
+                "a claim has no score or no per-item values",
+                where=claim,
+                got=f"scores {sorted(metrics)}, per item {sorted(per_item)}",
+                expected="both of each headline metric",
             )
         _check_mean(metrics[claim]["value"], per_item[claim], claim)
     return claims
@@ -108,10 +106,8 @@ def _against(
     value = baselines.get(baseline, {}).get(claim)
     if value is None:
         raise EvaluationError(
-            explain(
-                "a baseline has per-item values of a metric without a score",
-                where=f"baselines.{baseline}.{claim}",
-            )
+            "a baseline has per-item values of a metric without a score",
+            where=f"baselines.{baseline}.{claim}",
         )
     _check_mean(value, other, f"baselines.{baseline}.{claim}")
     return paired_difference(own, other)
@@ -122,10 +118,8 @@ def _check_mean(value: float, items: Items, where: str) -> None:
     mean = math.fsum(items.values()) / len(items) if items else math.nan
     if not abs(mean - float(value)) <= _TOLERANCE * max(1.0, abs(float(value))):
         raise EvaluationError(
-            explain(
-                "a score is not the mean of its per-item values",
-                where=where,
-                got=f"score {value}, mean {mean} of {len(items)} items",
-                fix="claim only metrics that are means over items",
-            )
+            "a score is not the mean of its per-item values",
+            where=where,
+            got=f"score {value}, mean {mean} of {len(items)} items",
+            fix="claim only metrics that are means over items",
         )

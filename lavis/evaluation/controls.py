@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.readers.values import native_float
 from lavis.evaluation.altered_splits import (
@@ -111,12 +111,10 @@ def seeded_circle(ids: Sequence[str], seed: int) -> list[str]:
     distinct = set(ids)
     if len(distinct) < 2:
         raise ConfigError(
-            explain(
-                "a control that swaps objects needs two of them",
-                where="run.controls: shuffled_clouds, wrong_size",
-                got=f"{len(distinct)} objects in the split",
-                fix="raise the split's limit, or remove the control",
-            )
+            "a control that swaps objects needs two of them",
+            where="run.controls: shuffled_clouds, wrong_size",
+            got=f"{len(distinct)} objects in the split",
+            fix="raise the split's limit, or remove the control",
         )
     return sorted(distinct, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
 
@@ -267,12 +265,10 @@ def parse_controls(names: Sequence[str]) -> list[str]:
     for name in wanted:
         if name not in CONTROLS:
             raise ConfigError(
-                explain(
-                    f"not a control.{nearest(name, CONTROLS)}",
-                    where="run.controls",
-                    got=name,
-                    expected=f"all, or some of {list(CONTROLS)}",
-                )
+                f"not a control.{nearest(name, CONTROLS)}",
+                where="run.controls",
+                got=name,
+                expected=f"all, or some of {list(CONTROLS)}",
             )
     return list(dict.fromkeys(wanted))
 

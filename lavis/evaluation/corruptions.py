@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.datasets.readers.values import native_float
 from lavis.evaluation.altered_splits import (
     StoreMaker,
@@ -161,12 +161,10 @@ def parse_corruptions(names: Sequence[str]) -> list[tuple[str, int]]:
         kind, _, severity = name.partition(":")
         if kind not in CORRUPTIONS or (severity or "3") not in map(str, SEVERITIES):
             raise ConfigError(
-                explain(
-                    f"not a corruption.{nearest(kind, CORRUPTIONS)}",
-                    where="run.corruptions",
-                    got=name,
-                    expected=f"all, or one of {sorted(CORRUPTIONS)} with a severity 1-5: jitter:3",
-                )
+                f"not a corruption.{nearest(kind, CORRUPTIONS)}",
+                where="run.corruptions",
+                got=name,
+                expected=f"all, or one of {sorted(CORRUPTIONS)} with a severity 1-5: jitter:3",
             )
         found.append((kind, int(severity or 3)))
     return list(dict.fromkeys(found))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 
 N_RESAMPLES = 1000
 _CHUNK_VALUES = 4_000_000  # resampled values held at once (32 MB of float64)
@@ -42,14 +42,12 @@ def _checked(values: Sequence[float] | np.ndarray, what: str) -> np.ndarray:
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim not in (1, 2) or len(rows) == 0:
         raise EvaluationError(
-            explain(f"{what} cannot be resampled", got=rows.shape, expected="[N] or [N,K], N >= 1")
+            f"{what} cannot be resampled", got=rows.shape, expected="[N] or [N,K], N >= 1"
         )
     bad = np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
     if len(bad):
         raise EvaluationError(
-            explain(
-                f"{what} hold NaN or infinity", got=f"{len(bad)} rows, first {bad[:5].tolist()}"
-            )
+            f"{what} hold NaN or infinity", got=f"{len(bad)} rows, first {bad[:5].tolist()}"
         )
     return rows
 
@@ -127,9 +125,7 @@ def paired_bootstrap(
     """
     a, b = _checked(first, "values of the first run"), _checked(second, "values of the second run")
     if a.shape != b.shape or a.ndim != 1:
-        raise EvaluationError(
-            explain("paired runs must score the same items", got=(a.shape, b.shape))
-        )
+        raise EvaluationError("paired runs must score the same items", got=(a.shape, b.shape))
     delta = a - b
     difference = float(delta.mean())
     draws = _resample(delta, mean_statistic, n_resamples, seed)

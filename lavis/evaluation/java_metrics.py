@@ -24,7 +24,7 @@ from typing import IO
 
 import numpy as np
 
-from lavis.common.errors import DependencyError, explain
+from lavis.common.errors import DependencyError
 from lavis.evaluation.coco_scorer import INSTALL
 
 PTB_NAME = "stanford-ptb-3.4.1"
@@ -116,19 +116,16 @@ def _line(words: Sequence[str]) -> str:
 def _jar(*names: str) -> Path:
     """Path of the first file, when Java and all files are there."""
     if shutil.which("java") is None:
-        raise DependencyError(explain("Java is not installed", expected="`java` on the PATH"))
+        raise DependencyError("Java is not installed", expected="`java` on the PATH")
     spec = importlib.util.find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         raise DependencyError(
-            explain(
-                "pycocoevalcap, which carries the Java programs, is not installed",
-                fix=INSTALL,
-            )
+            "pycocoevalcap, which carries the Java programs, is not installed", fix=INSTALL
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
-        raise DependencyError(explain("pycocoevalcap lacks files", got=f"{folder}: no {absent}"))
+        raise DependencyError("pycocoevalcap lacks files", got=f"{folder}: no {absent}")
     return folder / names[0]
 
 
@@ -180,4 +177,4 @@ def _write(stream: IO[str], text: str) -> None:
 
 
 def _failed(what: str, got: str) -> DependencyError:
-    return DependencyError(explain(f"a Java program failed: {what}", got=got))
+    return DependencyError(f"a Java program failed: {what}", got=got)

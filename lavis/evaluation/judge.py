@@ -31,7 +31,7 @@ from urllib.parse import quote
 import httpx2  # the HTTP client of huggingface_hub
 import numpy as np
 
-from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_json
 from lavis.evaluation.formatting import format_value
@@ -111,7 +111,7 @@ class Judge:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             got = f"{body[:200]!r} ({type(error).__name__}: {self._blanked(str(error)[:200])})"
             raise NoAnswerError(
-                explain("a judge's reply holds no answer", where=self.endpoint, got=got)
+                "a judge's reply holds no answer", where=self.endpoint, got=got
             ) from None
 
     def _post(self, request: dict[str, Any]) -> str:
@@ -131,12 +131,10 @@ class Judge:
             if code not in _AGAIN:
                 break
         raise EvaluationError(
-            explain(
-                "the judge did not answer",
-                where=f"{self.endpoint}, model {self.model}",
-                got=problem,
-                fix="answered calls are kept; run the command again when the endpoint works",
-            )
+            "the judge did not answer",
+            where=f"{self.endpoint}, model {self.model}",
+            got=problem,
+            fix="answered calls are kept; run the command again when the endpoint works",
         )
 
     def _send(self, request: dict[str, Any]) -> tuple[int, str]:
@@ -216,9 +214,7 @@ def judge_file(options: argparse.Namespace) -> Path:
     key = os.environ.get(options.key_env) if options.key_env else None
     if options.key_env and not key:
         raise EvaluationError(
-            explain(
-                "the variable with the API key is not set", where="--key-env", got=options.key_env
-            )
+            "the variable with the API key is not set", where="--key-env", got=options.key_env
         )
     predictions = Path(options.predictions)
     cache = options.cache or predictions.parent / "judge_cache"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.pointllm import Prediction
 
 PROMPT_VERSION = "1"
@@ -107,11 +107,9 @@ def protocol(name: str, classes: Sequence[str] = (), seed: int = 0) -> Protocol:
             lambda p, answer: _read_choice(p, answer, list(classes), seed),
         )
     raise EvaluationError(
-        explain(
-            "no such judge protocol, or close classification without classes",
-            got=name,
-            expected="open_classification, captioning, or close_classification with --classes",
-        )
+        "no such judge protocol, or close classification without classes",
+        got=name,
+        expected="open_classification, captioning, or close_classification with --classes",
     )
 
 
@@ -154,10 +152,8 @@ def right_class(prediction: Prediction, classes: Sequence[str]) -> int:
     if prediction.reference.isdigit() and int(prediction.reference) < len(classes):
         return int(prediction.reference)
     raise EvaluationError(
-        explain(
-            "an item's class is not in the list",
-            where=f"item {prediction.item_id}",
-            got=prediction.label_name or prediction.reference,
-            expected=f"one of {list(classes)[:5]}, … or an index",
-        )
+        "an item's class is not in the list",
+        where=f"item {prediction.item_id}",
+        got=prediction.label_name or prediction.reference,
+        expected=f"one of {list(classes)[:5]}, … or an index",
     )

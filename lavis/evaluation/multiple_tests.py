@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 
 ALPHA = 0.05
 ABOVE, LEVEL, BELOW, NOT_TESTED = "above", "level", "below", "not tested"
@@ -31,7 +31,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     bad = [p for p in p_values if not 0 <= p <= 1]
     if bad:
-        raise EvaluationError(explain("not a p-value", got=bad[:5], expected="numbers in [0, 1]"))
+        raise EvaluationError("not a p-value", got=bad[:5], expected="numbers in [0, 1]")
     adjusted, largest = [0.0] * len(p_values), 0.0
     for place, index in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))

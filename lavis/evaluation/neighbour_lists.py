@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain
+from lavis.common.errors import ConfigError, DataError, PointLanguageError
 from lavis.datasets.readers.pickled_arrays import read_pickled
 from lavis.evaluation.search import search
 
@@ -44,7 +44,7 @@ def nearest_others(embeds: np.ndarray, count: int) -> np.ndarray:
     """
     if not 1 <= count < len(embeds):
         what, expected = "Invalid number of neighbours.", f"1 to {len(embeds) - 1}"
-        raise ConfigError(explain(what, where="--count", got=count, expected=expected))
+        raise ConfigError(what, where="--count", got=count, expected=expected)
     rows = embeds[:, 0] if embeds.ndim == 3 and embeds.shape[1] == 1 else embeds
     found = search(rows, rows, count + 1).indices
     # Of equal embeddings the item itself need not come first, or at all.
@@ -68,8 +68,9 @@ def read_embeds(path: Path, modality: str) -> tuple[list[str], np.ndarray]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         what, fix = "embeddings cannot be read", "run.task=embedding_export writes them"
         expected = f"{modality}_embeds [N,Q,E] and N names"
-        message = explain(what, where=str(path), got=repr(error), expected=expected, fix=fix)
-        raise DataError(message) from error
+        raise DataError(
+            what, where=str(path), got=repr(error), expected=expected, fix=fix
+        ) from error
     return ids, embeds
 
 
@@ -88,9 +89,7 @@ def read_released(path: Path, count: int) -> tuple[list[str], np.ndarray]:
             raise ValueError(f"{table.shape[1]} neighbours of {len(ids)} objects")
     except (OSError, ValueError, LookupError, TypeError) as error:
         what, expected = "released neighbours cannot be read", "{name: [id], index: {id: [row]}}"
-        raise DataError(
-            explain(what, where=str(path), got=repr(error), expected=expected)
-        ) from error
+        raise DataError(what, where=str(path), got=repr(error), expected=expected) from error
     return ids, table.astype(np.int32)
 
 

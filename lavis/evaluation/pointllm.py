@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.common.text_files import read_json
 from lavis.evaluation.intervals import mean_ci
 from lavis.evaluation.records import build_metrics_record, first_few, git_commit, write_json_atomic
@@ -57,7 +57,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         content = read_json(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(
-            explain("a predictions file cannot be read", where=str(path), got=str(error))
+            "a predictions file cannot be read", where=str(path), got=str(error)
         ) from error
     rows = content.get("results") if isinstance(content, dict) else content
     rows = rows if isinstance(rows, list) else []
@@ -66,11 +66,9 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     repeated = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
     if not items or repeated:
         raise EvaluationError(
-            explain(
-                "a predictions file is empty or repeats ids",
-                where=str(path),
-                got=first_few(repeated) if repeated else "no items",
-            )
+            "a predictions file is empty or repeats ids",
+            where=str(path),
+            got=first_few(repeated) if repeated else "no items",
         )
     return items
 
@@ -81,12 +79,10 @@ def _prediction(row: Any, number: int, path: str | Path) -> Prediction:
     names = next((k for k in (keys, ours) if isinstance(row, dict) and set(k) <= set(row)), None)
     if names is None:
         raise EvaluationError(
-            explain(
-                "a prediction lacks its fields",
-                where=f"{path}: entry {number}",
-                got=sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__,
-                expected=f"{list(keys)} or {list(ours)}",
-            )
+            "a prediction lacks its fields",
+            where=f"{path}: entry {number}",
+            got=sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__,
+            expected=f"{list(keys)} or {list(ours)}",
         )
     label = row.get("label_name")
     item_id, reference, text = (str(row[name]) for name in names)
@@ -105,11 +101,9 @@ def read_ground_truth(path: str | Path) -> dict[str, str]:
         uid = str(entry.get("object_id", ""))
         if not uid or not answers or uid in captions:
             raise EvaluationError(
-                explain(
-                    "an annotation has no id, no answer, or an id that was there before",
-                    where=f"{path}: entry {number}",
-                    got=uid or sorted(entry),
-                )
+                "an annotation has no id, no answer, or an id that was there before",
+                where=f"{path}: entry {number}",
+                got=uid or sorted(entry),
             )
         captions[uid] = answers[0]
     return captions

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.intervals import mean_ci
 
 N_DRAWS = 5
@@ -43,12 +43,10 @@ def linear_probe_predictions(
     train, test = pooled(train_embeds), pooled(test_embeds)
     if len(train) != len(labels) or train.shape[1] != test.shape[1] or len(np.unique(labels)) < 2:
         raise EvaluationError(
-            explain(
-                "a linear probe cannot be trained",
-                got=f"training {train.shape}, test {test.shape}, {len(labels)} labels of "
-                f"{len(np.unique(labels))} classes",
-                expected="as many labels as training embeddings, two classes or more, equal widths",
-            )
+            "a linear probe cannot be trained",
+            got=f"training {train.shape}, test {test.shape}, {len(labels)} labels of "
+            f"{len(np.unique(labels))} classes",
+            expected="as many labels as training embeddings, two classes or more, equal widths",
         )
     # Unit vectors in many dimensions have small entries: the solver needs unit variance.
     mean, scale = train.mean(axis=0), train.std(axis=0) + 1e-8
@@ -63,7 +61,7 @@ def pooled(embeds: np.ndarray) -> np.ndarray:
     embeds = embeds.mean(axis=1) if embeds.ndim == 3 else embeds
     norm = np.linalg.norm(embeds, axis=-1, keepdims=True)
     if not np.isfinite(norm).all() or not len(embeds):
-        raise EvaluationError(explain("embeddings for a probe are empty or hold NaN"))
+        raise EvaluationError("embeddings for a probe are empty or hold NaN")
     return embeds / np.maximum(norm, 1e-12)
 
 

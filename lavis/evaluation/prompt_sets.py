@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, nearest
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_text
 from lavis.datasets.class_names import MODELNET40, SCANOBJECTNN
@@ -66,22 +66,18 @@ def load_templates(name: str, where: str = "run.prompt_templates") -> list[str]:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            explain(
-                f"no such set of prompts and no such file.{nearest(name, PROMPT_SETS)}",
-                where=where,
-                got=name,
-                expected=f"one of {sorted(PROMPT_SETS)} or a file",
-            )
+            f"no such set of prompts and no such file.{nearest(name, PROMPT_SETS)}",
+            where=where,
+            got=name,
+            expected=f"one of {sorted(PROMPT_SETS)} or a file",
         )
     templates = _read_texts(path, named_list=True)
     bad = [t for t in templates if not isinstance(t, str) or t.count("{}") != 1]
     if bad or not templates:
         raise ConfigError(
-            explain(
-                "a template holds exactly one {} for the class name",
-                where=f"{where}: {path}",
-                got=bad[:3] or "no templates",
-            )
+            "a template holds exactly one {} for the class name",
+            where=f"{where}: {path}",
+            got=bad[:3] or "no templates",
         )
     return templates
 
@@ -101,18 +97,16 @@ def class_names(name: str) -> list[str]:
     path = Path(name)
     if not path.is_file():
         raise DataError(
-            explain(
-                f"no such list of classes and no such file.{nearest(name, CLASS_LISTS)}",
-                got=name,
-                expected=f"one of {sorted(CLASS_LISTS)} or a file",
-                fix="Objaverse-LVIS: give lvis-annotations.json (Objaverse) or split/lvis.json "
-                "(OpenShape's meta data)",
-            )
+            f"no such list of classes and no such file.{nearest(name, CLASS_LISTS)}",
+            got=name,
+            expected=f"one of {sorted(CLASS_LISTS)} or a file",
+            fix="Objaverse-LVIS: give lvis-annotations.json (Objaverse) or split/lvis.json "
+            "(OpenShape's meta data)",
         )
     names = [str(text).replace("_", " ") for text in _read_texts(path)]
     if not names or len(set(names)) != len(names):
         raise DataError(
-            explain("a list of classes is empty or repeats a name", where=str(path), got=len(names))
+            "a list of classes is empty or repeats a name", where=str(path), got=len(names)
         )
     return names
 
@@ -125,7 +119,7 @@ def _read_texts(path: Path, named_list: bool = False) -> list[Any]:
     try:
         content = parse_json(text)
     except ValueError as error:
-        raise DataError(explain("a file is not JSON", where=str(path), got=str(error))) from error
+        raise DataError("a file is not JSON", where=str(path), got=str(error)) from error
     if isinstance(content, dict):
         only = next(iter(content.values())) if len(content) == 1 else None
         return list(only) if named_list and isinstance(only, list) else sorted(content)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.files import replace_file
 from lavis.common.strict_json import refuse_unwritable
 
@@ -37,12 +37,10 @@ def _strict_json(value: Any, where: str, **options: Any) -> str:
         return json.dumps(plain, allow_nan=False, ensure_ascii=False, **options)
     except (ValueError, TypeError) as error:
         raise EvaluationError(
-            explain(
-                "this cannot be written as strict JSON",
-                where=where,
-                got=str(error),
-                expected="finite numbers, text, lists and mappings",
-            )
+            "this cannot be written as strict JSON",
+            where=where,
+            got=str(error),
+            expected="finite numbers, text, lists and mappings",
         ) from error
 
 

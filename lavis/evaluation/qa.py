@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
 from lavis.evaluation.records import check_same_ids, first_few
 
@@ -207,17 +207,13 @@ def _check_text(
 ) -> None:
     odd = [i for i in ids if not all(isinstance(t, str) for t in (predictions[i], *right[i]))]
     if odd:
-        raise EvaluationError(
-            explain(f"{len(odd)} answers are not text", where=f"ids {first_few(odd)}")
-        )
+        raise EvaluationError(f"{len(odd)} answers are not text", where=f"ids {first_few(odd)}")
     empty = [i for i in ids if not right[i] or not all(map(normalize_answer, right[i]))]
     if empty:
         raise EvaluationError(
-            explain(
-                f"{len(empty)} questions have no reference answer or an empty one",
-                where=f"ids {first_few(empty)}",
-                fix="remove these questions from the split or give them an answer",
-            )
+            f"{len(empty)} questions have no reference answer or an empty one",
+            where=f"ids {first_few(empty)}",
+            fix="remove these questions from the split or give them an answer",
         )
 
 
@@ -244,12 +240,10 @@ def most_frequent_answers(
     for number, record in enumerate(train_records):
         if family_key not in record or answer_key not in record:
             raise EvaluationError(
-                explain(
-                    "a training question cannot be counted",
-                    where=f"record number {number}",
-                    got=sorted(map(str, record)),
-                    expected=f"{family_key!r} and {answer_key!r}",
-                )
+                "a training question cannot be counted",
+                where=f"record number {number}",
+                got=sorted(map(str, record)),
+                expected=f"{family_key!r} and {answer_key!r}",
             )
         answer = record[answer_key]
         first = answer if isinstance(answer, str) else answer[0]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.answer_styles import answer_style
 from lavis.evaluation.captioning import caption_scores
 from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
@@ -183,11 +183,9 @@ def _check_answers(ids: list[Any], right: list[list[str]], style: str) -> None:
     empty = [i for i, a in zip(ids, right) if not a or not (accepts_empty or all(a))]
     if empty:
         raise EvaluationError(
-            explain(
-                f"{len(empty)} reference answers are empty in the style {style!r}",
-                where=f"ids {first_few(empty)}",
-                fix="remove these questions from the split",
-            )
+            f"{len(empty)} reference answers are empty in the style {style!r}",
+            where=f"ids {first_few(empty)}",
+            fix="remove these questions from the split",
         )
 
 
@@ -221,11 +219,9 @@ def multiple_choice_metrics(
         counts = np.asarray(n_tokens[question])
         if not np.isfinite(sums).all() or sums.shape != counts.shape or not 0 <= index < len(sums):
             raise EvaluationError(
-                explain(
-                    "the likelihoods of a question's choices cannot be compared",
-                    where=f"question {question!r}",
-                    got=f"{sums.tolist()}, lengths {counts.tolist()}, right choice {index}",
-                )
+                "the likelihoods of a question's choices cannot be compared",
+                where=f"question {question!r}",
+                got=f"{sums.tolist()}, lengths {counts.tolist()}, right choice {index}",
             )
         for name, scores in (("choice_accuracy", sums / counts), ("choice_accuracy_sum", sums)):
             better = np.count_nonzero(scores >= scores[index]) - 1

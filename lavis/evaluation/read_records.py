@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common import text_files
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.records import SCHEMA_VERSION
 
 _RECORD_KEYS = (
@@ -21,12 +21,7 @@ def read_json(path: Path) -> Any:
         return text_files.read_json(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(
-            explain(
-                "a result file cannot be read",
-                where=str(path),
-                got=str(error),
-                fix="evaluate again",
-            )
+            "a result file cannot be read", where=str(path), got=str(error), fix="evaluate again"
         ) from error
 
 
@@ -40,23 +35,19 @@ def checked_record(record: Any, path: Path) -> dict[str, Any]:
     version = record.get("schema_version") if isinstance(record, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
         raise EvaluationError(
-            explain(
-                "a metrics record of another schema version cannot be used in a table",
-                where=str(path),
-                got=f"schema_version {version}",
-                expected=f"schema_version {SCHEMA_VERSION}: paired comparisons, data version",
-                fix="evaluate again with this version of the code",
-            )
+            "a metrics record of another schema version cannot be used in a table",
+            where=str(path),
+            got=f"schema_version {version}",
+            expected=f"schema_version {SCHEMA_VERSION}: paired comparisons, data version",
+            fix="evaluate again with this version of the code",
         )
     if missing or version is None:
         raise EvaluationError(
-            explain(
-                "a metrics file is not a metrics record",
-                where=str(path),
-                got=f"schema_version {version}, missing {missing}",
-                expected=f"schema_version {SCHEMA_VERSION} with {list(_RECORD_KEYS)}",
-                fix="evaluate again with this version of the code",
-            )
+            "a metrics file is not a metrics record",
+            where=str(path),
+            got=f"schema_version {version}, missing {missing}",
+            expected=f"schema_version {SCHEMA_VERSION} with {list(_RECORD_KEYS)}",
+            fix="evaluate again with this version of the code",
         )
     return record
 

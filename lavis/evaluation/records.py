@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.comparisons import Paired
 from lavis.evaluation.provenance import (
     config_hash,
@@ -89,7 +89,7 @@ def check_same_ids(expected: Collection[Any], got: Collection[Any], what: str) -
         what: for the message, e.g. "captions".
     """
     if not expected and not got:
-        raise EvaluationError(explain(f"no {what} to score", expected="at least one item"))
+        raise EvaluationError(f"no {what} to score", expected="at least one item")
     known, given = set(expected), set(got)
     missing = [i for i in expected if i not in given]
     unexpected = [i for i in got if i not in known]
@@ -114,11 +114,9 @@ def validate_ids(
     without = [k for k, record in enumerate(listed) if id_key not in record]
     if without:
         raise EvaluationError(
-            explain(
-                f"{len(without)} records have no {id_key!r}",
-                where=f"records number {first_few(without)}",
-                got=sorted(map(str, listed[without[0]])),
-            )
+            f"{len(without)} records have no {id_key!r}",
+            where=f"records number {first_few(without)}",
+            got=sorted(map(str, listed[without[0]])),
         )
     counts = Counter(record[id_key] for record in listed)
     known = set(expected)
@@ -135,12 +133,10 @@ def _raise_on_id_problems(what: str, n_expected: int, **problems: list[Any]) -> 
     found = [f"{len(ids)} {problem}: {first_few(ids)}" for problem, ids in problems.items() if ids]
     if found:
         raise EvaluationError(
-            explain(
-                f"{what} and references do not have the same ids",
-                got="; ".join(found),
-                expected=f"each of {n_expected} ids exactly once",
-                fix="evaluate the whole split again; ids must have one type (3001 is not '3001')",
-            )
+            f"{what} and references do not have the same ids",
+            got="; ".join(found),
+            expected=f"each of {n_expected} ids exactly once",
+            fix="evaluate the whole split again; ids must have one type (3001 is not '3001')",
         )
 
 
@@ -186,12 +182,10 @@ def build_metrics_record(
     """
     if n_scored <= 0 or n_scored + len(skipped) != n_expected:
         raise EvaluationError(
-            explain(
-                "the number of scored items is not the number of expected items",
-                where=f"{task}/{split}",
-                got=f"n_scored {n_scored} and {len(skipped)} skipped ids",
-                expected=f"n_expected {n_expected}",
-            )
+            "the number of scored items is not the number of expected items",
+            where=f"{task}/{split}",
+            got=f"n_scored {n_scored} and {len(skipped)} skipped ids",
+            expected=f"n_expected {n_expected}",
         )
     extra = dict(extra or {})
     if n_scored == 1:  # resamples of one item are all equal: no interval
@@ -225,7 +219,7 @@ def _with_keys(where: str, value: Any, keys: Sequence[str]) -> dict[str, Any] | 
         return None
     if not isinstance(value, Mapping) or set(value) != set(keys):
         raise EvaluationError(
-            explain("a part of the record is incomplete", where=where, got=value, expected=keys)
+            "a part of the record is incomplete", where=where, got=value, expected=keys
         )
     return {key: to_plain(value[key]) for key in keys}
 
@@ -235,9 +229,7 @@ def _number(where: str, value: Any) -> float | None:
     if plain is None:
         return None
     if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
-        raise EvaluationError(
-            explain("a score is not a finite number", where=where, got=repr(value))
-        )
+        raise EvaluationError("a score is not a finite number", where=where, got=repr(value))
     return plain
 
 
@@ -247,9 +239,7 @@ def _metric(name: str, entry: Mapping[str, Any]) -> MetricValue:
         return {"value": value, "ci95": None}
     bounds = [_number(f"{name}.ci95", bound) for bound in interval]
     if len(bounds) != 2 or None in bounds or bounds[0] > bounds[1]:  # type: ignore[operator]
-        raise EvaluationError(
-            explain("an interval must be [low, high]", where=f"{name}.ci95", got=bounds)
-        )
+        raise EvaluationError("an interval must be [low, high]", where=f"{name}.ci95", got=bounds)
     return {"value": value, "ci95": bounds}  # type: ignore[typeddict-item]
 
 
@@ -259,11 +249,9 @@ def _baseline(
     unknown = [name for name in row if name not in metrics]
     if unknown:
         raise EvaluationError(
-            explain(
-                "a baseline reports a metric that the run does not",
-                where=f"baselines.{baseline}",
-                got=first_few(unknown),
-                expected=sorted(metrics),
-            )
+            "a baseline reports a metric that the run does not",
+            where=f"baselines.{baseline}",
+            got=first_few(unknown),
+            expected=sorted(metrics),
         )
     return {name: _number(f"baselines.{baseline}.{name}", value) for name, value in row.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.files import file_sha256, replace_file
 from lavis.common.text_files import read_text
 
@@ -40,11 +40,9 @@ def check_hashes(metrics: Path) -> None:
         path = hashes.parent / Path(name).name
         if path.is_file() and file_sha256(path) != digest:
             raise EvaluationError(
-                explain(
-                    "predictions, scores and per-item values are not of one evaluation",
-                    where=str(path),
-                    got=f"another sha256 than {hashes.name} lists",
-                    expected=digest,
-                    fix="evaluate again, or restore the files that were written together",
-                )
+                "predictions, scores and per-item values are not of one evaluation",
+                where=str(path),
+                got=f"another sha256 than {hashes.name} lists",
+                expected=digest,
+                fix="evaluate again, or restore the files that were written together",
             )

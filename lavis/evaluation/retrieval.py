@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.intervals import N_RESAMPLES, bootstrap_ci, mean_ci, median_statistic
 from lavis.evaluation.records import first_few
 from lavis.evaluation.search import max_similarity
@@ -98,7 +98,7 @@ def retrieval_scores(
     similarity = np.asarray(similarity)
     if similarity.ndim != 2:
         raise EvaluationError(
-            explain("a similarity matrix has two axes", got=similarity.shape, expected="[Nq,Ng]")
+            "a similarity matrix has two axes", got=similarity.shape, expected="[Nq,Ng]"
         )
     n_queries, n_gallery = similarity.shape
     _check_queries(positives, n_queries)
@@ -157,11 +157,9 @@ def _check_embeddings(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> N
         shapes[0][-1] != shapes[1][-1]
     ):
         raise EvaluationError(
-            explain(
-                "queries and gallery cannot be compared",
-                got=f"queries {shapes[0]}, gallery {shapes[1]}",
-                expected="[N,E] or [N,Q,E] with the same E, at least one item each",
-            )
+            "queries and gallery cannot be compared",
+            got=f"queries {shapes[0]}, gallery {shapes[1]}",
+            expected="[N,E] or [N,Q,E] with the same E, at least one item each",
         )
 
 
@@ -255,11 +253,9 @@ def _check_finite(block: np.ndarray, names: Sequence[Any]) -> None:
     bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
     if len(bad):
         raise EvaluationError(
-            explain(
-                f"{len(bad)} queries have a NaN or infinite similarity",
-                where=f"queries {first_few(names[k] for k in bad.tolist())}",
-                fix="check the embeddings of these items",
-            )
+            f"{len(bad)} queries have a NaN or infinite similarity",
+            where=f"queries {first_few(names[k] for k in bad.tolist())}",
+            fix="check the embeddings of these items",
         )
 
 
@@ -272,21 +268,17 @@ def _check_own(
     wrong = [name for name, index, positives in own if index in positives]
     if wrong:
         raise EvaluationError(
-            explain(
-                f"{len(wrong)} queries count themselves among their positives",
-                where=f"queries {first_few(wrong)}",
-            )
+            f"{len(wrong)} queries count themselves among their positives",
+            where=f"queries {first_few(wrong)}",
         )
 
 
 def _check_queries(positives: Sequence[Sequence[int]], n_queries: int) -> None:
     if len(positives) != n_queries:
         raise EvaluationError(
-            explain(
-                "queries, positives and gallery disagree",
-                got=f"{n_queries} queries, {len(positives)} lists of positives",
-                expected="one list of positives per query",
-            )
+            "queries, positives and gallery disagree",
+            got=f"{n_queries} queries, {len(positives)} lists of positives",
+            expected="one list of positives per query",
         )
 
 
@@ -295,11 +287,9 @@ def _checked_positives(
 ) -> list[np.ndarray]:
     if not len(positives) == len(names) or not positives or n_gallery == 0:
         raise EvaluationError(
-            explain(
-                "queries, positives and gallery disagree",
-                got=f"{len(positives)} queries, {len(names)} query ids, {n_gallery} gallery items",
-                expected="one list of positives per query, at least one query and gallery item",
-            )
+            "queries, positives and gallery disagree",
+            got=f"{len(positives)} queries, {len(names)} query ids, {n_gallery} gallery items",
+            expected="one list of positives per query, at least one query and gallery item",
         )
     right = [np.unique(np.asarray(row, dtype=np.int64)) for row in positives]
     empty = [name for name, row in zip(names, right, strict=True) if len(row) == 0]
@@ -311,10 +301,8 @@ def _checked_positives(
     for problem, found in (("no positive", empty), ("a positive outside the gallery", outside)):
         if found:
             raise EvaluationError(
-                explain(
-                    f"{len(found)} queries have {problem}",
-                    where=f"queries {first_few(found)}",
-                    expected=f"gallery indices 0..{n_gallery - 1}",
-                )
+                f"{len(found)} queries have {problem}",
+                where=f"queries {first_few(found)}",
+                expected=f"gallery indices 0..{n_gallery - 1}",
             )
     return right

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.formatting import words
 from lavis.evaluation.read_records import read_records
 from lavis.evaluation.seeds import matching, read_seeds
@@ -138,13 +138,11 @@ def with_seeds(
     unknown = sorted(set(seeds) - {run.name for run in runs})
     if unknown:
         raise EvaluationError(
-            explain(
-                "there are seeds of a run that has no result",
-                where=where,
-                got=unknown,
-                expected=sorted({run.name for run in runs}),
-                fix="add <run>.json, or rename the folder",
-            )
+            "there are seeds of a run that has no result",
+            where=where,
+            got=unknown,
+            expected=sorted({run.name for run in runs}),
+            fix="add <run>.json, or rename the folder",
         )
     return [
         RunRecord(
@@ -176,10 +174,8 @@ def check_data_versions(runs: Sequence[RunRecord]) -> None:
                 for (version, digest), files in found.items()
             ]
             raise EvaluationError(
-                explain(
-                    f"a table mixes versions of the data set {name!r}",
-                    got="; ".join(listed),
-                    expected="one version",
-                    fix="evaluate again on the newest version, or move the old files away",
-                )
+                f"a table mixes versions of the data set {name!r}",
+                got="; ".join(listed),
+                expected="one version",
+                fix="evaluate again on the newest version, or move the old files away",
             )

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.precision import fast_bf16
 from lavis.evaluation.provenance import write_json_atomic
 
@@ -74,7 +74,7 @@ class QuantizedGallery:
         absent = [str(path) for path in paths if not path.is_file()]
         if absent:
             raise EvaluationError(
-                explain("a quantized gallery is not whole", where=str(folder), got=f"no {absent}")
+                "a quantized gallery is not whole", where=str(folder), got=f"no {absent}"
             )
         return cls(np.load(paths[0], mmap_mode="r"), np.load(paths[1]))
 
@@ -184,7 +184,7 @@ def int8_codes(embeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes [B,Q,E] int8 and scales [B,Q] of embeddings [B,Q,E]; the largest value gets 127."""
     scales = np.abs(embeds).max(axis=-1) / 127.0
     if not np.isfinite(scales).all():
-        raise EvaluationError(explain("embeddings with NaN or infinity have no codes"))
+        raise EvaluationError("embeddings with NaN or infinity have no codes")
     codes = np.rint(embeds / np.maximum(scales, 1e-30)[..., None])
     return codes.astype(np.int8), scales.astype(np.float32)
 
@@ -215,9 +215,7 @@ def two_stage_search(
     """
     if len(quantized) != len(gallery):
         raise EvaluationError(
-            explain(
-                "gallery and codes disagree", got=f"{len(gallery)} and {len(quantized)} objects"
-            )
+            "gallery and codes disagree", got=f"{len(gallery)} and {len(quantized)} objects"
         )
     _check_search(queries, quantized.codes.shape, k)
     _check_finite(np.asarray(queries), 0)
@@ -292,11 +290,9 @@ def _check_finite(rows: np.ndarray, first_query: int) -> None:
     bad = np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
     if len(bad):
         raise EvaluationError(
-            explain(
-                f"{len(bad)} queries have a NaN or infinite similarity",
-                where=f"queries {(bad[:5] + first_query).tolist()}",
-                fix="check the embeddings of queries and gallery",
-            )
+            f"{len(bad)} queries have a NaN or infinite similarity",
+            where=f"queries {(bad[:5] + first_query).tolist()}",
+            fix="check the embeddings of queries and gallery",
         )
 
 
@@ -317,9 +313,7 @@ def _check_search(queries: np.ndarray, gallery_shape: tuple[int, ...], k: int) -
         or not 1 <= k <= gallery_shape[0]
     ):
         raise EvaluationError(
-            explain(
-                "queries and gallery cannot be searched",
-                got=f"queries {shape}, gallery {gallery_shape}, k {k}",
-                expected="[N,E] or [N,Q,E] with the same E and at least one item, 1 <= k <= Ng",
-            )
+            "queries and gallery cannot be searched",
+            got=f"queries {shape}, gallery {gallery_shape}, k {k}",
+            expected="[N,E] or [N,Q,E] with the same E and at least one item, 1 <= k <= Ng",
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.read_records import read_records
 
 Record = Mapping[str, Any]
@@ -46,11 +46,9 @@ def read_seeds(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
     for path in sorted(Path(folder).glob("*/*.json")):
         if not path.stem.isdigit():
             raise EvaluationError(
-                explain(
-                    "a file of a recipe's seeds is named by its seed",
-                    where=str(path),
-                    expected="a whole number, e.g. 43.json",
-                )
+                "a file of a recipe's seeds is named by its seed",
+                where=str(path),
+                expected="a whole number, e.g. 43.json",
             )
         found.setdefault(path.parent.name, []).extend(read_records(path))
     return found
@@ -67,13 +65,11 @@ def matching(record: Record, seeds: Sequence[Record], where: str) -> tuple[Recor
         different = [key for key in _SAME if seed[key] != record[key]]
         if different:
             raise EvaluationError(
-                explain(
-                    "a seed was not evaluated like its run",
-                    where=where,
-                    got={key: seed[key] for key in different},
-                    expected={key: record[key] for key in different},
-                    fix="evaluate all seeds on the same items of the same data version",
-                )
+                "a seed was not evaluated like its run",
+                where=where,
+                got={key: seed[key] for key in different},
+                expected={key: record[key] for key in different},
+                fix="evaluate all seeds on the same items of the same data version",
             )
     return tuple(same)
 

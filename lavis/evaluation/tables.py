@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.run_records import load_records
 from lavis.evaluation.systems_table import systems_table
@@ -33,11 +33,9 @@ def render_between(text: str, table: str, name: str, where: str) -> str:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise EvaluationError(
-            explain(
-                "the file has no place for a generated table",
-                where=where,
-                expected=f"one {begin} followed by one {end}",
-            )
+            "the file has no place for a generated table",
+            where=where,
+            expected=f"one {begin} followed by one {end}",
         )
     before, after = text.split(begin)[0], text.split(end)[1]
     return f"{before}{begin}\n{table}\n{end}{after}"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.errors import ConfigError, EvaluationError
 from lavis.evaluation.provenance import git_commit
 
 SPLIT = "test_final"
@@ -59,13 +59,12 @@ def check_test_final(datasets: Mapping[str, Mapping[str, Any]], run: Any, root: 
     if locked and not reason:
         _refuse("test-final is locked", locked, 'evaluate.py --test-final "<reason>", or dev_test')
     if reason and not locked:
-        message = explain(
+        raise ConfigError(
             "--test-final is given, and no evaluated split holds test-final records",
             where="run.test_final_reason",
             got=splits,
             fix="remove the flag, or evaluate the split test_final",
         )
-        raise ConfigError(message)
     if locked:
         _check_clean(git_commit(root))
 
@@ -81,17 +80,15 @@ def _locked(datasets: Mapping[str, Mapping[str, Any]], splits: Iterable[str]) ->
 
 
 def _refuse(what: str, locked: list[str], fix: str) -> None:
-    raise ConfigError(explain(what, where=", ".join(locked), got=f"split {SPLIT!r}", fix=fix))
+    raise ConfigError(what, where=", ".join(locked), got=f"split {SPLIT!r}", fix=fix)
 
 
 def _check_clean(commit: str | None) -> None:
     if commit is None or commit.endswith("-dirty"):
         raise ConfigError(
-            explain(
-                "test-final is scored from a committed tree only",
-                got="no git checkout" if commit is None else f"uncommitted changes on {commit}",
-                fix="commit the changes first",
-            )
+            "test-final is scored from a committed tree only",
+            got="no git checkout" if commit is None else f"uncommitted changes on {commit}",
+            fix="commit the changes first",
         )
 
 
@@ -135,7 +132,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise EvaluationError(
-            explain("the test-final log cannot be written", where=str(path), got=str(error))
+            "the test-final log cannot be written", where=str(path), got=str(error)
         ) from error
 
 

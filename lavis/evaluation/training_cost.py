@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.strict_json import parse_json
 
 
@@ -73,7 +73,7 @@ def load_costs(folder: Path) -> dict[str, TrainingCost]:
         except (OSError, ValueError, TypeError, KeyError) as error:
             fix = "python -m lavis.evaluation.leaderboard --cost <system> <job folders>"
             what = "the cost of a training cannot be read"
-            raise EvaluationError(explain(what, where=path, got=error, fix=fix)) from error
+            raise EvaluationError(what, where=path, got=error, fix=fix) from error
     return costs
 
 
@@ -84,7 +84,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         fix = "name the folder of a job, e.g. output/demo/stage1"
         what = "the log of a job cannot be read"
-        raise EvaluationError(explain(what, where=path, got=error, fix=fix)) from error
+        raise EvaluationError(what, where=path, got=error, fix=fix) from error
 
 
 def _last(rows: Sequence[dict[str, Any]], kind: str, folder: Path) -> dict[str, Any]:
@@ -93,5 +93,5 @@ def _last(rows: Sequence[dict[str, Any]], kind: str, folder: Path) -> dict[str, 
     if not found or (kind == "end" and not found[-1].get("finished")):
         got = f"no finished training ({kind})"
         fix = "finish it first: train.py --resume auto"
-        raise EvaluationError(explain("a training did not finish", where=folder, got=got, fix=fix))
+        raise EvaluationError("a training did not finish", where=folder, got=got, fix=fix)
     return found[-1]

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 Batch = Mapping[str, Any]
 
@@ -168,13 +168,11 @@ def check_abilities(model: Any, needed: Needed, where: str) -> None:
         if not can(model, ability):
             has = [other.__name__ for other in ABILITIES if can(model, other)]
             raise ConfigError(
-                explain(
-                    f"{kind.__name__} lacks the ability {ability.__name__} that {where} needs",
-                    where=key,
-                    got=f"a model that declares {', '.join(has) or 'no ability'}",
-                    expected=f"a model with {', '.join(sorted(members(ability)))}",
-                    fix="choose another model.arch or task (docs/abilities.md)",
-                )
+                f"{kind.__name__} lacks the ability {ability.__name__} that {where} needs",
+                where=key,
+                got=f"a model that declares {', '.join(has) or 'no ability'}",
+                expected=f"a model with {', '.join(sorted(members(ability)))}",
+                fix="choose another model.arch or task (docs/abilities.md)",
             )
 
 
@@ -186,9 +184,7 @@ def check_modality(model: Any, modality: str) -> None:
     """
     if modality not in model.modalities:
         raise ConfigError(
-            explain(
-                f"{type(model).__name__} does not embed {modality!r}",
-                got=modality,
-                expected=list(model.modalities),
-            )
+            f"{type(model).__name__} does not embed {modality!r}",
+            got=modality,
+            expected=list(model.modalities),
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, ShapeError, explain
+from lavis.common.errors import ConfigError, ShapeError
 from lavis.datasets.fields.embeds import EmbedsLoader
 
 
@@ -52,7 +52,7 @@ class ObjectGallery:
         loader = EmbedsLoader(path, f"{modality}_embeds")
         if None not in (space, loader.space) and space != loader.space:
             what, where = "the gallery has another joint space than the query", str(path)
-            raise ConfigError(explain(what, where=where, got=loader.space, expected=space))
+            raise ConfigError(what, where=where, got=loader.space, expected=space)
         self.ids = list(loader.row_of)
         self.embeds = F.normalize(torch.from_numpy(loader.embeds).float(), dim=-1)  # [N,Q,E]
 
@@ -64,7 +64,7 @@ class ObjectGallery:
         """
         if query.shape != self.embeds.shape[-1:]:
             what, expected = "a query does not fit the gallery", list(self.embeds.shape[-1:])
-            raise ShapeError(explain(what, got=list(query.shape), expected=expected))
+            raise ShapeError(what, got=list(query.shape), expected=expected)
         scores = (self.embeds @ F.normalize(query.float(), dim=-1)).amax(1)  # [N]
         best = scores.topk(min(count, len(scores)))
         return [Found(self.ids[i], s) for i, s in zip(best.indices.tolist(), best.values.tolist())]

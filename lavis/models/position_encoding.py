@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 
 
 def encode_xyz(centers: Tensor, width: int, resolution: float = 100.0) -> Tensor:
@@ -51,7 +51,7 @@ def encode_grid(sizes: Sequence[int], width: int) -> Tensor:
 
     if len(sizes) not in (1, 2, 3) or min(*sizes, width) < 1:
         raise ShapeError(
-            explain("Invalid grid.", got=(*sizes, width), expected="1 to 3 sizes and a width >= 1")
+            "Invalid grid.", got=(*sizes, width), expected="1 to 3 sizes and a width >= 1"
         )
     encoding = getattr(torch_encodings, f"PositionalEncoding{len(sizes)}D")(width)
     return encoding(torch.zeros(1, *sizes, width))[0]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import lavis  # noqa: F401  (registers models and processors)
-from lavis.common.errors import ConfigError, PointLanguageError, explain
+from lavis.common.errors import ConfigError, PointLanguageError
 from lavis.models.abilities import JointEmbedder, check_abilities
 from lavis.models.joint_queries import ObjectGallery, mix_embeddings
 from lavis.models.teachers.item import ItemReader, add_input_flags, read_inputs
@@ -44,7 +44,7 @@ def query(model: Any, batch: Mapping[str, Any], weights: Mapping[str, float]) ->
     parts = [model.embed(batch, modality) for modality in weights]
     if any(part.ndim != 2 for part in parts):
         what, got = "embeddings of several vectors an item cannot be added", type(model).__name__
-        raise ConfigError(explain(what, got=got, expected="a model with one, e.g. point_bind"))
+        raise ConfigError(what, got=got, expected="a model with one, e.g. point_bind")
     return mix_embeddings(parts, list(weights.values()))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.config.sources import load_yaml
 from lavis.processors import load_processor
 from lavis.stock import registered
@@ -33,12 +33,12 @@ def load_run(
     path = folder / "config.yaml"
     if not path.is_file():
         what, fix = "no trained model", "train one (docs/systems), or name the folder of a run"
-        raise ConfigError(explain(what, where=f"--run {folder}", fix=fix))
+        raise ConfigError(what, where=f"--run {folder}", fix=fix)
     config = load_yaml(path, "--run")
     own = str(config.model.arch)
     if arch not in (None, own):
         what = "the run is of another model"
-        raise ConfigError(explain(what, where=str(path), got=own, expected=arch))
+        raise ConfigError(what, where=str(path), got=own, expected=arch)
     trained = {"finetuned": str(folder.resolve() / CHECKPOINT), **(changes or {})}
     section = OmegaConf.merge(config.model, trained)
     keys = {key: value for key, value in section.items() if key not in ("arch", "model_type")}
@@ -55,6 +55,6 @@ def cloud_processor(config: DictConfig) -> Any:
     section = next((one.eval for one in found if one is not None), None)
     if section is None:
         what = "the run has no processor of clouds"
-        raise ConfigError(explain(what, where="datasets.<name>.point_processor.eval"))
+        raise ConfigError(what, where="datasets.<name>.point_processor.eval")
     options = OmegaConf.merge(section, {"resample": "fps", "missing_color": 0.5})
     return load_processor(section.name, options)

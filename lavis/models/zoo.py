@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.registry import registry
 from lavis.config.sources import load_defaults, load_yaml
 from lavis.processors.base_processor import BaseProcessor
@@ -93,7 +93,7 @@ def _known_type(name: str, model_type: str) -> str:
     types = registered("model", name).PRETRAINED_MODEL_CONFIG_DICT
     if model_type not in types:
         what = f"unknown type {model_type!r} of the model {name!r}.{nearest(model_type, types)}"
-        raise ConfigError(explain(what, where="model_type", expected=f"one of {sorted(types)}"))
+        raise ConfigError(what, where="model_type", expected=f"one of {sorted(types)}")
     return model_type
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 
 
 def read_options(
@@ -30,13 +30,11 @@ def read_options(
             continue
         if key not in defaults:
             raise ConfigError(
-                explain(
-                    f"unknown key {key!r} of the processor {name}",
-                    where=f"*_processor.*: {name}.{key}",
-                    got=value,
-                    expected=sorted(defaults),
-                    fix="correct or remove the key." + nearest(str(key), defaults),
-                )
+                f"unknown key {key!r} of the processor {name}",
+                where=f"*_processor.*: {name}.{key}",
+                got=value,
+                expected=sorted(defaults),
+                fix="correct or remove the key." + nearest(str(key), defaults),
             )
         options[key] = _typed(value, defaults[key], f"{name}.{key}")
     return options
@@ -49,12 +47,10 @@ def _typed(value: Any, default: Any, where: str) -> Any:
         return float(value)
     if type(value) is not type(default):
         raise ConfigError(
-            explain(
-                "a processor's key has the wrong type",
-                where=f"*_processor.*: {where}",
-                got=f"{value!r} ({type(value).__name__})",
-                expected=f"{type(default).__name__}, e.g. {default!r}",
-            )
+            "a processor's key has the wrong type",
+            where=f"*_processor.*: {where}",
+            got=f"{value!r} ({type(value).__name__})",
+            expected=f"{type(default).__name__}, e.g. {default!r}",
         )
     return value
 
@@ -63,10 +59,8 @@ def require(condition: bool, where: str, got: Any, expected: str) -> None:
     """Raise ConfigError when a processor's value is out of range."""
     if not condition:
         raise ConfigError(
-            explain(
-                "a processor's value is out of range",
-                where=f"*_processor.*: {where}",
-                got=got,
-                expected=expected,
-            )
+            "a processor's value is out of range",
+            where=f"*_processor.*: {where}",
+            got=got,
+            expected=expected,
         )

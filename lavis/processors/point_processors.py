@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from lavis.common.errors import DataError, ShapeError, explain
+from lavis.common.errors import DataError, ShapeError
 from lavis.common.registry import registry
 from lavis.datasets.readers.values import native_float, rounding_problem
 from lavis.datasets.samples import check_equal_lengths
@@ -102,12 +102,10 @@ class PointProcessor(BaseProcessor):
         problem = rounding_problem(done["xyz"]) if done["xyz"].dtype == np.float64 else None
         if problem is not None:
             raise DataError(
-                explain(
-                    "coordinates cannot be given to a model in float32",
-                    where="point_processor",
-                    got=problem,
-                    fix="set normalize: True, or subtract the object's centre",
-                )
+                "coordinates cannot be given to a model in float32",
+                where="point_processor",
+                got=problem,
+                fix="set normalize: True, or subtract the object's centre",
             )
         cloud = torch.from_numpy(np.array(join_columns(done), np.float32))
         further = {name: done[name] for name in done if name not in ("xyz", "rgb")}
@@ -122,11 +120,9 @@ def _checked(point_cloud: np.ndarray) -> np.ndarray:
     cloud = native_float(np.asarray(point_cloud))
     if cloud.ndim != 2 or cloud.shape[1] not in (3, 6) or len(cloud) == 0:
         raise ShapeError(
-            explain(
-                "a point processor got something else than a cloud",
-                got=f"shape {cloud.shape}",
-                expected="[N,3] or [N,6] with N >= 1",
-            )
+            "a point processor got something else than a cloud",
+            got=f"shape {cloud.shape}",
+            expected="[N,3] or [N,6] with N >= 1",
         )
     return cloud
 

@@ -91,13 +91,11 @@ class SelectColor:
             return {**points, "rgb": _colors(points["rgb"])}
         if self.missing_color is None:
             raise DataError(
-                explain(
-                    "the cloud has no colour, and use_color is on",
-                    where="point_processor.*.use_color",
-                    got=sorted(points),
-                    expected="rgb beside xyz (6 columns)",
-                    fix="set missing_color to a grey value in [0,1], or use_color to False",
-                )
+                "the cloud has no colour, and use_color is on",
+                where="point_processor.*.use_color",
+                got=sorted(points),
+                expected="rgb beside xyz (6 columns)",
+                fix="set missing_color to a grey value in [0,1], or use_color to False",
             )
         grey = np.full_like(points["xyz"], self.missing_color, dtype=np.float32)  # [N,3]
         return {**points, "rgb": grey}

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lavis.common.dist_utils import get_rank
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.text_files import read_json
 from lavis.runners.loaders import TrainLoader
 from lavis.runners.samplers import BatchGeometry
@@ -28,7 +28,7 @@ def members(datasets: Datasets, split: str) -> dict[str, Any]:
     if not found:
         known = sorted({name for splits in datasets.values() for name in splits})
         what = f"no data set has the split {split!r}.{nearest(split, known)}"
-        raise ConfigError(explain(what, where="run.*_splits", got=split, expected=known))
+        raise ConfigError(what, where="run.*_splits", got=split, expected=known)
     return found
 
 
@@ -42,7 +42,7 @@ def build_train_loader(
     """
     found = [item for split in run_cfg.train_splits for item in members(datasets, split).items()]
     if not found:
-        raise ConfigError(explain("nothing to train on", where="run.train_splits", got="[]"))
+        raise ConfigError("nothing to train on", where="run.train_splits", got="[]")
     return TrainLoader(
         [dataset for _, dataset in found],
         geometry,
@@ -67,16 +67,17 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
         return None
     if run_cfg.length_buckets > 1:
         what = "steps are sorted by length or by neighbours, not by both"
-        raise ConfigError(explain(what, where="run.batch_plan", fix="run.length_buckets=0"))
+        raise ConfigError(what, where="run.batch_plan", fix="run.length_buckets=0")
     try:
         lists = _lists_of(Path(path).expanduser())
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        message = explain("the neighbour lists cannot be read", where="run.batch_plan", got=error)
-        raise ConfigError(message) from error
+        raise ConfigError(
+            "the neighbour lists cannot be read", where="run.batch_plan", got=error
+        ) from error
     if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
         expected = "{instance id: [instance ids]}"
         message = "the file holds no neighbour lists"
-        raise ConfigError(explain(message, where=f"run.batch_plan: {path}", expected=expected))
+        raise ConfigError(message, where=f"run.batch_plan: {path}", expected=expected)
     return lists
 
 
@@ -96,11 +97,9 @@ def repeats(wanted: Mapping[str, float], names: Sequence[str]) -> list[int]:
     wrong = [n for n, times in wanted.items() if n not in names or times < 1 or times % 1]
     if wrong:
         raise ConfigError(
-            explain(
-                "a data set cannot be repeated like this",
-                where=f"run.train_dataset_repeats.{wrong[0]}",
-                got=wanted[wrong[0]],
-                expected=f"a whole number of at least 1 for one of {list(names)}",
-            )
+            "a data set cannot be repeated like this",
+            where=f"run.train_dataset_repeats.{wrong[0]}",
+            got=wanted[wrong[0]],
+            expected=f"a whole number of at least 1 for one of {list(names)}",
         )
     return [int(wanted.get(name, 1)) for name in names]

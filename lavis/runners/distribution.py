@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lavis.common.dist_utils import is_dist_avail_and_initialized
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.runners.memory_savers import checkpoint_activations
 from lavis.runners.sharding import shard
 
@@ -63,11 +63,9 @@ def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type != "cuda":
         raise ConfigError(
-            explain(
-                "torch's SyncBatchNorm needs CUDA",
-                where="run.sync_batchnorm",
-                got=f"several processes on {device.type}",
-                fix="train on GPUs, on one process, or without run.sync_batchnorm",
-            )
+            "torch's SyncBatchNorm needs CUDA",
+            where="run.sync_batchnorm",
+            got=f"several processes on {device.type}",
+            fix="train on GPUs, on one process, or without run.sync_batchnorm",
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)

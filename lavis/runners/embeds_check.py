@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.fields.embeds import EmbedsLoader
 
 KEY = "datasets.{}.build_info.{}"
@@ -48,7 +48,7 @@ def check_embeds(model: Any, datasets: Mapping[str, Mapping[str, Any]]) -> None:
             if ids and missing == ids:
                 what, got = "no object of the data set has embeddings", f"{len(loader.row_of)}"
                 where = f"{KEY.format(name, loader.name)}: {loader.path}"
-                raise DataError(explain(what, where=where, got=f"those of {got} other objects"))
+                raise DataError(what, where=where, got=f"those of {got} other objects")
             objects.setdefault(loader.name, set()).update(ids)
             absent.setdefault(loader.name, {}).update(dict.fromkeys(missing, loader.path))
     for field, missing_of in absent.items():
@@ -90,4 +90,4 @@ def _check_space(model: Any, name: str, loader: Any) -> None:
         key = KEY.format(name, loader.name) if is_file else FEATURES.format(name)
         where = f"model.space, model.text_teacher and {key}"
         got, fix = f"{loader.space} in {place}", FIXES.get(loader.name) if is_file else FEATURES_FIX
-        raise ConfigError(explain(what, where=where, got=got, expected=own, fix=fix))
+        raise ConfigError(what, where=where, got=got, expected=own, fix=fix)

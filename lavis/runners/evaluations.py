@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lavis.common.dist_utils import broadcast_object
-from lavis.common.errors import ConfigError, EvaluationError, explain, nearest
+from lavis.common.errors import ConfigError, EvaluationError, nearest
 from lavis.models.abilities import check_abilities
 from lavis.runners.batching import Datasets, members
 from lavis.runners.checkpoints import Checkpoints
@@ -62,8 +62,7 @@ class Evaluation:
         if self.split not in splits:
             what = f"{self.dataset} has no split {self.split!r}.{nearest(self.split, splits)}"
             where = f"run.evaluations.{self.name}.split"
-            message = explain(what, where=where, got=self.split, expected=sorted(splits))
-            raise ConfigError(message)
+            raise ConfigError(what, where=where, got=self.split, expected=sorted(splits))
         return {self.dataset: (self.name, splits[self.split])}
 
 
@@ -111,7 +110,7 @@ def _altered(name: str, task: Any, place: Any, run_cfg: Any, datasets: Datasets)
         if wanted and not run_cfg.evaluate:
             where = f"run.evaluations.{name}.{key}"
             fix = "use evaluate.py, or remove the key"
-            raise ConfigError(explain(f"{key} belong to an evaluation", where=where, fix=fix))
+            raise ConfigError(f"{key} belong to an evaluation", where=where, fix=fix)
         if wanted:
             only: Any = {place.dataset: datasets[place.dataset]}
             added += add_splits(only, [place.split], wanted, int(run_cfg.seed))
@@ -153,7 +152,7 @@ class Evaluations:
         if not any(fnmatchcase(metric, pattern) for pattern in known):
             what = f"the evaluation {name!r} reports no metric {metric!r}.{nearest(metric, known)}"
             where = self._selecting_key()
-            raise ConfigError(explain(what, where=where, got=metric, expected=", ".join(known)))
+            raise ConfigError(what, where=where, got=metric, expected=", ".join(known))
 
     def due(self, epoch: int, last: bool) -> list[Evaluation]:
         """Return what is scored at the end of an epoch, counted from 0; all at the last one."""
@@ -171,8 +170,7 @@ class Evaluations:
             chosen = self.plan
             if not chosen:
                 expected = "at least one split, or run.evaluations"
-                message = explain("nothing to evaluate", where="run.test_splits", expected=expected)
-                raise ConfigError(message)
+                raise ConfigError("nothing to evaluate", where="run.test_splits", expected=expected)
         return chosen
 
     def score_all(
@@ -283,7 +281,7 @@ class Evaluations:
         if name not in metrics:
             what = f"the task reports no metric {name!r}.{nearest(name, metrics)}"
             where = self._selecting_key()
-            raise EvaluationError(explain(what, where=where, got=sorted(metrics), expected=name))
+            raise EvaluationError(what, where=where, got=sorted(metrics), expected=name)
         if metrics[name] is None:
             reason = "the metrics file says why under `unavailable`"
             logging.warning("%s is null and selects no best checkpoint; %s", name, reason)

@@ -17,7 +17,7 @@ from lavis.common.dist_utils import (
     get_rank,
     is_dist_avail_and_initialized,
 )
-from lavis.common.errors import NonFiniteLossError, explain
+from lavis.common.errors import NonFiniteLossError
 from lavis.common.preemption import StopRequest
 
 
@@ -90,11 +90,9 @@ class Guard:
             return reports
         more = f" {self.skipped_in_row} times in a row" if self.policy == "skip" else ""
         raise NonFiniteLossError(
-            explain(
-                f"the loss or a gradient is not finite{more}; the weights were not updated",
-                where=where,
-                got=guilty or f"finite losses, gradient norm {norm.item()}; samples: {everyone}",
-                fix="look at these samples, lower run.init_lr, set run.grad_clip, or leave such "
-                "steps out with run.on_nonfinite=skip",
-            )
+            f"the loss or a gradient is not finite{more}; the weights were not updated",
+            where=where,
+            got=guilty or f"finite losses, gradient norm {norm.item()}; samples: {everyone}",
+            fix="look at these samples, lower run.init_lr, set run.grad_clip, or leave such "
+            "steps out with run.on_nonfinite=skip",
         )

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import default_collate
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.preemption import ignore_stop_signals
 from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch_steps
 
@@ -53,7 +53,7 @@ class MixedDataset(Dataset):
             annotation = getattr(member, "annotation", None)
             if annotation is None:
                 message = "a data set without annotation cannot be sorted by text length"
-                raise ConfigError(explain(message, where="run.length_buckets", got=type(member)))
+                raise ConfigError(message, where="run.length_buckets", got=type(member))
             lengths += [len(_first_text(entry).split()) for entry in annotation]
         return np.asarray(lengths)
 
@@ -76,7 +76,7 @@ class MixedDataset(Dataset):
         if not any(found.values()):
             message = "no neighbour list names two objects of the training data"
             got = f"{len(wanted)} lists"
-            raise ConfigError(explain(message, where="run.batch_plan", got=got))
+            raise ConfigError(message, where="run.batch_plan", got=got)
         return found
 
     def locate(self, index: int) -> tuple[int, int]:

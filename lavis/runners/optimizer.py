@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lavis.common.errors import CheckpointError, ConfigError, explain, nearest
+from lavis.common.errors import CheckpointError, ConfigError, nearest
 
 # "….blocks.3.…": a stack of numbered blocks and the number of one.
 _BLOCK = re.compile(r"^(?P<stack>.*?\b(?:blocks|layers|layer|h))\.(?P<index>\d+)\.")
@@ -74,12 +74,12 @@ def parameter_groups(
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         message = "the model has no trainable parameter"
-        raise ConfigError(explain(message, where="model", fix="unfreeze a part, or run.evaluate"))
+        raise ConfigError(message, where="model", fix="unfreeze a part, or run.evaluate")
     for prefix in lr_multipliers:
         if not any(_has_prefix(name, prefix) for name in trainable):
             parts = {".".join(name.split(".")[:k]) for name in trainable for k in (1, 2, 3)}
             what = f"no trainable parameter starts with {prefix!r}.{nearest(prefix, parts)}"
-            raise ConfigError(explain(what, where="run.lr_multipliers", got=prefix))
+            raise ConfigError(what, where="run.lr_multipliers", got=prefix)
     depth_scales = {}
     if layer_decay is not None:
         depth_scales = layer_scales((name for name, _ in model.named_parameters()), layer_decay)
@@ -159,13 +159,11 @@ def _unmatched(model: nn.Module, pattern: str, trainable: Sequence[str]) -> Conf
     what = f"the pattern {pattern!r} matches frozen parameters only ({frozen[0]})" if frozen else ""
     near = difflib.get_close_matches(pattern.replace("*", ""), trainable, n=3, cutoff=0.3)
     return ConfigError(
-        explain(
-            what or f"the pattern {pattern!r} matches no parameter",
-            where="run.trainable",
-            got=pattern,
-            expected=f"a glob of trainable names; nearest: {', '.join(near or trainable[:3])}",
-            fix="switch off the model's own freezing of that part" if frozen else None,
-        )
+        what or f"the pattern {pattern!r} matches no parameter",
+        where="run.trainable",
+        got=pattern,
+        expected=f"a glob of trainable names; nearest: {', '.join(near or trainable[:3])}",
+        fix="switch off the model's own freezing of that part" if frozen else None,
     )
 
 
@@ -186,13 +184,11 @@ def own_options(optimizer: torch.optim.Optimizer, path: Any) -> Iterator[None]:
         yield
     except ValueError as error:  # how torch reports other groups
         raise CheckpointError(
-            explain(
-                "the optimiser's state is of other parameter groups",
-                where=f"run.resume_ckpt_path: {path}",
-                got=error,
-                expected="the same trainable parameters, rates and layer decay",
-                fix="compare with the config.yaml beside the checkpoint",
-            )
+            "the optimiser's state is of other parameter groups",
+            where=f"run.resume_ckpt_path: {path}",
+            got=error,
+            expected="the same trainable parameters, rates and layer decay",
+            fix="compare with the config.yaml beside the checkpoint",
         ) from error
     for group, options in zip(optimizer.param_groups, own, strict=True):
         group.update(options)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.config.run_schema import UNSET, run_fields
 
 LAUNCH = "launch"  # properties of one launch, without influence on the training
@@ -119,14 +119,12 @@ def check_changes(
     refused = [change for change in found if change.effect in unfit]
     if refused:
         raise CheckpointError(
-            explain(
-                "a run cannot be resumed with other values of these keys"
-                + " inside an epoch" * all(change.effect == AT_EDGE for change in refused),
-                where=f"run.resume_ckpt_path: {path}",
-                got=", ".join(f"{change.key}={_short(change.now)}" for change in refused),
-                expected=", ".join(f"{change.key}={_short(change.before)}" for change in refused),
-                fix="set them back, or begin a job from the weights alone: model.pretrained",
-            )
+            "a run cannot be resumed with other values of these keys"
+            + " inside an epoch" * all(change.effect == AT_EDGE for change in refused),
+            where=f"run.resume_ckpt_path: {path}",
+            got=", ".join(f"{change.key}={_short(change.now)}" for change in refused),
+            expected=", ".join(f"{change.key}={_short(change.before)}" for change in refused),
+            fix="set them back, or begin a job from the weights alone: model.pretrained",
         )
     for change in found:
         logging.warning("Another value than the checkpoint has: %s", change)

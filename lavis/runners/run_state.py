@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 
 @dataclass
@@ -60,13 +60,11 @@ def check_resumable(payload: dict[str, Any], path: Any) -> None:
     absent = [key for key in RUN_KEYS if key not in payload]
     if absent:
         raise CheckpointError(
-            explain(
-                "a checkpoint cannot be resumed from",
-                where=f"run.resume_ckpt_path: {path}",
-                got=f"no {', '.join(absent)}",
-                expected="a checkpoint_last.pth or checkpoint_best.pth of this runner",
-                fix="to start from its weights, set model.pretrained instead",
-            )
+            "a checkpoint cannot be resumed from",
+            where=f"run.resume_ckpt_path: {path}",
+            got=f"no {', '.join(absent)}",
+            expected="a checkpoint_last.pth or checkpoint_best.pth of this runner",
+            fix="to start from its weights, set model.pretrained instead",
         )
 
 
@@ -79,13 +77,11 @@ def check_frozen(payload: dict[str, Any], frozen: str, path: Any) -> None:
     stored = payload.get("frozen", frozen)
     if stored != frozen:
         raise CheckpointError(
-            explain(
-                "the frozen part of the model is not the one of the checkpoint",
-                where=f"run.resume_ckpt_path: {path}",
-                got=f"sha256 {frozen[:12]}…",
-                expected=f"sha256 {stored[:12]}…",
-                fix="name the same weight files and precision as the config.yaml beside it",
-            )
+            "the frozen part of the model is not the one of the checkpoint",
+            where=f"run.resume_ckpt_path: {path}",
+            got=f"sha256 {frozen[:12]}…",
+            expected=f"sha256 {stored[:12]}…",
+            fix="name the same weight files and precision as the config.yaml beside it",
         )
 
 
@@ -107,12 +103,10 @@ def state_for_geometry(
     if state.step_in_epoch and tuple(map(str, stored)) != tuple(map(str, now)):
         shape = "{} samples per step, {} steps per epoch, data sets of {} samples"
         raise CheckpointError(
-            explain(
-                "a checkpoint inside an epoch needs the same batches to continue",
-                where=f"run.resume_ckpt_path: {path}",
-                got=shape.format(*now),
-                expected=shape.format(*stored),
-                fix="keep run.batch_size_train x processes x run.accum_grad_iters and the data",
-            )
+            "a checkpoint inside an epoch needs the same batches to continue",
+            where=f"run.resume_ckpt_path: {path}",
+            got=shape.format(*now),
+            expected=shape.format(*stored),
+            fix="keep run.batch_size_train x processes x run.accum_grad_iters and the data",
         )
     return state

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,11 @@ def gather_neighbours(
 def _too_small(size: int, geometry: BatchGeometry) -> ConfigError:
     """Compose the message for a data set that fills no batch."""
     return ConfigError(
-        explain(
-            "a training data set is smaller than one batch",
-            where="run.batch_size_train",
-            got=f"{size} samples",
-            expected=f"at least {geometry.batch_size} x {geometry.world_size} processes",
-            fix="lower run.batch_size_train",
-        )
+        "a training data set is smaller than one batch",
+        where="run.batch_size_train",
+        got=f"{size} samples",
+        expected=f"at least {geometry.batch_size} x {geometry.world_size} processes",
+        fix="lower run.batch_size_train",
     )
 
 

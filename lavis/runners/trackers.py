@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 MAX_FAILURES = 3
 
@@ -96,12 +96,10 @@ def require_packages(names: Sequence[str]) -> None:
         package = getattr(TRACKERS[name], "package", None)
         if package is not None and importlib.util.find_spec(package) is None:
             raise ConfigError(
-                explain(
-                    f"The tracker {name} needs the package {package}, which is not installed.",
-                    where="run.trackers",
-                    got=list(names),
-                    fix=f"pip install {INSTALL.get(name, package)}, or leave {name} out",
-                )
+                f"The tracker {name} needs the package {package}, which is not installed.",
+                where="run.trackers",
+                got=list(names),
+                fix=f"pip install {INSTALL.get(name, package)}, or leave {name} out",
             )
 
 

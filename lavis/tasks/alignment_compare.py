@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.evaluation.alignment import PairedSets, changes
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.tasks.alignment_pictures import draw_page, draw_png, tsne_panels
@@ -72,12 +72,10 @@ def read_member(name: str, folder: str | Path, split: str = "dev_test") -> Membe
     for path in files:
         if not path.is_file():
             raise EvaluationError(
-                explain(
-                    "a member of the study was not evaluated",
-                    where=name,
-                    got=f"no {path}",
-                    fix="evaluate it with run.task=alignment_study first",
-                )
+                "a member of the study was not evaluated",
+                where=name,
+                got=f"no {path}",
+                fix="evaluate it with run.task=alignment_study first",
             )
     with np.load(files[0], allow_pickle=False) as arrays:
         names, ids = arrays["names"].tolist(), arrays["ids"].tolist()
@@ -99,12 +97,10 @@ def compare(members: Sequence[Member]) -> dict[str, Any]:
     for member in members[1:]:
         if member.ids != first.ids:
             raise EvaluationError(
-                explain(
-                    "the members of a study must be evaluated on the same objects",
-                    where=member.name,
-                    got=f"{len(member.ids)} objects",
-                    expected=f"the {len(first.ids)} of {first.name}",
-                )
+                "the members of a study must be evaluated on the same objects",
+                where=member.name,
+                got=f"{len(member.ids)} objects",
+                expected=f"the {len(first.ids)} of {first.name}",
             )
     metrics: dict[str, Any] = {}
     extra: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import EvaluationError, PointLanguageError, explain
+from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets
 from lavis.evaluation.intervals import paired_bootstrap
@@ -109,13 +109,11 @@ class Study:
         load_projector(self.model, projector, "alignment_experiment")
         if steps is not None and self.model.trained_steps != steps:
             raise EvaluationError(
-                explain(
-                    "conditions must be trained for equally many steps",
-                    where=str(projector),
-                    got=self.model.trained_steps,
-                    expected=steps,
-                    fix="delete the run's folder and start the study again",
-                )
+                "conditions must be trained for equally many steps",
+                where=str(projector),
+                got=self.model.trained_steps,
+                expected=steps,
+                fix="delete the run's folder and start the study again",
             )
         objects = self.objects[split]
         ids, texts = objects["object_id"], objects["text"]
@@ -186,12 +184,10 @@ def check_equal_start(files: Mapping[str, Path]) -> None:
         own = state["projector_state_dict"]
         if own.keys() != first.keys() or any(not torch.equal(own[k], first[k]) for k in first):
             raise EvaluationError(
-                explain(
-                    "conditions must start from the same projector",
-                    where=f"{name}: {files[name]}",
-                    expected=f"the weights of {next(iter(states))}",
-                    fix="delete the runs and start the study again",
-                )
+                "conditions must start from the same projector",
+                where=f"{name}: {files[name]}",
+                expected=f"the weights of {next(iter(states))}",
+                fix="delete the runs and start the study again",
             )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.files import replace_file
 
 if TYPE_CHECKING:
@@ -67,13 +67,11 @@ def joint_tsne(
     for name, rows in sets.items():
         if len(rows) < MIN_SAMPLES:
             raise EvaluationError(
-                explain(
-                    "too few objects for a t-SNE",
-                    where=name,
-                    got=f"{len(rows)} objects",
-                    expected=f"at least {MIN_SAMPLES}",
-                    fix="evaluate more objects (build_info.limit) or raise --samples",
-                )
+                "too few objects for a t-SNE",
+                where=name,
+                got=f"{len(rows)} objects",
+                expected=f"at least {MIN_SAMPLES}",
+                fix="evaluate more objects (build_info.limit) or raise --samples",
             )
     joined = np.concatenate(list(sets.values())).astype(np.float32)
     fitted = TSNE(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.errors import ConfigError, EvaluationError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_abs_path
 from lavis.evaluation.read_records import read_json
@@ -213,12 +213,10 @@ def _check_settings(folder: Path, settings: str) -> None:
     path = folder / FINISHED
     if path.is_file() and read_json(path)["settings"] != settings:
         raise ConfigError(
-            explain(
-                "a run of other settings is in the study's folder",
-                where=str(folder),
-                got="other steps, options, recipe, tokens or checkpoint",
-                fix="choose another --out, or delete this folder",
-            )
+            "a run of other settings is in the study's folder",
+            where=str(folder),
+            got="other steps, options, recipe, tokens or checkpoint",
+            fix="choose another --out, or delete this folder",
         )
 
 
@@ -234,12 +232,10 @@ def _start(plan: StudyPlan, run: Run) -> None:
         )
     if done.returncode:
         raise EvaluationError(
-            explain(
-                "a run of the study failed",
-                where=run.name,
-                got=f"exit code {done.returncode}: {_last_line(log)}",
-                fix=f"read {log}; the same command resumes the run",
-            )
+            "a run of the study failed",
+            where=run.name,
+            got=f"exit code {done.returncode}: {_last_line(log)}",
+            fix=f"read {log}; the same command resumes the run",
         )
 
 

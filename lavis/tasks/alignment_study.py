@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets, published_metrics
 from lavis.evaluation.intervals import mean_ci
@@ -56,14 +56,11 @@ class AlignmentStudyTask(PointTask):
         objects = sum(len(d[s]) for d in datasets.values() for s in splits if s in d)
         if uses_bank and not self.run_cfg.evaluate and size >= objects:
             raise ConfigError(
-                explain(
-                    "the memory bank is not smaller than the data: an object would be its own "
-                    "negative",
-                    where="model.memory_bank_size",
-                    got=f"{size} entries, {objects} training objects",
-                    expected=f"fewer than {objects}",
-                    fix="lower model.memory_bank_size or set model.negatives=batch",
-                )
+                "the memory bank is not smaller than the data: an object would be its own negative",
+                where="model.memory_bank_size",
+                got=f"{size} entries, {objects} training objects",
+                expected=f"fewer than {objects}",
+                fix="lower model.memory_bank_size or set model.negatives=batch",
             )
         return datasets
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_abs_path, get_cache_path
 from lavis.config.run_config import RunConfig
@@ -77,12 +77,10 @@ def study_splits(cfg: RunConfig, names: Sequence[str]) -> dict[str, Any]:
     absent = [name for name in names if name not in datasets]
     if absent:
         raise ConfigError(
-            explain(
-                "the data set does not have a split of the study",
-                where="--val-split, --split",
-                got=", ".join(absent),
-                expected=f"some of {', '.join(datasets)}",
-            )
+            "the data set does not have a split of the study",
+            where="--val-split, --split",
+            got=", ".join(absent),
+            expected=f"some of {', '.join(datasets)}",
         )
     return {n: datasets[n].reference_dataset() if n == "train" else datasets[n] for n in names}
 

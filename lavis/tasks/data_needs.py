@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.record_texts import is_missing
 
 CLASSES_FIX = (
@@ -48,7 +48,7 @@ class DataNeeds:
         if not names:
             what = "the data set has no class names, and the task scores classes"
             got, expected = f"{len(records)} records, 0 classes", "class names and a category each"
-            raise DataError(explain(what, where=where, got=got, expected=expected, fix=CLASSES_FIX))
+            raise DataError(what, where=where, got=got, expected=expected, fix=CLASSES_FIX)
         known = [str(record.get("category", "")).lower() in names for record in records]
         without = [record for record, is_known in zip(records, known) if not is_known]
         _refuse(without, records, "category", where, CLASSES_FIX)
@@ -66,11 +66,9 @@ def _refuse(
         return
     ids = [str(r.get("instance_id", r.get("object_id"))) for r in without[:5]]
     raise DataError(
-        explain(
-            f"{len(without)} of {len(records)} records lack the {name} that the task needs",
-            where=f"{where}: {ids}",
-            got=f"{name}: {without[0].get(name)!r}",
-            expected=f"a {name} in every record",
-            fix=fix or "add the field to the annotation file, or choose another run.task",
-        )
+        f"{len(without)} of {len(records)} records lack the {name} that the task needs",
+        where=f"{where}: {ids}",
+        got=f"{name}: {without[0].get(name)!r}",
+        expected=f"a {name} in every record",
+        fix=fix or "add the field to the annotation file, or choose another run.task",
     )

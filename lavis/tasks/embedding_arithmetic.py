@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.registry import registry
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.intervals import mean_ci
@@ -93,7 +93,7 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
         queries = make_queries(categories, self.gallery.sounds, self.options.sounds == "ambiguous")
         if not queries:
             what = "no cloud and sound have an object of both their classes to find"
-            raise EvaluationError(explain(what, where="embedding_arithmetic", got=len(categories)))
+            raise EvaluationError(what, where="embedding_arithmetic", got=len(categories))
         ways = search_ways(self.gallery, queries, self.options.searched, self.options.point_share)
         items = {way: per_query(queries, result) for way, result in ways.items()}
         values = {way: {m: _mean(own) for m, own in found.items()} for way, found in items.items()}

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.registry import registry
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask
 from lavis.tasks.point_task import Scores
@@ -54,7 +54,7 @@ def as_safetensors(ids: list[str], embeds: Mapping[str, Tensor], space: str | No
         absent = (~rows.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
         if absent:
             what, got = f"items have no {name} to export", [ids[row] for row in absent[:5]]
-            raise EvaluationError(explain(what, where="run.modalities", got=got))
+            raise EvaluationError(what, where="run.modalities", got=got)
     facts = {"ids": json.dumps(ids)} | ({} if space is None else {"space": space})
     tensors = {
         f"{name}_embeds": (rows[:, None] if rows.ndim == 2 else rows).float().contiguous()

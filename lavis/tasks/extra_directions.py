@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lavis.common.dist_utils import gather_object_list
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.datasets.data_utils import move_to_device
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
@@ -37,11 +37,9 @@ def same_label(labels: list[Any]) -> dict[int, list[int]]:
     rows = [k for k, label in enumerate(labels) if label is not None and len(members[label]) > 1]
     if not rows:
         raise ConfigError(
-            explain(
-                "no two objects share a category",
-                where="run.extra_directions: object_to_object",
-                fix="evaluate a split whose annotations have `category`",
-            )
+            "no two objects share a category",
+            where="run.extra_directions: object_to_object",
+            fix="evaluate a split whose annotations have `category`",
         )
     return {row: [other for other in members[labels[row]] if other != row] for row in rows}
 
@@ -94,10 +92,8 @@ def check_images(samples: Mapping[str, Any], embeds_images: bool = True) -> None
     if "image_embeds" in samples or (embeds_images and "image" in samples):
         return
     raise ConfigError(
-        explain(
-            "there are no images to search with",
-            where="run.extra_directions: image_to_object",
-            got=sorted(samples),
-            expected="image_embeds, or image and a model that embeds images",
-        )
+        "there are no images to search with",
+        where="run.extra_directions: image_to_object",
+        got=sorted(samples),
+        expected="image_embeds, or image and a model that embeds images",
     )

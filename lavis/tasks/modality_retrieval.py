@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import is_main_process
-from lavis.common.errors import ConfigError, DataError, EvaluationError, explain
+from lavis.common.errors import ConfigError, DataError, EvaluationError
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
 from lavis.datasets.samples import select
@@ -141,7 +141,7 @@ def embed_present(
         like = next(iter(embeds.values()), part) if part is None else part
         if like is None:
             what, got = "items have none of the modalities", samples["instance_id"][:5]
-            raise DataError(explain(what, where=", ".join(modalities), got=got))
+            raise DataError(what, where=", ".join(modalities), got=got)
         shape = (len(present), *(like.shape[1:] if part is not None else like.shape[-1:]))
         embeds[name] = like.new_full(shape, torch.nan)
         if part is not None:
@@ -182,12 +182,10 @@ def check_modalities(
     for name in chosen:
         if name not in known or not has_fields(name, batch):
             raise ConfigError(
-                explain(
-                    f"the {'data set' if name in known else 'model'} has no {name!r}",
-                    where=where,
-                    got=list(chosen),
-                    expected=f"of {list(known)} those with fields in a batch of {sorted(batch)}",
-                )
+                f"the {'data set' if name in known else 'model'} has no {name!r}",
+                where=where,
+                got=list(chosen),
+                expected=f"of {list(known)} those with fields in a batch of {sorted(batch)}",
             )
 
 
@@ -209,7 +207,7 @@ def choose_modalities(
     check_modalities(known, batch, chosen, "run.modalities")
     if len(set(chosen)) < fewest:
         what, expected = "too few modalities", f"{fewest} or more"
-        raise ConfigError(explain(what, where="run.modalities", got=chosen, expected=expected))
+        raise ConfigError(what, where="run.modalities", got=chosen, expected=expected)
     return chosen
 
 
@@ -250,7 +248,7 @@ def rank_modalities(gallery: Gallery) -> dict[str, RankedPair]:
         pairs[name] = RankedPair(ids, scores, chance)
     if not pairs:
         what = "no item has two modalities"
-        raise EvaluationError(explain(what, where="run.modalities", got=sorted(embeds)))
+        raise EvaluationError(what, where="run.modalities", got=sorted(embeds))
     return pairs
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.evaluation.baselines.classes import class_baselines
 from lavis.evaluation.baselines.pool import Pool, pool_of
@@ -87,7 +87,7 @@ class PointClassificationTask(PointTask):
         if self.options.linear_probe or self.options.few_shot:
             what = "linear_probe and few_shot classify by the embeddings of clouds"
             got = self.options.query
-            raise ConfigError(explain(what, where="run.query", got=got, expected="point"))
+            raise ConfigError(what, where="run.query", got=got, expected="point")
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
         """Embed the class names once."""
@@ -111,7 +111,7 @@ class PointClassificationTask(PointTask):
         if not hasattr(model, "embed_text_features"):
             what = "the model embeds texts, not the text features of the data set"
             where, fix = "build_info.class_embeds.storage", "build_info.class_embeds.storage=null"
-            raise ConfigError(explain(what, where=where, got=type(model).__name__, fix=fix))
+            raise ConfigError(what, where=where, got=type(model).__name__, fix=fix)
         self.templates = []  # those of the features, which the release knows
         return model.embed_text_features(torch.from_numpy(given))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.evaluation.baselines.answers import answer_baselines
 from lavis.evaluation.baselines.pool import pool_of
@@ -117,9 +117,7 @@ class PointQATask(PointTask):
         if not any(found.values()):
             what = "no question has a training answer of its family to rank"
             fix = "give the data a training split, or set run.qa_mode=generate"
-            raise ConfigError(
-                explain(what, where=where, got=f"families {sorted(frequent)}", fix=fix)
-            )
+            raise ConfigError(what, where=where, got=f"families {sorted(frequent)}", fix=fix)
         return found
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> Records:
@@ -297,12 +295,10 @@ def choices_of(
         choices = [choices[k] for k in rng.permutation(len(choices)).tolist()]
     if answer not in choices or len(choices) < 2:
         raise ConfigError(
-            explain(
-                "a question has no choices with its answer among them",
-                where=f"{where}: question {entry['question_id']}",
-                got=choices,
-                expected=f"two or more, one of them {answer!r}",
-                fix="give the question `choices`, or set run.qa_mode=generate",
-            )
+            "a question has no choices with its answer among them",
+            where=f"{where}: question {entry['question_id']}",
+            got=choices,
+            expected=f"two or more, one of them {answer!r}",
+            fix="give the question `choices`, or set run.qa_mode=generate",
         )
     return choices

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from lavis.common.dist_utils import broadcast_object, gather_object_list, is_main_process
-from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.errors import ConfigError, EvaluationError
 from lavis.common.files import file_sha256, replace_file
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
@@ -195,11 +195,9 @@ class PointTask(BaseTask):
                 continue
             if not run.evaluate:
                 raise ConfigError(
-                    explain(
-                        f"{key} belong to an evaluation",
-                        where=f"run.{key}",
-                        fix="use evaluate.py, or remove the key",
-                    )
+                    f"{key} belong to an evaluation",
+                    where=f"run.{key}",
+                    fix="use evaluate.py, or remove the key",
                 )
             added += add_splits(datasets, splits, list(run[key]), int(run.seed))
         if added:

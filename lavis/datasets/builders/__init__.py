@@ -7,7 +7,7 @@ __path__ = extend_path(__path__, __name__)
 
 from lavis.common.registry import registry
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.datasets.builders.base_dataset_builder import (
     BaseDatasetBuilder,
     load_dataset_config,
@@ -63,7 +63,7 @@ def load_dataset(
         kind, info = data_type or builder.config.data_type, builder.config.build_info
         if kind not in info:
             what = f"the data set {name!r} has no {kind!r}"
-            raise ConfigError(explain(what, where="data_type", expected=f"of {sorted(info)}"))
+            raise ConfigError(what, where="data_type", expected=f"of {sorted(info)}")
         info[kind].storage = vis_path
     return builder.build_datasets()
 

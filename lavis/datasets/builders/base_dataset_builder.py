@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 import lavis.common.utils as utils
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
-from lavis.common.errors import ConfigError, DataError, PointLanguageError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, PointLanguageError, nearest
 from lavis.config.sources import load_defaults
 
 SPLITS = ("train", "val", "test")  # LAVIS' names; a component yaml may list others
@@ -58,13 +58,11 @@ class BaseDatasetBuilder:
         """Return the component yaml of a data set type."""
         if type not in cls.DATASET_CONFIG_DICT:
             raise ConfigError(
-                explain(
-                    f"unknown type of data set for {cls.__name__}",
-                    where="datasets.<name>.type",
-                    got=type,
-                    expected=sorted(cls.DATASET_CONFIG_DICT),
-                    fix="use one of the expected types." + nearest(type, cls.DATASET_CONFIG_DICT),
-                )
+                f"unknown type of data set for {cls.__name__}",
+                where="datasets.<name>.type",
+                got=type,
+                expected=sorted(cls.DATASET_CONFIG_DICT),
+                fix="use one of the expected types." + nearest(type, cls.DATASET_CONFIG_DICT),
             )
         return utils.get_abs_path(cls.DATASET_CONFIG_DICT[type])
 
@@ -105,13 +103,11 @@ class BaseDatasetBuilder:
         if processor_cls is None:
             known = registry.list_processors()
             raise ConfigError(
-                explain(
-                    "unknown processor",
-                    where="datasets.<name>.*_processor.*.name",
-                    got=cfg.name,
-                    expected=known,
-                    fix="use a registered name." + nearest(cfg.name, known),
-                )
+                "unknown processor",
+                where="datasets.<name>.*_processor.*.name",
+                got=cfg.name,
+                expected=known,
+                fix="use a registered name." + nearest(cfg.name, known),
             )
         return processor_cls.from_config(cfg)
 
@@ -120,12 +116,10 @@ class BaseDatasetBuilder:
         storage = self.storage_path(self.config.build_info.get(self.data_type).storage)
         if not storage.exists():
             raise DataError(
-                explain(
-                    "Point clouds not found.",
-                    where=f"build_info.{self.data_type}.storage",
-                    got=str(storage),
-                    fix="link or copy the data there (data/README.md), or set the key",
-                )
+                "Point clouds not found.",
+                where=f"build_info.{self.data_type}.storage",
+                got=str(storage),
+                fix="link or copy the data there (data/README.md), or set the key",
             )
 
     @staticmethod

@@ -60,12 +60,10 @@ def choose_text(entries: list[Entry], field: str) -> list[Entry]:
     for entry in entries:
         if is_missing(entry.get(field)):
             raise DataError(
-                explain(
-                    "a record lacks the text that serves as its caption",
-                    where=f"build_info.text_field={field}, object {entry.get('object_id')!r}",
-                    got=sorted(entry),
-                    expected=field,
-                )
+                "a record lacks the text that serves as its caption",
+                where=f"build_info.text_field={field}, object {entry.get('object_id')!r}",
+                got=sorted(entry),
+                expected=field,
             )
     return [_with_caption(one_text_each(entry), field) for entry in entries]
 
@@ -91,24 +89,20 @@ def check_text_weights(weights: Mapping[str, float], entries: Sequence[Entry]) -
     bad = any(not isinstance(weight, int | float) or weight < 0 for weight in weights.values())
     if bad or sum(weights.values()) <= 0:
         raise ConfigError(
-            explain(
-                "the weights of the text fields cannot be used",
-                where=where,
-                got=dict(weights),
-                expected="numbers of at least 0, not all 0",
-            )
+            "the weights of the text fields cannot be used",
+            where=where,
+            got=dict(weights),
+            expected="numbers of at least 0, not all 0",
         )
     for entry in entries:
         absent = [field for field in weights if is_missing(entry.get(field))]
         if absent:
             raise DataError(
-                explain(
-                    "a record lacks a field that training texts are drawn from",
-                    where=f"{where}, record {entry.get('instance_id')!r}",
-                    got=sorted(entry),
-                    expected=absent,
-                    fix="annotate the field, or take it out of text_weights",
-                )
+                "a record lacks a field that training texts are drawn from",
+                where=f"{where}, record {entry.get('instance_id')!r}",
+                got=sorted(entry),
+                expected=absent,
+                fix="annotate the field, or take it out of text_weights",
             )
 
 

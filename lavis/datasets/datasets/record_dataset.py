@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from lavis.datasets.datasets.base_dataset import BaseDataset
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import Entry, sample_rng
 from lavis.datasets.datasets.record_texts import one_text_each, text_problem
 from lavis.datasets.fields.points import PointLoader
@@ -174,7 +174,7 @@ class RecordDataset(BaseDataset):
     def reference_dataset(self) -> RecordDataset:
         """Return the training objects with evaluation processing, for nearest neighbours."""
         if self._reference is None:
-            raise DataError(explain("this data set has no training split", where=self.where))
+            raise DataError("this data set has no training split", where=self.where)
         return self._reference
 
     def drop_bad_samples(self) -> None:
@@ -207,13 +207,11 @@ class RecordDataset(BaseDataset):
         total = len(self.annotation)
         if len(bad) > self.max_bad_fraction * total:
             raise DataError(
-                explain(
-                    f"{len(bad)} of {total} records cannot be used",
-                    where=f"{self.where}: {[b['instance_id'] for b in bad[:10]]}",
-                    got=bad[0]["reason"],
-                    expected=f"at most a share of {self.max_bad_fraction}",
-                    fix="repair the records, or raise build_info.max_bad_fraction",
-                )
+                f"{len(bad)} of {total} records cannot be used",
+                where=f"{self.where}: {[b['instance_id'] for b in bad[:10]]}",
+                got=bad[0]["reason"],
+                expected=f"at most a share of {self.max_bad_fraction}",
+                fix="repair the records, or raise build_info.max_bad_fraction",
             )
         if bad:
             names = ", ".join(b["instance_id"] for b in bad[:20])

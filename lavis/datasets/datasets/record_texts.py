@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 
 Entry = dict[str, Any]
 LISTED = ("caption", "colored_caption", "description", "answer")
@@ -103,13 +103,11 @@ def _join(first: Entry, second: Entry, where: str) -> Entry:
     if differing:
         key = differing[0]
         raise DataError(
-            explain(
-                f"two records of one id differ in {', '.join(differing)}",
-                where=f"{where}: object {first.get('object_id')!r}",
-                got=f"{key}: {first.get(key)!r} and {second.get(key)!r}",
-                expected="an id for each item; several captions or answers of one item may differ",
-                fix="give the records ids of their own, or make the field equal",
-            )
+            f"two records of one id differ in {', '.join(differing)}",
+            where=f"{where}: object {first.get('object_id')!r}",
+            got=f"{key}: {first.get(key)!r} and {second.get(key)!r}",
+            expected="an id for each item; several captions or answers of one item may differ",
+            fix="give the records ids of their own, or make the field equal",
         )
     texts = {
         name: list(dict.fromkeys([*all_texts(first, name), *all_texts(second, name)]))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 
 MAX_FILE_BYTES = 1 << 28  # of one unpacked file
@@ -59,7 +59,7 @@ def archive_files(
         if isinstance(error, DataError):
             raise
         what, fix = "an archive cannot be read", "delete the file and download it again"
-        raise DataError(explain(what, where=where, got=repr(error), fix=fix)) from error
+        raise DataError(what, where=where, got=repr(error), fix=fix) from error
 
 
 def _members(file: IO[bytes]) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

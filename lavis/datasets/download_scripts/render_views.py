@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import lavis.common.utils as utils
-from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.errors import DataError, PointLanguageError
 from lavis.datasets.download_scripts.mesh_sources import SOURCES, MeshSource, open_meshes
 from lavis.datasets.rendering.cameras import ring
 from lavis.datasets.rendering.frame_store import FrameWriter, pack_frames
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.views < 1 or options.size < 8:
             got = f"--views {options.views} --size {options.size}"
-            raise DataError(explain("nothing to render", got=got, expected="1 and 8 at least"))
+            raise DataError("nothing to render", got=got, expected="1 and 8 at least")
         meshes, content = open_meshes(options.source, folder)
         dataset = Views(meshes, meshes.ids[: options.limit], options.views, options.size)
         name = f"{options.views}x{options.size}.zip"

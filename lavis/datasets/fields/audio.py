@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.common.files import file_below
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.files import DAMAGE
@@ -92,7 +92,7 @@ def _decoded(content: bytes, where: str) -> tuple[np.ndarray, int]:
         import soundfile
     except ImportError as error:
         what, fix = "a sound file needs soundfile", "pip install -r requirements-media.txt"
-        raise DependencyError(explain(what, where=where, fix=fix)) from error
+        raise DependencyError(what, where=where, fix=fix) from error
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
     return samples, int(rate)
 
@@ -148,11 +148,9 @@ def audio_files(
 
 def _unusable(where: str, got: str) -> DataError:
     return DataError(
-        explain(
-            "a sound cannot be used",
-            where=where,
-            got=got,
-            expected=f"samples [T] or [T,C] above {SILENCE}, at least {MIN_SECONDS} s",
-            fix="repair the file or remove it: an object may be without a sound",
-        )
+        "a sound cannot be used",
+        where=where,
+        got=got,
+        expected=f"samples [T] or [T,C] above {SILENCE}, at least {MIN_SECONDS} s",
+        fix="repair the file or remove it: an object may be without a sound",
     )

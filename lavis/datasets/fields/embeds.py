@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.datasets.annotations import Entry, repeat_records
 from lavis.datasets.samples import Sample
 
@@ -61,11 +61,12 @@ class EmbedsLoader:
             what = "a file of embeddings cannot be read"
             expected = f"the tensor {name} [N,V,E] and the names of N objects"
             fix = f"write it again: {MAKE.get(name, MAKE['image_embeds'])}"
-            message = explain(what, where=str(path), got=repr(error), expected=expected, fix=fix)
-            raise DataError(message) from error
+            raise DataError(
+                what, where=str(path), got=repr(error), expected=expected, fix=fix
+            ) from error
         if embeds.ndim != 3 or len(ids) != len(embeds) or len(classes or ids) != len(ids):
             what, got = "embeddings and names differ", f"{list(embeds.shape)}, {len(ids)} names"
-            raise DataError(explain(what, where=str(path), got=got, expected="[N,V,E], N names"))
+            raise DataError(what, where=str(path), got=got, expected="[N,V,E], N names")
         self.embeds: np.ndarray = embeds[:, :views]
         self.row_of = {str(object_id): row for row, object_id in enumerate(ids)}
         self.space = facts.get("space")
@@ -105,7 +106,7 @@ def embeds_loaders(info: Mapping[str, Any], key: Callable[[str], str]) -> tuple[
         path = Path(utils.get_cache_path(str(info[name])))
         if not path.is_file():
             where = f"{key(name)}: {path}"
-            raise DataError(explain("no embeddings of objects", where=where, fix=fix))
+            raise DataError("no embeddings of objects", where=where, fix=fix)
         loaders.append(EmbedsLoader(path, name))
     return tuple(loaders)
 
@@ -131,5 +132,5 @@ def repeat_sounding(
     if not isinstance(times, int) or times < 1 or not sounds:
         what, expected = "objects with sounds cannot be repeated so", "a whole number of at least 1"
         got = f"{times}, {'with' if sounds else 'without'} audio_embeds"
-        raise ConfigError(explain(what, where=key, got=got, expected=f"{expected}, and embeddings"))
+        raise ConfigError(what, where=key, got=got, expected=f"{expected}, and embeddings")
     return repeat_records(entries, lambda entry: times if entry["object_id"] in sounds[0] else 1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import Entry, sample_rng
 from lavis.datasets.fields.images import to_unit_range
 from lavis.datasets.fields.points import PointLoader
@@ -64,10 +64,10 @@ class RgbdFrame:
         if set(sizes.values()) != {size}:
             got = ", ".join(f"{name} {list(shape)}" for name, shape in sizes.items())
             what = "the images of a frame differ in size"
-            raise DataError(explain(what, where=self.name, got=got, expected=f"{list(size)}, each"))
+            raise DataError(what, where=self.name, got=got, expected=f"{list(size)}, each")
         if not self.seen.any():
             what = "a frame has no points in view"
-            raise DataError(explain(what, where=self.name, got="no depth in any pixel"))
+            raise DataError(what, where=self.name, got="no depth in any pixel")
 
     def _labels(self) -> dict[str, np.ndarray]:
         labels = {"semantic_label": self.semantic, "instance_label": self.instance}
@@ -191,7 +191,7 @@ class FrameBoxLoader(PointLoader):
         sample = super().load(record, rng)
         frame = frames_of(self.store).frame(record["object_id"])
         if frame.boxes is None or frame.box_label is None:
-            raise DataError(explain("a frame has no boxes", where=frame.name))
+            raise DataError("a frame has no boxes", where=frame.name)
         columns, rows = sample["pixel_of_point"].numpy().T
         pixels = np.stack([columns, rows], 1) + 0.5
         there = frame.camera.back_project(pixels, frame.depth[rows, columns].astype(np.float64))
@@ -240,7 +240,7 @@ def frames_of(store: object) -> FrameStore:
     """
     frames = store if isinstance(store, FrameStore) else getattr(store, "store", None)
     if not isinstance(frames, FrameStore):
-        raise DataError(explain("a data set of frames needs frames", got=type(store).__name__))
+        raise DataError("a data set of frames needs frames", got=type(store).__name__)
     return frames
 
 

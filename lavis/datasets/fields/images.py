@@ -106,7 +106,7 @@ def _decode(path: Path) -> np.ndarray:
         from PIL import Image
     except ImportError as error:
         raise DependencyError(
-            explain("images need Pillow", where=str(path), fix="pip install pillow, or use .npy")
+            "images need Pillow", where=str(path), fix="pip install pillow, or use .npy"
         ) from error
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))

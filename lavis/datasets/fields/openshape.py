@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.samples import Sample
 from lavis.datasets.stores.pickled_records import PickledRecordStore
@@ -140,5 +140,5 @@ def vector(values: Any, what: str, store: PickledRecordStore, object_id: str) ->
         got = f"{what}: {array.dtype} {array.shape}"
         where = str(store.path(object_id))
         what = "features of a record cannot be used"
-        raise DataError(explain(what, where=where, got=got, expected="numbers [E] or [1,E]"))
+        raise DataError(what, where=where, got=got, expected="numbers [E] or [1,E]")
     return torch.from_numpy(array.reshape(-1).astype(np.float32))

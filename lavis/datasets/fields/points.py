@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.values import extremes
 from lavis.datasets.samples import Sample
@@ -82,9 +82,7 @@ class SizeDrop:
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
             where = "build_info.size_drop"
-            raise ConfigError(
-                explain("not a share", where=where, got=self.share, expected="0 to 1")
-            )
+            raise ConfigError("not a share", where=where, got=self.share, expected="0 to 1")
 
     def load(self, record: Entry, rng: np.random.Generator) -> Sample:
         """Return a `box_size` [3] of NaN, or nothing."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import Entry, draw_field
 from lavis.datasets.datasets.record_texts import drawn_text
 from lavis.datasets.samples import Sample
@@ -67,13 +67,11 @@ class CaptionLoader:
         if not self.needs_label:
             return {}
         raise DataError(
-            explain(
-                "a record's category is not among the classes",
-                where=f"object {record.get('object_id')}",
-                got=record.get("category"),
-                expected=list(self.class_names[:10]),
-                fix="annotations and classes.json must come from the same preparation",
-            )
+            "a record's category is not among the classes",
+            where=f"object {record.get('object_id')}",
+            got=record.get("category"),
+            expected=list(self.class_names[:10]),
+            fix="annotations and classes.json must come from the same preparation",
         )
 
 

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from lavis.common.errors import DependencyError, explain
+from lavis.common.errors import DependencyError
 from lavis.datasets.readers.cloud import Cloud, make_cloud
 from lavis.datasets.readers.numpy_files import MAX_CLOUD_BYTES
 
@@ -30,7 +30,7 @@ def cloud_of_las(file: IO[bytes], size: int) -> Cloud:
         import lazrs
     except ImportError as error:
         what, fix = "LAS and LAZ need laspy and lazrs", "pip install -r requirements.txt"
-        raise DependencyError(explain(what, got=str(error), fix=fix)) from error
+        raise DependencyError(what, got=str(error), fix=fix) from error
     _check_records(file, size)
     try:
         with laspy.open(file, closefd=False, read_evlrs=False) as reader:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def look_at(
     if np.linalg.norm(right) < 1e-9:
         what = "a camera needs a target, and an up that is not the line of sight"
         got = f"position {position}, target {target}, up {up}"
-        raise ConfigError(explain(what, where="camera", got=got))
+        raise ConfigError(what, where="camera", got=got)
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     rotation = np.stack([right, np.cross(forward, right), forward])
     focal = width / (2 * np.tan(np.radians(field_of_view) / 2))

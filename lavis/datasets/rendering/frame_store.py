@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.rendering.ray_cast import Frame
@@ -88,7 +88,7 @@ class FrameStore:
                 return file.read(name)
         except DAMAGE as error:
             what, where = "a file of rendered frames cannot be read", f"{self.path}: {name}"
-            raise DataError(explain(what, where=where, got=str(error))) from error
+            raise DataError(what, where=where, got=str(error)) from error
 
     def _array(self, object_id: str, name: str) -> np.ndarray:
         content = io.BytesIO(self._read(f"{object_id}/{name}.npy"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.surface import SurfacePoints
 
@@ -82,12 +82,12 @@ class RayCaster:
             from embreex.rtcore_scene import EmbreeScene
         except ImportError as error:
             fix = "pip install -r requirements.txt"
-            raise DependencyError(explain("rendering needs embreex", fix=fix)) from error
+            raise DependencyError("rendering needs embreex", fix=fix) from error
         triangles = np.ascontiguousarray(mesh.triangles, dtype=np.float32)
         if triangles.shape[1:] != (3, 3) or not len(triangles) or not np.isfinite(triangles).all():
             got = f"shape {list(triangles.shape)}"
             what = "a mesh to be rendered needs triangles with finite corners"
-            raise DataError(explain(what, where="mesh", got=got, expected="[F,3,3]"))
+            raise DataError(what, where="mesh", got=got, expected="[F,3,3]")
         self.mesh = mesh
         self._scene = EmbreeScene(robust=True)
         self._faces = TriangleMesh(self._scene, triangles)

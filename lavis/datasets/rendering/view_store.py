@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.strict_json import parse_json
 
 
@@ -94,7 +94,7 @@ class ViewStore:
         if not names or len(names) != self.num_views * len(self.ids):
             got = f"{len(names)} images of {len(self.ids)} objects"
             what = "a file of views needs as many for every object"
-            raise DataError(explain(what, where=str(self.path), got=got))
+            raise DataError(what, where=str(self.path), got=got)
         self._zip: zipfile.ZipFile | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -105,7 +105,7 @@ class ViewStore:
             return zipfile.ZipFile(self.path)
         except (OSError, zipfile.BadZipFile) as error:
             what = "a file of rendered views cannot be read"
-            raise DataError(explain(what, where=str(self.path), got=str(error))) from error
+            raise DataError(what, where=str(self.path), got=str(error)) from error
 
     def load(self, object_id: str) -> np.ndarray:
         """Return the views of an object: uint8 [V,H,W,3].
@@ -130,4 +130,4 @@ class ViewStore:
                 return np.asarray(image.convert(mode) if mode else image)
         except (KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
             where, what = f"{self.path}: {name}", "a rendered view cannot be read"
-            raise DataError(explain(what, where=where, got=str(error))) from error
+            raise DataError(what, where=where, got=str(error)) from error

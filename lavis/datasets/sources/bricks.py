@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.datasets.datasets.annotations import Entry, repeat_records
 from lavis.datasets.datasets.point_text_datasets import PointQADataset, PointTextDataset
 from lavis.datasets.download_scripts.bricks_files import read_json
@@ -124,7 +124,7 @@ class BricksSource:
         if self.info.get("image_embeds") and self.info.get("mirror_probability"):
             what = "views cannot be mirrored with their clouds"
             where, fix = "build_info.mirror_probability", "mirror_probability=0.0"
-            raise ConfigError(explain(what, where=where, expected=0.0, fix=fix))
+            raise ConfigError(what, where=where, expected=0.0, fix=fix)
         return embeds_loaders(self.info, "build_info.{}".format)
 
     def _paths(self, split: str) -> list[Path]:
@@ -140,12 +140,10 @@ class BricksSource:
         limit = (self.info.get("limit") or {}).get(split)
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ConfigError(
-                explain(
-                    "a limit is the number of records to keep",
-                    where=f"build_info.limit.{split}",
-                    got=limit,
-                    expected="null (all) or a whole number of at least 1",
-                )
+                "a limit is the number of records to keep",
+                where=f"build_info.limit.{split}",
+                got=limit,
+                expected="null (all) or a whole number of at least 1",
             )
         return limit
 
@@ -164,11 +162,9 @@ def repeat_types(entries: Sequence[Entry], repeats: Mapping[str, int]) -> list[E
     for name, count in repeats.items():
         if name not in types or not isinstance(count, int) or count < 1:
             raise ConfigError(
-                explain(
-                    f"questions cannot be repeated so.{nearest(name, types)}",
-                    where=f"build_info.question_repeats.{name}",
-                    got=count,
-                    expected=f"a whole number of at least 1 for one of {sorted(types)}",
-                )
+                f"questions cannot be repeated so.{nearest(name, types)}",
+                where=f"build_info.question_repeats.{name}",
+                got=count,
+                expected=f"a whole number of at least 1 for one of {sorted(types)}",
             )
     return repeat_records(entries, lambda entry: repeats.get(entry.get("question_type", ""), 1))

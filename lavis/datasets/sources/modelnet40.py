@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.files import file_below
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.class_names import MODELNET40
@@ -89,7 +89,7 @@ class ModelNetOpenShape(_ModelNetSource):
         where = self.path("points.storage")
         if len(names) != 1:
             what, expected = "One file of clouds belongs to one list.", "one annotation file"
-            raise ConfigError(explain(what, where=str(where), got=len(names), expected=expected))
+            raise ConfigError(what, where=str(where), got=len(names), expected=expected)
         ids = [entry["object_id"] for entry in self.records(names)]
         return ArrayPointStore(self.checked(where, partial(_open_shape, where, ids)), str(where))
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 import lavis.common.utils as utils
 from lavis.common.dist_utils import broadcast_object, is_main_process
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.builders.base_dataset_builder import SPLITS
 from lavis.datasets.datasets.annotations import Entry, take
 from lavis.datasets.datasets.record_dataset import RecordDataset
@@ -74,12 +74,10 @@ class ObjaverseSource:
         ]
         if missing:
             raise DataError(
-                explain(
-                    "Objaverse files not found",
-                    where="\n            ".join(missing),
-                    expected="the layout of the PointBLIP release (configs/datasets/objaverse/)",
-                    fix="put or link them there, or set the keys; LAVIS_CACHE_ROOT moves data/",
-                )
+                "Objaverse files not found",
+                where="\n            ".join(missing),
+                expected="the layout of the PointBLIP release (configs/datasets/objaverse/)",
+                fix="put or link them there, or set the keys; LAVIS_CACHE_ROOT moves data/",
             )
 
     def build(self, points: Processors, texts: Processors) -> dict[str, RecordDataset]:
@@ -120,7 +118,7 @@ class ObjaverseSource:
         if not 0 <= fraction < 1:
             where = self._key("holdout.fraction")
             raise ConfigError(
-                explain("a share is out of range", where=where, got=fraction, expected="in [0,1)")
+                "a share is out of range", where=where, got=fraction, expected="in [0,1)"
             )
         tested = info.ids.test_storage
         return HeldOut(
@@ -144,14 +142,12 @@ class ObjaverseSource:
         entries = self._candidates(split)
         if not entries:
             raise DataError(
-                explain(
-                    f"the split {split!r} is empty",
-                    where=f"{self._key(f'annotations.{split}.storage')}: {self._annotation(split)}",
-                    got=f"{len(self.train_ids)} uids in the training list (ids.storage)",
-                    expected="uids of the training list (train) or held-out uids (val, test)",
-                    fix="hold objects out by ids.test_storage or holdout.fraction, the same in "
-                    "every stage (configs/datasets/objaverse/defaults_cap.yaml has the rule)",
-                )
+                f"the split {split!r} is empty",
+                where=f"{self._key(f'annotations.{split}.storage')}: {self._annotation(split)}",
+                got=f"{len(self.train_ids)} uids in the training list (ids.storage)",
+                expected="uids of the training list (train) or held-out uids (val, test)",
+                fix="hold objects out by ids.test_storage or holdout.fraction, the same in "
+                "every stage (configs/datasets/objaverse/defaults_cap.yaml has the rule)",
             )
         return take(entries, self.config.build_info.limit.get(split), "object_id")
 

@@ -70,12 +70,10 @@ def open_store(folder: Path, pattern: str, array_name: str, key: str) -> FilePoi
         depends = False
     if not depends:
         raise ConfigError(
-            explain(
-                "the pattern does not name one file per object",
-                where=key,
-                got=pattern,
-                expected='text with {object_id}, e.g. "{object_id}/{object_id}_8192.npz"',
-            )
+            "the pattern does not name one file per object",
+            where=key,
+            got=pattern,
+            expected='text with {object_id}, e.g. "{object_id}/{object_id}_8192.npz"',
         )
     return store
 

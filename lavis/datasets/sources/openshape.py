@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, require_choice
+from lavis.common.errors import ConfigError, require_choice
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
@@ -64,7 +64,7 @@ class RecordFilesSource(ReleasedSource):
         if not isinstance(views, int) or views < 1:
             where, expected = self.key("features.views"), "a whole number of at least 1"
             what = "Invalid number of views."
-            raise ConfigError(explain(what, where=where, got=views, expected=expected))
+            raise ConfigError(what, where=where, got=views, expected=expected)
         return (OpenShapeImages(self.files_store, views, mode == "train", options.space),)
 
 
@@ -113,7 +113,7 @@ class OpenShapeSource(RecordFilesSource):
         wanted, features = list(self.info.text_sources), self.info.features
         if not wanted:
             what, where = "No kind of text is chosen.", self.key("text_sources")
-            raise ConfigError(explain(what, where=where, got=wanted, expected=list(SOURCES)))
+            raise ConfigError(what, where=where, got=wanted, expected=list(SOURCES))
         for name in wanted:
             require_choice("kind of text", name, SOURCES, self.key("text_sources"))
         require_choice("prompt", features.prompt, PROMPTS, self.key("features.prompt"))

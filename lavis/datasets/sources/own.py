@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
@@ -83,7 +83,7 @@ class OwnSource(ReleasedSource):
         if not self.info.path:
             where = f"{self.key('path')}, or datasets.own.path for all data sets of the recipe"
             fix = "--options datasets.own.path=data/mine; without a folder yet: " + CONVERT
-            raise ConfigError(explain("No folder of own objects is named.", where=where, fix=fix))
+            raise ConfigError("No folder of own objects is named.", where=where, fix=fix)
         return Path(utils.get_abs_path(str(self.info.path)))
 
     def prepare(self) -> None:
@@ -95,7 +95,7 @@ class OwnSource(ReleasedSource):
         if not (self.folder / MANIFEST_NAME).is_file():
             what, where = "No converted objects found.", f"{self.key('path')}: {self.folder}"
             got = "no manifest.json" if self.folder.is_dir() else "no such folder"
-            raise DataError(explain(what, where=where, got=got, expected=self.origin, fix=CONVERT))
+            raise DataError(what, where=where, got=got, expected=self.origin, fix=CONVERT)
         logging.info("%s: %s, version %s", self.name, self.folder, self.manifest["version"])
         stated = [path for split in self.info.annotations for path in self.paths(split)]
         if stated and not any(path.exists() for path in stated):
@@ -103,7 +103,7 @@ class OwnSource(ReleasedSource):
             what = f"The converted objects have no {COLUMNS.get(kind, kind)}."
             fix = f"convert with a table that has {COLUMNS.get(kind, kind)}, or leave {self.name} "
             fix += "out of the recipe"
-            raise DataError(explain(what, where=f"{self.name}: {stated[0]}", fix=fix))
+            raise DataError(what, where=f"{self.name}: {stated[0]}", fix=fix)
         super().prepare()
 
     def build(self, points: Processors, texts: Processors) -> dict[str, PointTextDataset]:
@@ -127,7 +127,7 @@ class OwnSource(ReleasedSource):
         if manifest.get("kind") != KIND:
             where, got = f"{self.key('path')}: {self.folder}", manifest.get("kind")
             what = "The folder holds other prepared data."
-            raise DataError(explain(what, where=where, got=got, expected=KIND, fix=CONVERT))
+            raise DataError(what, where=where, got=got, expected=KIND, fix=CONVERT)
         return manifest
 
     @cached_property

@@ -16,7 +16,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.sources.class_embeds import read_class_embeds
@@ -78,13 +78,11 @@ class ReleasedSource:
         missing = [f"{self.key(key)} = {path}" for key, path in self.files() if not path.exists()]
         if missing:
             raise DataError(
-                explain(
-                    "Files of the data set not found.",
-                    where="\n            ".join(missing),
-                    expected=self.origin,
-                    fix="link or copy the files there (data/README.md), or set the keys; "
-                    "LAVIS_CACHE_ROOT moves data/",
-                )
+                "Files of the data set not found.",
+                where="\n            ".join(missing),
+                expected=self.origin,
+                fix="link or copy the files there (data/README.md), or set the keys; "
+                "LAVIS_CACHE_ROOT moves data/",
             )
 
     def files(self) -> list[tuple[str, Path]]:
@@ -155,7 +153,7 @@ class ReleasedSource:
         entries = self.checked(path, lambda: self.read(path))
         if not entries:
             where = f"datasets.{self.name}: {path}"
-            raise DataError(explain("An annotation file has no record.", where=where))
+            raise DataError("An annotation file has no record.", where=where)
         return entries
 
     def checked(self, path: Path, read: Callable[[], T]) -> T:
@@ -168,12 +166,10 @@ class ReleasedSource:
             return read()
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(
-                explain(
-                    "A file of the data set cannot be read.",
-                    where=f"datasets.{self.name}: {path}",
-                    got=f"{type(error).__name__}: {error}",
-                    expected=self.origin,
-                )
+                "A file of the data set cannot be read.",
+                where=f"datasets.{self.name}: {path}",
+                got=f"{type(error).__name__}: {error}",
+                expected=self.origin,
             ) from error
 
     def read_split(self, paths: Sequence[str | Path]) -> list[Entry]:
@@ -191,7 +187,7 @@ class ReleasedSource:
         left = [entry for entry in entries if entry.get("object_id") not in self._held_out]
         if not left:
             where, got = self.key("annotations.train.storage"), "objects of other splits alone"
-            raise DataError(explain("No object is left to train on.", where=where, got=got))
+            raise DataError("No object is left to train on.", where=where, got=got)
         if len(left) < len(entries):
             what = "%s: %d of %d training records belong to evaluated objects: left out"
             logging.warning(what, self.name, len(entries) - len(left), len(entries))
@@ -220,7 +216,7 @@ class ReleasedSource:
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             where, expected = self.key(f"limit.{split}"), "null (all) or a positive integer"
             what = "Invalid number of records."
-            raise ConfigError(explain(what, where=where, got=limit, expected=expected))
+            raise ConfigError(what, where=where, got=limit, expected=expected)
         return limit
 
     def path(self, key: str) -> Path:

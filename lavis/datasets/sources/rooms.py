@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.download_scripts.rooms.classes import (
@@ -111,7 +111,7 @@ class RoomFrames:
         camera = self.records.get(object_id, {}).get("camera")
         if not camera:
             what, got = "a frame has no camera", sorted(self.records.get(object_id, {}))
-            raise DataError(explain(what, where=object_id, got=got, fix=COMMAND))
+            raise DataError(what, where=object_id, got=got, fix=COMMAND)
         images = {k: s.load_view(room, int(view), None) for k, s in self.stores.items()}
         labels, instances = self._labels(images["segment"], self.records[object_id]["labels"])
         depth = images["depth"].astype(np.float32) / 1000

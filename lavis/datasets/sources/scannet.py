@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.class_names import SCANNET20
@@ -121,7 +121,7 @@ class ScanNetSource(SceneSource):
         if name not in self._labels:
             path = self.path("class_names.storage")
             what = "a label of ScanNet is outside the table"
-            raise DataError(explain(what, where=str(path), got=name, expected="a raw_category"))
+            raise DataError(what, where=str(path), got=name, expected="a raw_category")
         return self._labels[name]
 
     @cached_property

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.files import file_below
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.datasets.annotations import Entry
@@ -112,7 +112,7 @@ class UlipShapeNetSource(ReleasedSource):
         if not isinstance(images.views, int) or not 1 <= images.views <= len(DEGREES):
             where, expected = self.key("images.views"), f"1 to {len(DEGREES)}"
             what = "Invalid number of views."
-            raise ConfigError(explain(what, where=where, got=images.views, expected=expected))
+            raise ConfigError(what, where=where, got=images.views, expected=expected)
 
 
 def read_taxonomy(path: Path) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain, require_choice
+from lavis.common.errors import DataError, require_choice
 from lavis.datasets.datasets.annotations import sample_rng
 from lavis.datasets.stores.point_stores import PointStore
 
@@ -32,7 +32,7 @@ class ArrayPointStore:
             return self.clouds[object_id]
         where = f"{self.where}: object {object_id}"
         got = f"{len(self.clouds)} other objects"
-        raise DataError(explain("an object has no cloud", where=where, got=got))
+        raise DataError("an object has no cloud", where=where, got=got)
 
     def scale(self, object_id: str) -> float:
         """Return 1: files keep the unit they are in."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_json
 from lavis.datasets.manifest import write_json
 
@@ -50,7 +50,7 @@ class PackedAudio:
                 raise ValueError(f"{len(ids)} ids, {len(self.offsets)} offsets")
         except (OSError, ValueError, TypeError) as error:
             what, fix = "packed sounds cannot be read", "delete the folder and prepare it again"
-            raise DataError(explain(what, where=str(folder), got=str(error), fix=fix)) from error
+            raise DataError(what, where=str(folder), got=str(error), fix=fix) from error
         self.row_of = {str(object_id): row for row, object_id in enumerate(ids)}
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.manifest import verify_once, write_manifest
 from lavis.datasets.readers.values import coordinate_problem, rounding_problem, unit_colors
 from lavis.datasets.samples import check_equal_lengths
@@ -123,12 +123,10 @@ class PackedFieldWriter:
         self.folder, self.layouts, self.facts = Path(folder), dict(layouts), facts
         if self.folder.exists() or "xyz" not in layouts:
             raise DataError(
-                explain(
-                    "packed fields cannot be written",
-                    where=str(folder),
-                    got="the folder exists" if self.folder.exists() else sorted(layouts),
-                    expected="a new folder, and xyz among the fields",
-                )
+                "packed fields cannot be written",
+                where=str(folder),
+                got="the folder exists" if self.folder.exists() else sorted(layouts),
+                expected="a new folder, and xyz among the fields",
             )
         self.partial = self.folder.with_name(f".{self.folder.name}.partial-{os.getpid()}")
         self.partial.mkdir(parents=True)
@@ -276,13 +274,11 @@ class PackedFieldStore:
 
     def _damaged(self, got: str) -> DataError:
         return DataError(
-            explain(
-                "packed point fields cannot be read",
-                where=str(self.folder),
-                got=got,
-                expected="a folder that PackedFieldWriter finished",
-                fix="delete the folder and write it again",
-            )
+            "packed point fields cannot be read",
+            where=str(self.folder),
+            got=got,
+            expected="a folder that PackedFieldWriter finished",
+            fix="delete the folder and write it again",
         )
 
     def __getstate__(self) -> dict[str, Path]:
@@ -314,11 +310,9 @@ def _encodable(name: str, layout: FieldLayout, values: np.ndarray) -> np.ndarray
 
 def _refused(object_id: str, got: object, expected: object) -> DataError:
     return DataError(
-        explain(
-            "an object cannot be packed",
-            where=f"object {object_id}",
-            got=got,
-            expected=str(expected),
-            fix="repair the object or leave it out",
-        )
+        "an object cannot be packed",
+        where=f"object {object_id}",
+        got=got,
+        expected=str(expected),
+        fix="repair the object or leave it out",
     )

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from lavis.common.errors import DataError, ShapeError, explain
+from lavis.common.errors import DataError, ShapeError
 from lavis.datasets.readers.values import unit_colors
 from lavis.datasets.stores.decode import decode, decode_both
 
@@ -35,9 +35,7 @@ def pack_xyz(xyz: np.ndarray) -> np.ndarray:
         ShapeError: a coordinate is not finite or lies outside [-1,1].
     """
     if not np.isfinite(xyz).all() or np.abs(xyz).max(initial=0.0) > 1.0 + 1e-6:
-        raise ShapeError(
-            explain("coordinates cannot be packed", expected="finite values in [-1, 1]")
-        )
+        raise ShapeError("coordinates cannot be packed", expected="finite values in [-1, 1]")
     return np.rint(np.clip(xyz, -1.0, 1.0) * XYZ_SCALE).astype(np.int16)
 
 
@@ -55,9 +53,7 @@ def pack_rgb(rgb: np.ndarray) -> np.ndarray:
             raise ValueError("normals")
     except ValueError as error:
         expected = "uint8, [0,1], or 0 to 255"
-        raise ShapeError(
-            explain("colours cannot be packed", got=error, expected=expected)
-        ) from error
+        raise ShapeError("colours cannot be packed", got=error, expected=expected) from error
     return np.rint(colors * RGB_SCALE).astype(np.uint8).reshape(rgb.shape)
 
 
@@ -88,7 +84,7 @@ class PackedPointWriter:
             ShapeError: coordinates outside [-1,1], colours of another range, or no scale.
         """
         if scale <= 0 or scale > float(np.finfo(np.float32).max):  # NaN: the unit is unknown
-            raise ShapeError(explain("a scale cannot be packed", got=scale, expected="above 0"))
+            raise ShapeError("a scale cannot be packed", got=scale, expected="above 0")
         self.xyz[row] = xyz if xyz.dtype == np.int16 else pack_xyz(xyz)
         self.rgb[row] = pack_rgb(np.asarray(rgb))
         self.scale[row] = scale
@@ -121,12 +117,10 @@ class PackedPoints:
         self.scale = _open(self.folder / SCALE_NAME, np.dtype(np.float32), ("n",))
         if self.xyz.shape != self.rgb.shape or self.xyz.shape[:1] != self.scale.shape:
             raise DataError(
-                explain(
-                    "coordinates, colours and scales differ in shape",
-                    where=str(self.folder),
-                    got=f"{self.xyz.shape}, {self.rgb.shape} and {self.scale.shape}",
-                    fix="delete the folder and prepare it again",
-                )
+                "coordinates, colours and scales differ in shape",
+                where=str(self.folder),
+                got=f"{self.xyz.shape}, {self.rgb.shape} and {self.scale.shape}",
+                fix="delete the folder and prepare it again",
             )
 
     @property
@@ -180,22 +174,18 @@ def _open(path: Path, dtype: np.dtype, axes: tuple[str, ...]) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(
-            explain(
-                "a packed point file cannot be read",
-                where=str(path),
-                got=str(error),
-                expected=f"a {dtype} array {layout}",
-                fix="delete the prepared folder and prepare it again",
-            )
+            "a packed point file cannot be read",
+            where=str(path),
+            got=str(error),
+            expected=f"a {dtype} array {layout}",
+            fix="delete the prepared folder and prepare it again",
         ) from error
     if array.dtype != dtype or array.ndim != len(axes) or array.shape[2:] not in ((), (3,)):
         raise DataError(
-            explain(
-                "a packed point file has the wrong layout",
-                where=str(path),
-                got=f"{array.dtype} {array.shape}",
-                expected=f"{dtype} {layout}",
-                fix="delete the prepared folder and prepare it again",
-            )
+            "a packed point file has the wrong layout",
+            where=str(path),
+            got=f"{array.dtype} {array.shape}",
+            expected=f"{dtype} {layout}",
+            fix="delete the prepared folder and prepare it again",
         )
     return array.view(np.ndarray)  # an access to a memmap costs two microseconds

@@ -38,7 +38,7 @@ class PickledRecordStore:
         """
         if object_id not in self.paths:
             where = f"{self.folder}: object {object_id}"
-            raise DataError(explain("an object has no file", where=where))
+            raise DataError("an object has no file", where=where)
         return file_below(self.folder, self.paths[object_id])
 
     def record(self, object_id: str) -> dict[str, Any]:

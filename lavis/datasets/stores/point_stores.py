@@ -84,12 +84,10 @@ def row_of(rows: Mapping[str, int], object_id: str, folder: Path) -> int:
     """
     if object_id not in rows:
         raise DataError(
-            explain(
-                "an annotation names an object that has no cloud",
-                where=f"{folder}: object {object_id}",
-                got="no such id in object_ids.json",
-                fix="annotations and points must come from the same preparation",
-            )
+            "an annotation names an object that has no cloud",
+            where=f"{folder}: object {object_id}",
+            got="no such id in object_ids.json",
+            fix="annotations and points must come from the same preparation",
         )
     return rows[object_id]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import sample_rng
 from lavis.datasets.stores.point_stores import FieldStore
 from lavis.processors.point_transforms import PointFields, join_columns, take_points
@@ -53,7 +53,7 @@ class SceneStore:
         points = self.read(object_id)
         count = len(points["xyz"])
         if not count:
-            raise DataError(explain("a scene has no points", where=object_id))
+            raise DataError("a scene has no points", where=object_id)
         # A random order: the first points of a scene are a fair sample of it.
         order = sample_rng(self.seed, 0, object_id).permutation(count)
         points = take_points(points, order[: self.num_points or count])
@@ -112,7 +112,7 @@ class CheckedLabels:
             if len(bad):
                 got, expected = bad[:10].tolist(), f"-1 (none) to {self.num_classes - 1}"
                 what = "a scene has labels outside the set"
-                raise DataError(explain(what, where=object_id, got=got, expected=expected))
+                raise DataError(what, where=object_id, got=got, expected=expected)
         return points
 
     def load(self, object_id: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.readers.numpy_files import cloud_of_npy
 from lavis.datasets.stores.notes import Notes
@@ -168,20 +168,17 @@ def _open_address(address: str) -> IO[bytes] | Any:
     try:
         import fsspec
     except ImportError as error:
-        message = explain(
+        raise DependencyError(
             "shards of an object store need fsspec", got=address, fix="pip install it"
-        )
-        raise DependencyError(message) from error
+        ) from error
     return fsspec.open(address, "rb").open()
 
 
 def _bad(shard: Path | str, member: str, problem: object) -> DataError:
     return DataError(
-        explain(
-            "a shard cannot be used",
-            where=f"{shard}: {member}",
-            got=problem,
-            expected=f"a tar of <object id>{SUFFIX} files",
-            fix="write the shard again or leave it out",
-        )
+        "a shard cannot be used",
+        where=f"{shard}: {member}",
+        got=problem,
+        expected=f"a tar of <object id>{SUFFIX} files",
+        fix="write the shard again or leave it out",
     )

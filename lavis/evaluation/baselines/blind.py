@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.qa import normalize_answer
 from lavis.evaluation.tokenization import tokenize_caption
 
@@ -36,18 +36,16 @@ class BlindAnswerer:
         for number, record in enumerate(train_records):
             if "question" not in record or "answer" not in record:
                 raise EvaluationError(
-                    explain(
-                        "a training question cannot be read",
-                        where=f"record number {number}",
-                        got=sorted(map(str, record)),
-                        expected="'question' and 'answer'",
-                    )
+                    "a training question cannot be read",
+                    where=f"record number {number}",
+                    got=sorted(map(str, record)),
+                    expected="'question' and 'answer'",
                 )
             answer = record["answer"]
             first = answer if isinstance(answer, str) else answer[0]
             answers[tuple(tokenize_caption(record["question"]))][normalize_answer(first)] += 1
         if not answers:
-            raise EvaluationError(explain("no training questions for the blind answerer"))
+            raise EvaluationError("no training questions for the blind answerer")
         self.answer_of = {
             words: min(counts, key=lambda answer: (-counts[answer], answer))
             for words, counts in answers.items()

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.retrieval import RECALL_AT
 
 Label = TypeVar("Label", bound=Hashable)
@@ -21,7 +21,7 @@ Label = TypeVar("Label", bound=Hashable)
 def random_captions(train_captions: Sequence[str], n: int, *, seed: int = 0) -> list[str]:
     """`n` training captions drawn at random with replacement."""
     if not train_captions:
-        raise EvaluationError(explain("no training captions to draw from"))
+        raise EvaluationError("no training captions to draw from")
     drawn = np.random.default_rng(seed).integers(0, len(train_captions), size=n)
     return [train_captions[k] for k in drawn]
 
@@ -37,11 +37,9 @@ def chance_recall(n_positives: Sequence[int] | np.ndarray, n_gallery: int, k: in
     positives = np.asarray(n_positives, dtype=np.float64)
     if len(positives) == 0 or positives.min() < 1 or positives.max() > n_gallery:
         raise EvaluationError(
-            explain(
-                "chance needs 1 to G positives per query",
-                got=positives[:5].tolist(),
-                expected=f"1..{n_gallery}",
-            )
+            "chance needs 1 to G positives per query",
+            got=positives[:5].tolist(),
+            expected=f"1..{n_gallery}",
         )
     taken = np.arange(min(k, n_gallery))
     misses = np.clip((n_gallery - positives[:, None] - taken) / (n_gallery - taken), 0.0, 1.0)
@@ -75,5 +73,5 @@ def chance_retrieval(n_positives: Sequence[int] | np.ndarray, n_gallery: int) ->
 def most_frequent_class(train_labels: Sequence[Label]) -> Label:
     """The most frequent training label; of equally frequent ones the first that occurs."""
     if len(train_labels) == 0:
-        raise EvaluationError(explain("no training labels to count"))
+        raise EvaluationError("no training labels to count")
     return Counter(train_labels).most_common(1)[0][0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 
 
 def nearest_neighbour_indices(
@@ -25,10 +25,8 @@ def nearest_neighbour_indices(
     train, test = _unit_rows(train_embeds, "training"), _unit_rows(test_embeds, "test")
     if train.shape[1] != test.shape[1]:
         raise EvaluationError(
-            explain(
-                "training and test embeddings cannot be compared",
-                got=f"training {np.shape(train_embeds)}, test {np.shape(test_embeds)}",
-            )
+            "training and test embeddings cannot be compared",
+            got=f"training {np.shape(train_embeds)}, test {np.shape(test_embeds)}",
         )
     parts = [(test[k : k + block] @ train.T).argmax(axis=1) for k in range(0, len(test), block)]
     return np.concatenate(parts)
@@ -39,14 +37,14 @@ def _unit_rows(embeds: np.ndarray, what: str) -> np.ndarray:
     embeds = np.asarray(embeds, dtype=np.float32)
     if embeds.ndim not in (2, 3) or embeds.size == 0:
         raise EvaluationError(
-            explain(f"bad {what} embeddings", got=embeds.shape, expected="[N,E] or [N,Q,E]")
+            f"bad {what} embeddings", got=embeds.shape, expected="[N,E] or [N,Q,E]"
         )
     norm = np.linalg.norm(embeds, axis=-1, keepdims=True)
     bad = ~np.isfinite(norm) | (norm == 0)
     if bad.any():
         rows = np.flatnonzero(bad.reshape(len(embeds), -1).any(axis=1))
         raise EvaluationError(
-            explain(f"{what} embeddings are zero or not finite", where=f"rows {rows[:5].tolist()}")
+            f"{what} embeddings are zero or not finite", where=f"rows {rows[:5].tolist()}"
         )
     return (embeds / norm).reshape(len(embeds), -1)
 
@@ -59,10 +57,8 @@ def nearest_neighbour_captions(
     """Caption every test object with the (first) caption of its nearest training object."""
     if len(train_captions) != len(train_embeds):
         raise EvaluationError(
-            explain(
-                "every training embedding needs a caption",
-                got=f"{len(train_embeds)} embeddings, {len(train_captions)} captions",
-            )
+            "every training embedding needs a caption",
+            got=f"{len(train_embeds)} embeddings, {len(train_captions)} captions",
         )
     found = (train_captions[k] for k in nearest_neighbour_indices(train_embeds, test_embeds))
     return [caption if isinstance(caption, str) else caption[0] for caption in found]

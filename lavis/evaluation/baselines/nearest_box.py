@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 
 # Edges below this share of the longest count as so long: no logarithm of zero.
 _THINNEST = 1e-3
@@ -54,6 +54,6 @@ class NearestBoxAnswerer:
         box = self.boxes.get(object_id)
         if box is None:
             raise EvaluationError(
-                explain("an object has no box", where=f"object {object_id}", expected="edges [3]")
+                "an object has no box", where=f"object {object_id}", expected="edges [3]"
             )
         return np.log(np.maximum(box, max(float(box.max()) * _THINNEST, 1e-6)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.altered_splits import original_store
 from lavis.evaluation.baselines import features as features_module
 from lavis.evaluation.baselines import neighbours
@@ -150,11 +150,9 @@ def build_pool(
     absent = set(asked) - set(wanted.ids.tolist() if wanted is not None else [])
     if absent:
         raise EvaluationError(
-            explain(
-                "evaluated objects have no features for the baselines",
-                where=f"objects {first_few(sorted(absent))}",
-                fix="annotations and clouds must come from the same preparation",
-            )
+            "evaluated objects have no features for the baselines",
+            where=f"objects {first_few(sorted(absent))}",
+            fix="annotations and clouds must come from the same preparation",
         )
     usable = set(known.ids.tolist())
     kept = [entry for entry in train if str(entry["object_id"]) in usable]

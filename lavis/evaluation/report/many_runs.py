@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain, nearest
+from lavis.common.errors import EvaluationError, nearest
 from lavis.common.files import replace_file
 from lavis.evaluation.formatting import (
     ABSENT,
@@ -95,7 +95,7 @@ def find_runs(folder: str | Path) -> list[Run]:
     runs = [Run(_name(path, root), checked_record(read_json(path), path), path) for path in paths]
     if not runs:
         raise EvaluationError(
-            explain("there are no runs to report", where=str(root), expected=f"*{_SUFFIX} below it")
+            "there are no runs to report", where=str(root), expected=f"*{_SUFFIX} below it"
         )
     return sorted(runs, key=lambda run: run.name)
 
@@ -120,12 +120,10 @@ def compare_runs(first: Run, second: Run, *, seed: int = 0) -> list[Comparison]:
     common = [metric for metric in own if metric in other]
     if not common:
         raise EvaluationError(
-            explain(
-                "two runs have no per-item values of a common metric",
-                where=f"{first.name} and {second.name}",
-                got=f"{sorted(own)[:5]} and {sorted(other)[:5]}",
-                fix="evaluate again: tasks write *_items.json beside *_metrics.json",
-            )
+            "two runs have no per-item values of a common metric",
+            where=f"{first.name} and {second.name}",
+            got=f"{sorted(own)[:5]} and {sorted(other)[:5]}",
+            fix="evaluate again: tasks write *_items.json beside *_metrics.json",
         )
     pairs = [_pairs(metric, own[metric], other[metric]) for metric in common]
     paired = [paired_bootstrap(values[:, 0], values[:, 1], seed=seed) for values in pairs]
@@ -155,12 +153,10 @@ def chosen(runs: Sequence[Run], name: str) -> Run:
     if len(found) != 1:
         names = [run.name for run in runs]
         raise EvaluationError(
-            explain(
-                f"the name fits {len(found)} runs.{nearest(name, names)}",
-                where="--compare",
-                got=name,
-                expected=f"one of {names[:20]}",
-            )
+            f"the name fits {len(found)} runs.{nearest(name, names)}",
+            where="--compare",
+            got=name,
+            expected=f"one of {names[:20]}",
         )
     return found[0]
 

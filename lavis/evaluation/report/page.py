@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.files import replace_file
 from lavis.datasets.viewer.page import as_script, content_policy, style_and_script
 from lavis.evaluation.formatting import ABSENT
@@ -56,20 +56,18 @@ def write_report(
     page = render(results, load_cloud, name=name, notes=notes, seed=seed).encode("utf-8")
     if len(page) > MAX_BYTES:
         raise EvaluationError(
-            explain(
-                "the report is too large",
-                where=str(path),
-                got=f"{len(page)} bytes",
-                expected=f"at most {MAX_BYTES}",
-                fix="shorten the longest texts",
-            )
+            "the report is too large",
+            where=str(path),
+            got=f"{len(page)} bytes",
+            expected=f"at most {MAX_BYTES}",
+            fix="shorten the longest texts",
         )
     path = Path(path)
     try:
         replace_file(path, page)
     except OSError as error:
         raise EvaluationError(
-            explain("the report cannot be written", where=str(path), got=str(error))
+            "the report cannot be written", where=str(path), got=str(error)
         ) from error
     return path
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.common.files import replace_file
 from lavis.datasets.viewer.encode import surface_normals
 from lavis.evaluation.report.clouds import LoadCloud
@@ -46,7 +46,7 @@ def write_picture(
 
     captions = next((r.predictions for r in results if r.kind.folder == "captioning"), None)
     if captions is None:
-        raise EvaluationError(explain("the run has no captions to draw", where=str(path)))
+        raise EvaluationError("the run has no captions to draw", where=str(path))
     examples = caption_examples(captions, count, seed)
     figure = Figure(figsize=(2.4 * len(examples), 3.1), dpi=100, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
@@ -68,7 +68,7 @@ def write_picture(
 def _draw(axes: Any, cloud: np.ndarray | None, object_id: str) -> None:
     """Scatter a cloud [P,6] without axes, all sides to one scale."""
     if cloud is None:
-        raise EvaluationError(explain("the object has no point cloud", where=object_id))
+        raise EvaluationError("the object has no point cloud", where=object_id)
     xyz = cloud[:, :3] - (cloud[:, :3].min(0) + cloud[:, :3].max(0)) / 2
     xyz = xyz / max(float(np.abs(xyz).max()), 1e-9)
     shade = 0.5 + 0.5 * np.abs(surface_normals(xyz, xyz) @ LIGHT)  # signs of normals are arbitrary

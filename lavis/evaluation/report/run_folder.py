@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.read_records import checked_record, read_json
 from lavis.evaluation.records import first_few, validate_ids
 from lavis.evaluation.result_hashes import check_hashes
@@ -161,13 +161,11 @@ def load_run(
         results.append(TaskResult(kind, shown, entries, (predictions, metrics), controls))
     if not results:
         raise EvaluationError(
-            explain(
-                "there are no results to report",
-                where=str(run),
-                expected=f"at least one <task>/result/{split}.json with {split}_metrics.json, "
-                f"task one of {[kind.folder for kind in KINDS]}",
-                fix="run evaluate.py first; `make demo` does everything",
-            )
+            "there are no results to report",
+            where=str(run),
+            expected=f"at least one <task>/result/{split}.json with {split}_metrics.json, "
+            f"task one of {[kind.folder for kind in KINDS]}",
+            fix="run evaluate.py first; `make demo` does everything",
         )
     if not any(result.kind.noted for result in results):  # a run on scenes alone
         notes = []
@@ -211,13 +209,11 @@ def _checked_predictions(
     problems = list(_problems(entries, kind, record["n_scored"]))
     if problems:
         raise EvaluationError(
-            explain(
-                "a predictions file does not fit its task",
-                where=str(path),
-                got=problems[0],
-                expected=f"a list of {record['n_scored']} objects with {list(kind.keys)}",
-                fix="evaluate again; predictions and metrics must come from one evaluation",
-            )
+            "a predictions file does not fit its task",
+            where=str(path),
+            got=problems[0],
+            expected=f"a list of {record['n_scored']} objects with {list(kind.keys)}",
+            fix="evaluate again; predictions and metrics must come from one evaluation",
         )
     validate_ids([entry[kind.id_key] for entry in entries], entries, kind.id_key)
     return sorted(entries, key=lambda entry: str(entry[kind.id_key]))

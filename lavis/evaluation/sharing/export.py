@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from lavis.common.checkpoint import write_text_atomic
-from lavis.common.errors import PointLanguageError, StorageError, explain
+from lavis.common.errors import PointLanguageError, StorageError
 from lavis.common.utils import get_cache_path
 from lavis.evaluation.run_records import RunRecord
 from lavis.evaluation.sharing.card import model_card
@@ -86,7 +86,7 @@ def _check_out(out: Path) -> None:
     """Refuse a folder that holds anything but an earlier export."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _is_export(out))):
         fix = "name a new folder"
-        raise StorageError(explain("the folder holds other files", where=f"--out {out}", fix=fix))
+        raise StorageError("the folder holds other files", where=f"--out {out}", fix=fix)
 
 
 def _is_export(out: Path) -> bool:

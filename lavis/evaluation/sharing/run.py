@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.checkpoint import file_hash
-from lavis.common.errors import CheckpointError, EvaluationError, explain
+from lavis.common.errors import CheckpointError, EvaluationError
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.evaluation.read_records import read_records
@@ -77,12 +77,10 @@ def read_run(folder: str | Path) -> TrainedRun:
     if found is None or not (folder / "config.yaml").is_file():
         jobs = sorted(str(path.parent) for path in folder.glob(f"*/{CHECKPOINTS[1]}"))
         raise CheckpointError(
-            explain(
-                "there is no trained run to export",
-                where=folder,
-                expected=f"config.yaml and one of {list(CHECKPOINTS)}",
-                fix=f"name one of its jobs: {jobs}" if jobs else "train first, e.g. make demo",
-            )
+            "there is no trained run to export",
+            where=folder,
+            expected=f"config.yaml and one of {list(CHECKPOINTS)}",
+            fix=f"name one of its jobs: {jobs}" if jobs else "train first, e.g. make demo",
         )
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     return TrainedRun(folder, config, found.resolve())
@@ -103,13 +101,11 @@ def own_scores(run: TrainedRun, places: Iterable[Path] | None = None) -> list[Ru
     for place, found in zip(searched, records):
         if places is not None and not found:
             raise EvaluationError(
-                explain(
-                    "these are no scores of the exported checkpoint",
-                    where=place,
-                    got="no metrics record with its hash",
-                    expected=f"checkpoint_hash {run.checkpoint_hash[:12]} ({run.checkpoint})",
-                    fix="evaluate this checkpoint, or export the one that was evaluated",
-                )
+                "these are no scores of the exported checkpoint",
+                where=place,
+                got="no metrics record with its hash",
+                expected=f"checkpoint_hash {run.checkpoint_hash[:12]} ({run.checkpoint})",
+                fix="evaluate this checkpoint, or export the one that was evaluated",
             )
     return [record for found in records for record in found]
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lavis.common import rng_state
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.contrastive.info_nce import full_precision
 
 Losses = dict[str, Tensor]
@@ -81,13 +81,11 @@ def require_contrastive(model: Any, key: str = "run.accumulate") -> ContrastiveM
     if isinstance(model, ContrastiveModel) and model.contrasts:
         return model
     raise ConfigError(
-        explain(
-            "the model does not contrast the items of a batch",
-            where=key,
-            got=type(model).__name__,
-            expected="a model with encode() and contrast(), and a contrastive loss",
-            fix=f"{key}=gradients",
-        )
+        "the model does not contrast the items of a batch",
+        where=key,
+        got=type(model).__name__,
+        expected="a model with encode() and contrast(), and a contrastive loss",
+        fix=f"{key}=gradients",
     )
 
 

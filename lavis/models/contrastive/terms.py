@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.contrastive.gather import gather, gather_with_grad
 from lavis.models.contrastive.info_nce import Similarity, cosine, info_nce
 from lavis.models.contrastive.targets import contrast_targets, log_text_counts
@@ -67,7 +67,7 @@ class ContrastiveTerms(nn.Module):
         keys = [term.key for term in terms]
         if not keys or len(set(keys)) < len(keys):
             message = "contrastive terms need different names"
-            raise ConfigError(explain(message, where="contrastive terms", got=keys))
+            raise ConfigError(message, where="contrastive terms", got=keys)
         self.terms, self.similarity, self.smoothing = tuple(terms), similarity, smoothing
         for term in terms:
             start = torch.tensor(math.log(term.init_scale))

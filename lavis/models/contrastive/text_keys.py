@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 
 
 def text_keys(texts: Sequence[str]) -> Tensor:
@@ -29,11 +29,9 @@ def require_texts(texts: Sequence[str]) -> list[str]:
     empty = [row for row, text in enumerate(texts) if not str(text).strip()]
     if empty:
         raise DataError(
-            explain(
-                "empty captions cannot be aligned",
-                where="samples['text_input']",
-                got=f"positions {empty[:5]} of a batch of {len(texts)}",
-                fix="filter them in the data set's annotation file",
-            )
+            "empty captions cannot be aligned",
+            where="samples['text_input']",
+            got=f"positions {empty[:5]} of a batch of {len(texts)}",
+            fix="filter them in the data set's annotation file",
         )
     return list(texts)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 NAME = "gated_prefix"
 _ACTIVE: ContextVar[PrefixMemory | None] = ContextVar("active_prefix", default=None)
@@ -132,7 +132,7 @@ def attach(model: Any, key: str) -> int:
         got = f"{model.config.model_type}: {len(layers)} of {model.config.num_hidden_layers} layers"
         what = "the language model cannot read gated prefixes"
         expected = "a model of the Llama family, whose attention has k_proj and v_proj"
-        raise ConfigError(explain(what, where=key, got=got, expected=expected))
+        raise ConfigError(what, where=key, got=got, expected=expected)
     AttentionInterface.register(NAME, gated_prefix_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)

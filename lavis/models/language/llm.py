@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain, require_choice
+from lavis.common.errors import ConfigError, require_choice
 from lavis.models.language.beam_search import BeamOptions, beam_search
 from lavis.models.language.logits import head_is_all, keeps_logits, logits_at
 from lavis.models.language.shared_prefix import SharedPrefix, shares_exactly
@@ -91,12 +91,10 @@ class LanguageModel(nn.Module):
         self.model.requires_grad_(False)
         if self.model.get_input_embeddings() is None:
             raise ConfigError(
-                explain(
-                    "the language model has no input embeddings to put a prefix before",
-                    where="model.llm",
-                    got=name,
-                    expected="a causal or encoder-decoder model of transformers",
-                )
+                "the language model has no input embeddings to put a prefix before",
+                where="model.llm",
+                got=name,
+                expected="a causal or encoder-decoder model of transformers",
             )
         self.hidden_size = self.model.get_input_embeddings().embedding_dim
         self._head_is_all = not self.is_encoder_decoder and head_is_all(self.model)

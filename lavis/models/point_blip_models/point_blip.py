@@ -30,7 +30,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.models.abilities import (
     AnswerScorer,
@@ -157,13 +157,11 @@ class PointBlip(Stage1Losses):
         """
         if prompt:
             raise ConfigError(
-                explain(
-                    "the Q-Former captions without a prompt",
-                    where="run.prompt",
-                    got=repr(prompt),
-                    expected="no prompt with arch point_blip",
-                    fix="use arch point_blip_llm for prompts",
-                )
+                "the Q-Former captions without a prompt",
+                where="run.prompt",
+                got=repr(prompt),
+                expected="no prompt with arch point_blip",
+                fix="use arch point_blip_llm for prompts",
             )
         cloud = self.read_cloud(samples)
         _, cache = self.qformer.query_pass(cloud)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, ConfigError, DataError, explain
+from lavis.common.errors import CheckpointError, ConfigError, DataError
 from lavis.datasets.samples import collate
 
 KEY = "model.retrieved_texts"
@@ -62,11 +62,11 @@ class Entries:
             entries = cls(**json.loads(bytes(content.cpu().tolist())))
         except (ValueError, TypeError) as error:
             what = "the checkpoint's pool of retrieved texts cannot be read"
-            raise CheckpointError(explain(what, where=KEY, got=error)) from error
+            raise CheckpointError(what, where=KEY, got=error) from error
         if not len(entries.ids) == len(entries.groups) == len(entries.texts):
             sizes = f"{len(entries.ids)}, {len(entries.groups)}, {len(entries.texts)}"
             what = "the checkpoint's pool of retrieved texts is damaged"
-            raise CheckpointError(explain(what, where=KEY, got=f"{sizes} ids, groups, texts"))
+            raise CheckpointError(what, where=KEY, got=f"{sizes} ids, groups, texts")
         return entries
 
 
@@ -90,9 +90,7 @@ class RetrievedTexts(nn.Module):
         super().__init__()
         if "{}" not in template:
             where = "model.retrieved_prompt"
-            raise ConfigError(
-                explain("no place for texts", where=where, got=template, expected="{}")
-            )
+            raise ConfigError("no place for texts", where=where, got=template, expected="{}")
         self.count, self.lookup, self.template = count, lookup, template
         self.register_buffer("keys", torch.empty(0, 0))
         self.register_buffer("content", torch.empty(0, dtype=torch.uint8))
@@ -117,7 +115,7 @@ class RetrievedTexts(nn.Module):
             return
         if not references:
             what, fix = "no captions of training objects to retrieve", "add a data set of captions"
-            raise ConfigError(explain(what, where="datasets", fix=f"{fix}, or set {KEY}: 0"))
+            raise ConfigError(what, where="datasets", fix=f"{fix}, or set {KEY}: 0")
         keys, entries = read_pool(references, embed, self.lookup)
         self.keys, self.content = keys, entries.to_tensor().to(keys.device)
         self._use(entries)
@@ -130,23 +128,21 @@ class RetrievedTexts(nn.Module):
                 if version.get("name") == own.get("name") and dict(version) != own:
                     what = "the checkpoint's pool of retrieved texts is of another data version"
                     fix = "evaluate on the version that the model was trained on, or train again"
-                    raise CheckpointError(
-                        explain(what, where=KEY, got=own, expected=version, fix=fix)
-                    )
+                    raise CheckpointError(what, where=KEY, got=own, expected=version, fix=fix)
 
     def _use(self, entries: Entries) -> None:
         """Make entries the pool's, after a check that every object finds k others."""
         if entries.lookup != self.lookup:
             where, fix = "model.retrieval_lookup", "set the value that the model was trained with"
             got = f"{self.lookup}, and a pool of {entries.lookup}"
-            raise ConfigError(explain("another lookup", where=where, got=got, fix=fix))
+            raise ConfigError("another lookup", where=where, got=got, fix=fix)
         group_of = {name: number for number, name in enumerate(dict.fromkeys(entries.groups))}
         numbers = torch.tensor([group_of[name] for name in entries.groups])
         offered = len(numbers) - int(numbers.bincount().max())  # without the largest group
         if offered < self.count:
             what = "the pool is smaller than the number of texts to retrieve"
             got = f"{self.count} of {offered} objects outside an object's own group"
-            raise ConfigError(explain(what, where=KEY, got=got, expected=f"at most {offered}"))
+            raise ConfigError(what, where=KEY, got=got, expected=f"at most {offered}")
         self.entries, self._group_numbers = entries, numbers
         self._row_of_id = {name: row for row, name in enumerate(entries.ids)}
 
@@ -161,7 +157,7 @@ class RetrievedTexts(nn.Module):
                 "no pool of texts",
                 "name a checkpoint that was trained with it, or a recipe",
             )
-            raise ConfigError(explain(what, where=KEY, fix=fix))
+            raise ConfigError(what, where=KEY, fix=fix)
         ids = samples.get("object_id", ())
         rows = [self._row_of_id.get(str(name), -1) for name in ids] if self.training else []
         if rows and min(rows) >= 0:

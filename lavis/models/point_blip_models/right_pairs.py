@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor, stack
 
 from lavis.common.dist_utils import get_rank
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.contrastive import gather, pair_keys
 from lavis.models.contrastive.text_keys import text_keys
 
@@ -94,7 +94,7 @@ def _row_keys(samples: Mapping[str, Any], texts: Sequence[str], rule: str) -> Te
     if "image_id" not in samples:
         what = "the batch has no image_id"
         where, fix = "model.positives", "give the field in the data set, or use another rule"
-        raise ConfigError(explain(what, where=where, got=sorted(samples), fix=fix))
+        raise ConfigError(what, where=where, got=sorted(samples), fix=fix)
     ids = samples["image_id"]
     names = ids.tolist() if isinstance(ids, Tensor) else ids
     # As hexadecimal digits: `text_keys` would take "A" and "a" for equal.

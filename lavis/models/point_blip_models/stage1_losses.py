@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.contrastive import (
     Temperature,
     contrast_targets,
@@ -254,7 +254,7 @@ class Stage1Losses(PointBlipBase):
             return select_cloud(cloud, index)
         if any(layer is not None and layer.mask is not None for layer in cloud):
             got = "other processes' clouds"
-            raise ConfigError(explain(PADDED_TOKENS, got=got, expected="one process"))
+            raise ConfigError(PADDED_TOKENS, got=got, expected="one process")
         return self.project_cloud(all_tokens[index])
 
     def gather_text(self, text_ids: Tensor, text_mask: Tensor) -> Text:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 from lavis.models.hub.part import HubPart
 from lavis.models.point_encoders.cloud_input import (
     blank_padding,
@@ -108,7 +108,7 @@ class PointEncoder(HubPart, nn.Module):
         encoder = build_point_encoder(config["point_encoder"])
         if not isinstance(encoder, cls):
             what, got = "a shared folder holds another encoder", type(encoder).__name__
-            raise CheckpointError(explain(what, where=folder, got=got, expected=cls.__name__))
+            raise CheckpointError(what, where=folder, got=got, expected=cls.__name__)
         return encoder
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
@@ -242,13 +242,11 @@ def encode_batch(
         return encoder(point_cloud)
     if not getattr(encoder, "reads_lengths", False) or (fixed_tokens and not encoder.num_tokens):
         raise ConfigError(
-            explain(
-                f"{type(encoder).__name__} cannot encode clouds of different size here.",
-                where="model.point_encoder.name",
-                got=f"lengths from {int(lengths.min())} to {int(lengths.max())}",
-                expected="an encoder that reads lengths, or clouds of one size",
-                fix="resample the clouds: point_processor.*.num_points",
-            )
+            f"{type(encoder).__name__} cannot encode clouds of different size here.",
+            where="model.point_encoder.name",
+            got=f"lengths from {int(lengths.min())} to {int(lengths.max())}",
+            expected="an encoder that reads lengths, or clouds of one size",
+            fix="resample the clouds: point_processor.*.num_points",
         )
     return encoder(point_cloud, lengths=lengths.to(point_cloud.device))
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lavis.common.checkpoint import read_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.models.point_encoders.base import PointEncoder
 
 _logger = logging.getLogger(__name__)
@@ -122,14 +122,12 @@ def load_encoder_checkpoint(
     refused += _not_allowed(report.unexpected, allow_unexpected)
     if refused or mismatch or not report.loaded:
         raise CheckpointError(
-            explain(
-                f"The checkpoint does not fit the encoder.\n{report}",
-                where=str(path),
-                expected="exactly the encoder's keys and shapes",
-                fix="match the sizes in the yaml (depth, trans_dim, point_dims, stem_dims …; "
-                "docs/encoders.md lists those of the releases) or list accepted differences in "
-                "allow_missing / allow_unexpected",
-            )
+            f"The checkpoint does not fit the encoder.\n{report}",
+            where=str(path),
+            expected="exactly the encoder's keys and shapes",
+            fix="match the sizes in the yaml (depth, trans_dim, point_dims, stem_dims …; "
+            "docs/encoders.md lists those of the releases) or list accepted differences in "
+            "allow_missing / allow_unexpected",
         )
     encoder.load_state_dict({key: found[key] for key in report.loaded}, strict=False)
     _logger.info("%s", report)
@@ -151,7 +149,7 @@ def _read(path: Path) -> Any:
     """Read a checkpoint without running code from it."""
     if not path.is_file():
         raise CheckpointError(
-            explain("Checkpoint not found.", where=str(path), fix="check the path in the yaml")
+            "Checkpoint not found.", where=str(path), fix="check the path in the yaml"
         )
     return read_file(path, "model.point_encoder_weights")
 
@@ -170,14 +168,12 @@ def _unwrap(content: Any, path: str | Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise CheckpointError(
-            explain(
-                "The file holds no state dict.",
-                where=str(path),
-                got=f"{type(content).__name__} with keys {sorted(map(str, content))[:8]}"
-                if isinstance(content, Mapping)
-                else type(content).__name__,
-                expected=f"tensors by name, bare or under one of {list(WRAPPERS)}",
-            )
+            "The file holds no state dict.",
+            where=str(path),
+            got=f"{type(content).__name__} with keys {sorted(map(str, content))[:8]}"
+            if isinstance(content, Mapping)
+            else type(content).__name__,
+            expected=f"tensors by name, bare or under one of {list(WRAPPERS)}",
         )
     return tensors
 

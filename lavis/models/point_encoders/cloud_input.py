@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_encoders.config import COLOR_VALUES
 from lavis.models.point_ops.checks import check_finite
 from lavis.models.point_ops.gather import gather_points
@@ -23,21 +23,19 @@ def check_point_cloud(point_cloud: Tensor) -> None:
     shape = list(point_cloud.shape)
     if point_cloud.dim() != 3 or shape[-1] not in (3, 6):
         raise ShapeError(
-            explain(
-                "point_cloud has the wrong shape.",
-                got=shape,
-                expected="[B,N,3] (xyz) or [B,N,6] (xyz + rgb)",
-                fix="add a batch axis to a single cloud; select the channels in the processor",
-            )
+            "point_cloud has the wrong shape.",
+            got=shape,
+            expected="[B,N,3] (xyz) or [B,N,6] (xyz + rgb)",
+            fix="add a batch axis to a single cloud; select the channels in the processor",
         )
     if not point_cloud.is_floating_point():
         raise ShapeError(
-            explain("point_cloud is not float.", got=point_cloud.dtype, expected="a float dtype")
+            "point_cloud is not float.", got=point_cloud.dtype, expected="a float dtype"
         )
     if shape[0] == 0:
-        raise ShapeError(explain("point_cloud is an empty batch.", got=shape, expected="B >= 1"))
+        raise ShapeError("point_cloud is an empty batch.", got=shape, expected="B >= 1")
     if shape[1] == 0:
-        raise ShapeError(explain("point_cloud has no points.", got=shape, expected="N >= 1"))
+        raise ShapeError("point_cloud has no points.", got=shape, expected="N >= 1")
     check_finite(point_cloud, "point_cloud")
 
 
@@ -94,11 +92,9 @@ def blank_padding(point_cloud: Tensor, lengths: Tensor) -> Tensor:
     fits = fits and lengths.dtype == torch.int64
     if not fits or bool(((lengths < 1) | (lengths > point_cloud.shape[1])).any()):
         raise ShapeError(
-            explain(
-                "lengths does not fit point_cloud.",
-                got=f"{lengths.dtype} {list(lengths.shape)} for {list(point_cloud.shape)}",
-                expected="torch.int64 [B] within [1,N]",
-            )
+            "lengths does not fit point_cloud.",
+            got=f"{lengths.dtype} {list(lengths.shape)} for {list(point_cloud.shape)}",
+            expected="torch.int64 [B] within [1,N]",
         )
     valid = valid_rows(lengths, point_cloud.shape[1])
     return torch.where(valid[..., None], point_cloud, 0.0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, Self
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 
 # `grey` is what OpenShape and MixCon3D train colourless clouds with.
 COLOR_VALUES = {"zeros": 0.0, "half": 0.5, "ones": 1.0, "grey": 0.4}
@@ -53,7 +53,7 @@ class EncoderConfig:
             if key not in known:
                 message = f"Unknown point encoder key {key!r}.{nearest(key, known)}"
                 where = f"point_encoder.{key}"
-                raise ConfigError(explain(message, where=where, expected=f"one of {known}"))
+                raise ConfigError(message, where=where, expected=f"one of {known}")
         return cls(**{str(key): _plain(value) for key, value in cfg.items()})
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ def is_size(value: object) -> bool:
 def refuse(key: str, got: object, expected: str) -> NoReturn:
     """Raise the ConfigError of one key."""
     where = f"point_encoder.{key}"
-    raise ConfigError(explain(f"{key} cannot be used.", where=where, got=got, expected=expected))
+    raise ConfigError(f"{key} cannot be used.", where=where, got=got, expected=expected)
 
 
 def _plain(value: Any) -> Any:

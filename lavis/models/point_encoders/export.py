@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.models.point_encoders.releases import RELEASES, load_released_encoder
 
 PREFIX = "point_encoder."
@@ -40,11 +40,9 @@ def encoder_state(checkpoint: str | Path, dtype: torch.dtype = torch.float16) ->
     found = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
     if not any(name.endswith(".weight") for name in found):
         raise CheckpointError(
-            explain(
-                "the checkpoint holds no trained point encoder",
-                where=f"--checkpoint: {checkpoint}",
-                expected="a run that trains the encoder, e.g. pretrain_encoder.yaml",
-            )
+            "the checkpoint holds no trained point encoder",
+            where=f"--checkpoint: {checkpoint}",
+            expected="a run that trains the encoder, e.g. pretrain_encoder.yaml",
         )
     return cast_state(found, dtype)
 

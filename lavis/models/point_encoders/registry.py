@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.models.point_encoders.base import PointEncoder
 
 _ENCODERS: dict[str, type[PointEncoder]] = {}
@@ -25,11 +25,9 @@ def register_point_encoder(*names: str) -> Callable[[EncoderClass], EncoderClass
             taken = _ENCODERS.setdefault(name, encoder_class)
             if taken is not encoder_class:
                 raise ConfigError(
-                    explain(
-                        f"Point encoder name {name!r} is taken.",
-                        got=encoder_class.__qualname__,
-                        expected=f"another name than that of {taken.__qualname__}",
-                    )
+                    f"Point encoder name {name!r} is taken.",
+                    got=encoder_class.__qualname__,
+                    expected=f"another name than that of {taken.__qualname__}",
                 )
         return encoder_class
 
@@ -58,12 +56,10 @@ def encoder_class(name: Any) -> type[PointEncoder]:
     """
     if name not in _ENCODERS:
         raise ConfigError(
-            explain(
-                f"Unknown point encoder.{nearest(str(name), _ENCODERS)}",
-                where="point_encoder.name",
-                got=name,
-                expected=f"one of {point_encoder_names()}",
-            )
+            f"Unknown point encoder.{nearest(str(name), _ENCODERS)}",
+            where="point_encoder.name",
+            got=name,
+            expected=f"one of {point_encoder_names()}",
         )
     return _ENCODERS[name]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.models.point_encoders.base import PointEncoder
 from lavis.models.point_encoders.checkpoint_io import CheckpointReport, load_encoder_checkpoint
 from lavis.models.point_encoders.registry import build_point_encoder
@@ -131,7 +131,7 @@ def release_named(name: str) -> Release:
     """
     if name not in RELEASES:
         message = f"Unknown release {name!r}.{nearest(name, RELEASES)}"
-        raise ConfigError(explain(message, got=name, expected=f"one of {sorted(RELEASES)}"))
+        raise ConfigError(message, got=name, expected=f"one of {sorted(RELEASES)}")
     return RELEASES[name]
 
 

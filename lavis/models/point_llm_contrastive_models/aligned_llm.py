@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 from lavis.common.text_files import read_text
 from lavis.common.utils import get_abs_path
 from lavis.models.contrastive import full_precision
@@ -95,22 +95,18 @@ def load_aligned_llm(
         if not is_gated(error):
             raise
         raise CheckpointError(
-            explain(
-                "a gated language model needs an access token",
-                where="model.llm",
-                got=f"{name}, and " + ("a token" if os.environ.get("HF_TOKEN") else "no token"),
-                expected=f"a token with access in HF_TOKEN or in the file {TOKEN_FILE}",
-                fix=f"accept the licence at https://huggingface.co/{name}, then set HF_TOKEN",
-            )
+            "a gated language model needs an access token",
+            where="model.llm",
+            got=f"{name}, and " + ("a token" if os.environ.get("HF_TOKEN") else "no token"),
+            expected=f"a token with access in HF_TOKEN or in the file {TOKEN_FILE}",
+            fix=f"accept the licence at https://huggingface.co/{name}, then set HF_TOKEN",
         ) from None  # what the hub answered may quote the request
     except NotImplementedError as error:  # of transformers' get_input_embeddings
         raise ConfigError(
-            explain(
-                "the language model has no input embeddings to align with",
-                where="model.llm",
-                got=name,
-                expected="a causal or encoder-decoder model of transformers",
-            )
+            "the language model has no input embeddings to align with",
+            where="model.llm",
+            got=name,
+            expected="a causal or encoder-decoder model of transformers",
         ) from error
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lavis.common.checkpoint import load_checkpoint_file, save_checkpoint
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 if TYPE_CHECKING:
     from lavis.models.point_llm_contrastive_models.point_llm_contrastive import (
@@ -77,13 +77,11 @@ def _check_fit(projector: nn.Module, state: dict[str, torch.Tensor], where: str)
     ]
     if differing:
         raise CheckpointError(
-            explain(
-                "the projector does not fit this model",
-                where=where,
-                got="; ".join(differing[:4]),
-                expected="the llm, point_encoder, hidden_dim and match_text_norm of its training",
-                fix="copy the model section of the recipe that trained it",
-            )
+            "the projector does not fit this model",
+            where=where,
+            got="; ".join(differing[:4]),
+            expected="the llm, point_encoder, hidden_dim and match_text_norm of its training",
+            fix="copy the model section of the recipe that trained it",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lavis.common.errors import ConfigError, explain, require_choice
+from lavis.common.errors import ConfigError, require_choice
 from lavis.config import option
 from lavis.models.point_encoders.model_config import PointModelConfig
 
@@ -43,13 +43,11 @@ def check_center(loss_type: str, center_weight: float) -> None:
     """
     if loss_type == "center" and center_weight:
         raise ConfigError(
-            explain(
-                "loss_type: center is the centre term alone, so it takes no weight beside it",
-                where="model.center_weight",
-                got=center_weight,
-                expected="0",
-                fix="set model.center_weight=0, or choose another model.loss_type",
-            )
+            "loss_type: center is the centre term alone, so it takes no weight beside it",
+            where="model.center_weight",
+            got=center_weight,
+            expected="0",
+            fix="set model.center_weight=0, or choose another model.loss_type",
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, DataError, explain
+from lavis.common.errors import CheckpointError, DataError
 from lavis.common.model_state import frozen_hash
 from lavis.evaluation.records import write_json_atomic
 
@@ -78,13 +78,11 @@ class TokenCache:
         index = read_index(self.folder)
         if index is None or index["encoder"] != encoder:
             raise CheckpointError(
-                explain(
-                    "the cached tokens cannot be used",
-                    where=f"model.token_cache: {folder}",
-                    got=f"no {INDEX_FILE}" if index is None else "tokens of another point encoder",
-                    expected=f"tokens of the encoder {encoder[:12]}",
-                    fix="run python -m lavis.tasks.alignment_experiment, or set the key to null",
-                )
+                "the cached tokens cannot be used",
+                where=f"model.token_cache: {folder}",
+                got=f"no {INDEX_FILE}" if index is None else "tokens of another point encoder",
+                expected=f"tokens of the encoder {encoder[:12]}",
+                fix="run python -m lavis.tasks.alignment_experiment, or set the key to null",
             )
         self._rows: dict[str, tuple[str, int]] = {}
         self._tokens: dict[str, np.ndarray] = {}
@@ -102,13 +100,11 @@ class TokenCache:
         unknown = [name for name in ids if name not in self._rows]
         if unknown or not ids:
             raise DataError(
-                explain(
-                    "the tokens of an object are not cached",
-                    where=f"model.token_cache: {self.folder}",
-                    got=unknown[:5] if unknown else "samples without object_id",
-                    expected="objects of the encoded splits",
-                    fix="encode the split again, or set model.token_cache=null",
-                )
+                "the tokens of an object are not cached",
+                where=f"model.token_cache: {self.folder}",
+                got=unknown[:5] if unknown else "samples without object_id",
+                expected="objects of the encoded splits",
+                fix="encode the split again, or set model.token_cache=null",
             )
         rows = [self._rows[name] for name in ids]
         return torch.from_numpy(np.stack([self._tokens[split][row] for split, row in rows]))

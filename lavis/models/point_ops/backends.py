@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from lavis.common.errors import ConfigError, DependencyError, explain, nearest
+from lavis.common.errors import ConfigError, DependencyError, nearest
 
 BACKENDS = {
     "torch": "lavis.models.point_ops.reference",
@@ -43,25 +43,21 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     if backend not in BACKENDS:
         known = ["auto", *BACKENDS]
         message = f"Unknown back end {backend!r}.{nearest(backend, known)}"
-        raise ConfigError(explain(message, where="backend", got=backend, expected=known))
+        raise ConfigError(message, where="backend", got=backend, expected=known)
     if backend == "triton" and not has_triton():
         raise DependencyError(
-            explain(
-                "The triton back end needs the package triton.",
-                where="backend",
-                fix='use backend="auto", or install a CUDA build of torch',
-            )
+            "The triton back end needs the package triton.",
+            where="backend",
+            fix='use backend="auto", or install a CUDA build of torch',
         )
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own switch for debugging
     runs_on = {"numba": ["cpu"], "triton": ["cuda", "cpu"] if interpreted else ["cuda"]}
     if device.type not in runs_on.get(backend, [device.type]):
         raise ConfigError(
-            explain(
-                f"The {backend} back end runs on {runs_on[backend][0].upper()} tensors.",
-                where="backend",
-                got=f"tensors on {device}",
-                fix='use backend="auto" or backend="torch"',
-            )
+            f"The {backend} back end runs on {runs_on[backend][0].upper()} tensors.",
+            where="backend",
+            got=f"tensors on {device}",
+            fix='use backend="auto" or backend="torch"',
         )
     return backend
 

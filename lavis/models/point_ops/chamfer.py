@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.models.point_ops.checks import check_same_batch
 from lavis.models.point_ops.gather import gather_points
 from lavis.models.point_ops.ops import knn
@@ -48,7 +48,7 @@ def chamfer_distance(
     """
     if norm not in NORMS:
         message = f"Unknown norm {norm!r}.{nearest(norm, NORMS)}"
-        raise ConfigError(explain(message, where="norm", got=norm, expected=list(NORMS)))
+        raise ConfigError(message, where="norm", got=norm, expected=list(NORMS))
     one = valid_points(first, first_lengths, None, "first")
     two = valid_points(second, second_lengths, None, "second")
     check_same_batch(first, second, "first", "second")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 
 if TYPE_CHECKING:
     from lavis.models.point_ops.valid import ValidPoints
@@ -21,22 +21,16 @@ def check_cloud(xyz: Tensor, name: str) -> None:
     """
     if not isinstance(xyz, Tensor) or not xyz.is_floating_point():
         got = f"{xyz.dtype} tensor" if isinstance(xyz, Tensor) else type(xyz).__name__
-        raise ShapeError(
-            explain(f"{name} is not a float tensor.", got=got, expected="float [B,N,3]")
-        )
+        raise ShapeError(f"{name} is not a float tensor.", got=got, expected="float [B,N,3]")
     if xyz.dim() != 3 or xyz.shape[-1] != 3:
         raise ShapeError(
-            explain(
-                f"{name} has the wrong shape.",
-                got=list(xyz.shape),
-                expected="[B,N,3]",
-                fix="pass point_cloud[..., :3]; a single cloud needs a batch axis: xyz[None]",
-            )
+            f"{name} has the wrong shape.",
+            got=list(xyz.shape),
+            expected="[B,N,3]",
+            fix="pass point_cloud[..., :3]; a single cloud needs a batch axis: xyz[None]",
         )
     if xyz.shape[0] == 0 or xyz.shape[1] == 0:
-        raise ShapeError(
-            explain(f"{name} is empty.", got=list(xyz.shape), expected="B >= 1 and N >= 1")
-        )
+        raise ShapeError(f"{name} is empty.", got=list(xyz.shape), expected="B >= 1 and N >= 1")
 
 
 def check_finite(values: Tensor, name: str) -> None:
@@ -47,13 +41,11 @@ def check_finite(values: Tensor, name: str) -> None:
     if not bool(finite.all()):
         rows = (~finite).flatten(1).any(dim=1).nonzero().flatten().tolist()
         raise ShapeError(
-            explain(
-                f"{name} holds NaN or infinity.",
-                where=f"batch rows {rows[:8]}",
-                got=f"{int((~finite).sum())} non-finite values",
-                expected="finite coordinates",
-                fix="drop or repair these clouds when the data is prepared",
-            )
+            f"{name} holds NaN or infinity.",
+            where=f"batch rows {rows[:8]}",
+            got=f"{int((~finite).sum())} non-finite values",
+            expected="finite coordinates",
+            fix="drop or repair these clouds when the data is prepared",
         )
 
 
@@ -72,12 +64,10 @@ def check_count(count: int, lengths: Tensor | None, name: str) -> None:
     upper = "1 or more" if available is None else f"between 1 and {available}"
     clouds = "" if available is None else f" for clouds of {available} points"
     raise ShapeError(
-        explain(
-            f"{name} does not fit the clouds.",
-            got=f"{name}={count}{clouds}",
-            expected=f"an integer {upper}",
-            fix=f"lower {name} or sample more points",
-        )
+        f"{name} does not fit the clouds.",
+        got=f"{name}={count}{clouds}",
+        expected=f"an integer {upper}",
+        fix=f"lower {name} or sample more points",
     )
 
 
@@ -85,12 +75,10 @@ def check_same_batch(first: Tensor, second: Tensor, first_name: str, second_name
     """Raise ShapeError unless two batches of clouds have one size and one device."""
     if first.shape[0] != second.shape[0] or first.device != second.device:
         raise ShapeError(
-            explain(
-                f"{first_name} and {second_name} do not belong together.",
-                got=f"{first_name} {list(first.shape)} on {first.device}, "
-                f"{second_name} {list(second.shape)} on {second.device}",
-                expected="the same batch size and device",
-            )
+            f"{first_name} and {second_name} do not belong together.",
+            got=f"{first_name} {list(first.shape)} on {first.device}, "
+            f"{second_name} {list(second.shape)} on {second.device}",
+            expected="the same batch size and device",
         )
 
 
@@ -116,12 +104,10 @@ def start_indices(start_index: int | Tensor | torch.Generator, cloud: ValidPoint
     if not fits or bool(((start < 0) | (start >= lengths)).any()):
         shown = start_index.tolist() if isinstance(start_index, Tensor) else start_index
         raise ShapeError(
-            explain(
-                "start_index does not fit the clouds.",
-                got=f"{start.dtype} {list(start.shape)}, {shown}",
-                expected=f"an int or a Long tensor [{len(lengths)}] of valid points, at most "
-                f"{int(lengths.max())} in a cloud",
-            )
+            "start_index does not fit the clouds.",
+            got=f"{start.dtype} {list(start.shape)}, {shown}",
+            expected=f"an int or a Long tensor [{len(lengths)}] of valid points, at most "
+            f"{int(lengths.max())} in a cloud",
         )
     return start
 
@@ -134,18 +120,14 @@ def check_index(index: Tensor, batch_size: int, num_points: int) -> None:
     """
     if index.dtype != torch.long or index.dim() < 2 or index.shape[0] != batch_size:
         raise ShapeError(
-            explain(
-                "index has the wrong shape or dtype.",
-                got=f"{index.dtype} {list(index.shape)}",
-                expected=f"torch.int64 [{batch_size},...]",
-            )
+            "index has the wrong shape or dtype.",
+            got=f"{index.dtype} {list(index.shape)}",
+            expected=f"torch.int64 [{batch_size},...]",
         )
     on_cpu = index.device.type == "cpu" and index.numel() > 0
     if on_cpu and (int(index.min()) < 0 or int(index.max()) >= num_points):
         raise ShapeError(
-            explain(
-                "index points outside the clouds.",
-                got=f"values in [{int(index.min())}, {int(index.max())}]",
-                expected=f"values in [0, {num_points})",
-            )
+            "index points outside the clouds.",
+            got=f"values in [{int(index.min())}, {int(index.max())}]",
+            expected=f"values in [0, {num_points})",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_ops.checks import check_index
 
 
@@ -26,7 +26,7 @@ def gather_points(features: Tensor, index: Tensor) -> Tensor:
     """
     if features.dim() != 3:
         raise ShapeError(
-            explain("features has the wrong rank.", got=list(features.shape), expected="[B,N,C]")
+            "features has the wrong rank.", got=list(features.shape), expected="[B,N,C]"
         )
     batch_size, num_points, channels = features.shape
     check_index(index, batch_size, num_points)
@@ -57,12 +57,10 @@ def group_points(points: Tensor, neighbor_index: Tensor, center: Tensor | None =
     expected = (*neighbor_index.shape[:2], 3)
     if neighbor_index.dim() != 3 or points.shape[-1] < 3 or tuple(center.shape) != expected:
         raise ShapeError(
-            explain(
-                "center does not fit the groups.",
-                got=f"center {list(center.shape)}, index {list(neighbor_index.shape)}, "
-                f"points {list(points.shape)}",
-                expected="center [B,G,3], index [B,G,S], points [B,N,C>=3]",
-            )
+            "center does not fit the groups.",
+            got=f"center {list(center.shape)}, index {list(neighbor_index.shape)}, "
+            f"points {list(points.shape)}",
+            expected="center [B,G,3], index [B,G,S], points [B,N,C>=3]",
         )
     relative = neighborhood[..., :3] - center[:, :, None, :]  # [B,G,S,3]
     if points.shape[-1] == 3:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_ops.gather import gather_points
 from lavis.models.point_ops.ops import knn
 
@@ -42,7 +42,7 @@ def three_nearest(
         PointNet++, arXiv:1706.02413, equation 2.
     """
     if power not in (1, 2):
-        raise ShapeError(explain("power cannot be used.", got=power, expected="1 or 2"))
+        raise ShapeError("power cannot be used.", got=power, expected="1 or 2")
     smallest = xyz.shape[1] if xyz.dim() == 3 else 3
     for counts in (lengths, None if mask is None else mask.sum(dim=-1)):
         if counts is not None and counts.numel() > 0:
@@ -71,11 +71,9 @@ def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor
     """
     if index.shape != weight.shape or index.dim() != 3:
         raise ShapeError(
-            explain(
-                "index and weight do not fit each other.",
-                got=f"index {list(index.shape)}, weight {list(weight.shape)}",
-                expected="[B,S,K] both",
-            )
+            "index and weight do not fit each other.",
+            got=f"index {list(index.shape)}, weight {list(weight.shape)}",
+            expected="[B,S,K] both",
         )
     known = gather_points(features, index)  # [B,S,K,C]
     return (known * weight[..., None].to(known.dtype)).sum(dim=2)

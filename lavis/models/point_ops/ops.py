@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_ops.backends import BACKENDS, load_backend, resolve_backend
 from lavis.models.point_ops.checks import (
     check_count,
@@ -145,9 +145,7 @@ def ball_query(
     cloud, queries = _cloud_and_queries(query, xyz, lengths, mask)
     check_count(k, None, "k")
     if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 < radius < math.inf:
-        raise ShapeError(
-            explain("radius cannot be used.", got=repr(radius), expected="a positive number")
-        )
+        raise ShapeError("radius cannot be used.", got=repr(radius), expected="a positive number")
     squared_radius = torch.tensor(radius, dtype=torch.float32).square().item()
     kernels = load_backend(backend, xyz.device)
     return cloud.original(kernels.ball_query(queries, cloud.xyz, squared_radius, k, cloud.lengths))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_ops.checks import check_cloud, check_finite
 
 
@@ -75,19 +75,17 @@ def _check_lengths(lengths: Tensor, mask: Tensor | None, xyz: Tensor, name: str)
     """Return lengths Long [B] on the clouds' device."""
     if mask is not None:
         raise ShapeError(
-            explain(f"{name} has lengths and a mask.", expected="one of the two", fix="drop one")
+            f"{name} has lengths and a mask.", expected="one of the two", fix="drop one"
         )
     batch_size, num_points = xyz.shape[:2]
     counts = torch.as_tensor(lengths).to(xyz.device)
     fits = counts.shape == (batch_size,) and counts.dtype in (torch.long, torch.int32)
     if not fits or bool(((counts < 1) | (counts > num_points)).any()):
         raise ShapeError(
-            explain(
-                f"lengths does not fit {name}.",
-                got=f"{counts.dtype} {list(counts.shape)}, values {counts.flatten()[:8].tolist()}",
-                expected=f"torch.int64 [{batch_size}] within [1, {num_points}]",
-                fix="drop clouds without points when the data is prepared",
-            )
+            f"lengths does not fit {name}.",
+            got=f"{counts.dtype} {list(counts.shape)}, values {counts.flatten()[:8].tolist()}",
+            expected=f"torch.int64 [{batch_size}] within [1, {num_points}]",
+            fix="drop clouds without points when the data is prepared",
         )
     return counts.long()
 
@@ -98,11 +96,7 @@ def _check_mask(mask: Tensor | None, xyz: Tensor, name: str) -> tuple[Tensor, Te
     if not fits:
         got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask)
         raise ShapeError(
-            explain(
-                f"mask does not fit {name}.",
-                got=got,
-                expected=f"torch.bool {list(xyz.shape[:2])}",
-            )
+            f"mask does not fit {name}.", got=got, expected=f"torch.bool {list(xyz.shape[:2])}"
         )
     assert mask is not None
     valid = mask.to(xyz.device)
@@ -110,10 +104,8 @@ def _check_mask(mask: Tensor | None, xyz: Tensor, name: str) -> tuple[Tensor, Te
     empty = (counts == 0).nonzero().flatten().tolist()
     if empty:
         raise ShapeError(
-            explain(
-                f"{name} has clouds without a valid point.",
-                where=f"batch rows {empty[:8]}",
-                expected="at least one True in every row of mask",
-            )
+            f"{name} has clouds without a valid point.",
+            where=f"batch rows {empty[:8]}",
+            expected="at least one True in every row of mask",
         )
     return valid, counts

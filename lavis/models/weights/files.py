@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lavis.common.errors import CheckpointError, explain, nearest
+from lavis.common.errors import CheckpointError, nearest
 from lavis.common.utils import get_abs_path
 
 SOURCES = {
@@ -33,6 +33,6 @@ def weights_file(path: str, key: str) -> Path:
         beside = found.parent.iterdir() if found.parent.is_dir() else ()
         hint = nearest(found.name, [other.name for other in beside])
         raise CheckpointError(
-            explain("Weight file not found." + hint, where=key, got=found, fix=SOURCES[key])
+            "Weight file not found." + hint, where=key, got=found, fix=SOURCES[key]
         )
     return found

@@ -13,7 +13,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.files import file_sha256
 
 KEY = "model.allowed_code"
@@ -31,12 +31,10 @@ def allow_code(digest: object, where: str) -> None:
         return
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise ConfigError(
-            explain(
-                "a folder of code is allowed by its hash",
-                where=f"{where}: {KEY}",
-                got=digest,
-                expected="64 hexadecimal digits, which the refusal of the folder prints",
-            )
+            "a folder of code is allowed by its hash",
+            where=f"{where}: {KEY}",
+            got=digest,
+            expected="64 hexadecimal digits, which the refusal of the folder prints",
         )
     _allowed.add(digest)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from torch import nn
 
-from lavis.common.errors import CheckpointError, ConfigError, explain, nearest
+from lavis.common.errors import CheckpointError, ConfigError, nearest
 
 KEY = "model.may_start_fresh"
 # These have files of their own; adapters of a language model start as the identity.
@@ -45,16 +45,14 @@ def require_parts(model: nn.Module, found: Collection[str], allowed: Collection[
     for name in allowed:
         if name not in parts:
             what = f"the model has no part {name!r}.{nearest(name, parts)}"
-            raise ConfigError(explain(what, where=KEY, expected=f"of {sorted(parts)}"))
+            raise ConfigError(what, where=KEY, expected=f"of {sorted(parts)}")
     fresh = [name for name, own in parts.items() if own.isdisjoint(found) and name not in allowed]
     if fresh:
         names = ", ".join(fresh)
         raise CheckpointError(
-            explain(
-                "parts of the model find nothing in the checkpoints and would stay random",
-                where="model.pretrained, model.finetuned",
-                got=f"no weights of {names}",
-                expected="weights of every part",
-                fix=f"name the checkpoint that holds them, or allow it: {KEY}: [{names}]",
-            )
+            "parts of the model find nothing in the checkpoints and would stay random",
+            where="model.pretrained, model.finetuned",
+            got=f"no weights of {names}",
+            expected="weights of every part",
+            fix=f"name the checkpoint that holds them, or allow it: {KEY}: [{names}]",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.models.weights.builtin import reading_pretrained, resolve_pretrained
 from lavis.models.weights.foreign_code import is_allowed
 
@@ -50,12 +50,10 @@ def load_model(
     problems = [*missing, *map(str, report["mismatched_keys"]), *map(str, report["error_msgs"])]
     if problems:
         raise CheckpointError(
-            explain(
-                "the weight files lack tensors of the model",
-                where=f"{key}: {name}",
-                got=f"{len(problems)} absent or of another shape, e.g. {problems[:3]}",
-                expected=f"every tensor of {type(model).__name__}",
-                fix="download the folder again; transformers would start these at random",
-            )
+            "the weight files lack tensors of the model",
+            where=f"{key}: {name}",
+            got=f"{len(problems)} absent or of another shape, e.g. {problems[:3]}",
+            expected=f"every tensor of {type(model).__name__}",
+            fix="download the folder again; transformers would start these at random",
         )
     return model

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.common.text_files import read_json
 
 _NOT_OURS = re.compile(
@@ -116,6 +116,6 @@ def _read_shards(index: Path, key: str) -> dict[str, Tensor]:
                 state.update({name: file.get_tensor(name) for name in names})
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                explain("a shard cannot be read", where=f"{key}: {index.parent / shard}", got=error)
+                "a shard cannot be read", where=f"{key}: {index.parent / shard}", got=error
             ) from error
     return state

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_json
 
 CATALOGUE_NAME = "catalogue.json"
@@ -90,7 +90,7 @@ def parse_catalogue(content: bytes, library: str) -> list[Entry]:
             entries.append(Entry(model, folder, values["icon"].lstrip("/")))
         except (KeyError, ValueError) as error:
             where, what = f"{library}: #{number}", "an entry of the catalogue cannot be used"
-            raise DataError(explain(what, where=where, got=repr(error))) from error
+            raise DataError(what, where=where, got=repr(error)) from error
     return entries
 
 
@@ -136,12 +136,10 @@ def read_models(folder: str | Path) -> dict[str, Model]:
         models = [Model(**_tuples(entry)) for entry in read_json(path)]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
-            explain(
-                "the catalogue of the furniture cannot be read",
-                where=str(path),
-                got=str(error),
-                fix="python -m lavis.datasets.download_scripts.prepare_furniture",
-            )
+            "the catalogue of the furniture cannot be read",
+            where=str(path),
+            got=str(error),
+            fix="python -m lavis.datasets.download_scripts.prepare_furniture",
         ) from error
     return {model.object_id: model for model in models}
 

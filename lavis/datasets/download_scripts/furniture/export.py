@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.download_scripts.furniture.catalogue import Model, read_models
 from lavis.datasets.download_scripts.furniture.classes import class_of
@@ -41,7 +41,7 @@ def export_models(folder: str | Path, out: str | Path, count: int = 200) -> list
     """
     folder, out = Path(folder), Path(out)
     if out.exists():
-        raise DataError(explain("the folder to export to exists", where=str(out)))
+        raise DataError("the folder to export to exists", where=str(out))
     verify_once(folder)
     known = [model for model in read_models(folder).values() if class_of(model.name)]
     known.sort(key=lambda model: stable_hash(f"export:{model.object_id}"))

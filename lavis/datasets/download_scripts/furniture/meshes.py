@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.convert.mesh import Part, joined, paint_points
 from lavis.datasets.convert.mesh_files import read_mesh
 from lavis.datasets.download_scripts.furniture.catalogue import Model
@@ -55,7 +55,7 @@ def read_model(folder: str | Path, model: Model) -> SizedMesh:
         vertices, faces = joined(mesh.parts)
     except DAMAGE as error:
         what = "a furniture model cannot be read"
-        raise DataError(explain(what, where=str(path), got=repr(error))) from error
+        raise DataError(what, where=str(path), got=repr(error)) from error
     return SizedMesh(fit(vertices, model), faces, mesh.parts)
 
 

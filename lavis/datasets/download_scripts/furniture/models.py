@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 from lavis.datasets.download_scripts.archives import archive_files
 from lavis.datasets.download_scripts.furniture.catalogue import (
@@ -70,7 +70,7 @@ def unpack(package: Path, final: Path) -> dict[str, Any]:
             models += unpack_library(content, PurePosixPath(name).stem, final)
     models.sort(key=lambda model: model.object_id)
     if len({model.object_id for model in models}) != len(models):
-        raise DataError(explain("two models of the package have one id", where=str(package)))
+        raise DataError("two models of the package have one id", where=str(package))
     write_json(final / CATALOGUE_NAME, [model.to_json() for model in models])
     (final / "ATTRIBUTION.md").write_text(_ATTRIBUTION + _credits(models), encoding="utf-8")
     return {"objects": len(models)}
@@ -91,7 +91,7 @@ def unpack_library(content: bytes, library: str, final: Path) -> list[Model]:
         own = {name.removeprefix(below): name for name in files if name.startswith(below)}
         if model.file not in own or icon not in files:
             what = "a model or its icon is missing in the package"
-            raise DataError(explain(what, where=f"{library}: {model.object_id}", got=sorted(own)))
+            raise DataError(what, where=f"{library}: {model.object_id}", got=sorted(own))
         for relative, name in {**own, ICON_NAME: icon}.items():
             _write(final, f"{model.object_id}/{relative}", files[name])
     return [entry.model for entry in entries]

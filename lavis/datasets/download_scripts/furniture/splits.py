@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_text
 from lavis.datasets.download_scripts.bricks_groups import Groups
 from lavis.datasets.download_scripts.bricks_text import stable_hash
@@ -98,7 +98,7 @@ def read_splits(path: Path = SPLIT_FILE) -> dict[str, Place]:
         return {object_id: Place(split, group) for object_id, split, group in rows}
     except (OSError, ValueError) as error:
         what, fix = "the split file cannot be read", "restore the file from the repository"
-        raise DataError(explain(what, where=str(path), got=str(error), fix=fix)) from error
+        raise DataError(what, where=str(path), got=str(error), fix=fix) from error
 
 
 def counts(places: Iterable[Place]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.datasets.download_scripts.archives import archive_files
 from lavis.datasets.download_scripts.media.items import Item
 from lavis.datasets.download_scripts.packages import Package
@@ -76,7 +76,7 @@ def _open(path: Path, work: Path) -> tuple[Any, int]:
         import tinysoundfont
     except ImportError as error:
         fix = "pip install -r requirements-media.txt"
-        raise DependencyError(explain("sounds need tinysoundfont", fix=fix)) from error
+        raise DependencyError("sounds need tinysoundfont", fix=fix) from error
     target = work / "font.sf2"
     for _, content in archive_files(path, lambda name: name.endswith(".sf2")):
         target.write_bytes(content)

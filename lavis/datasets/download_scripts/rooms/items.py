@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ItemMesh:
             DataError: no triangle, or corners that are not finite.
         """
         if not len(self.triangles) or not np.isfinite(self.triangles).all():
-            raise DataError(explain("an object has no usable mesh", got=self.triangles.shape))
+            raise DataError("an object has no usable mesh", got=self.triangles.shape)
         low, high = self.triangles.min((0, 1)), self.triangles.max((0, 1))
         scale = np.array(size) / np.maximum(high - low, 1e-9)
         middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])

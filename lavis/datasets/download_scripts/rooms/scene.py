@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.rooms.classes import (
     FIRST_SEGMENT,
     FLOOR_LABEL,
@@ -125,7 +125,7 @@ def scan(
             order = rng.permutation(len(joined["xyz"]))[:num_points]
             return take_points(joined, order)
     what, got = "a room's surfaces can hardly be seen", f"{num_points - missing} points"
-    raise DataError(explain(what, got=got, expected=f"{num_points} points"))
+    raise DataError(what, got=got, expected=f"{num_points} points")
 
 
 def _candidates(scene: Scene, count: int, rng: np.random.Generator) -> PointFields:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.rooms.classes import FIRST_SEGMENT
 from lavis.datasets.download_scripts.rooms.layout import Layout
 from lavis.datasets.rendering.cameras import Camera, look_at
@@ -49,7 +49,7 @@ def choose_cameras(
         if len(seen) == CANDIDATES:
             break
     if len(seen) < views:
-        raise DataError(explain("too few places for cameras", got=len(seen), expected=views))
+        raise DataError("too few places for cameras", got=len(seen), expected=views)
     chosen: list[Camera] = []
     known: set[int] = set()
     for _ in range(views):
