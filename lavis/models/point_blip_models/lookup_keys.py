@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
-from lavis.models.point_blip_models.object_size import log2_edges
+from lavis.common.errors import ConfigError
+from lavis.models.point_encoders.object_size import log2_edges
 from lavis.models.point_blip_models.occupancy import occupancy
 from lavis.models.point_encoders import encode_batch
 from lavis.models.point_encoders.base import PointEncoder
@@ -37,7 +37,7 @@ def check_lookup(lookup: str, encoder_is_frozen: bool) -> None:
     if lookup != "shape" and not encoder_is_frozen:
         what = "neighbours are looked up in an encoder that is trained"
         fix = "set freeze_point_encoder: True, or retrieval_lookup: shape"
-        raise ConfigError(explain(what, where="model.retrieval_lookup", got=lookup, fix=fix))
+        raise ConfigError(what, where="model.retrieval_lookup", got=lookup, fix=fix)
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError, ConfigError, ShapeError, explain
+from lavis.common.errors import CheckpointError, ConfigError, ShapeError
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive.text_keys import require_texts
 from lavis.models.hub import HubSystem
-from lavis.models.point_blip_models.object_size import SizeToken, box_sizes
+from lavis.models.point_encoders.object_size import SizeToken, box_sizes
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.position_encoding import encode_xyz
@@ -153,12 +153,10 @@ class PointBlipBase(HubSystem, BaseModel):
         """Raise ConfigError when clouds of this batch have different numbers of tokens."""
         if self.token_mask(samples) is not None:
             raise ConfigError(
-                explain(
-                    PADDED_TOKENS,
-                    where="model.point_encoder.name",
-                    got=f"{type(self.point_encoder).__name__}, a token for every point",
-                    expected="an encoder with a fixed number of tokens, or clouds of one size",
-                )
+                PADDED_TOKENS,
+                where="model.point_encoder.name",
+                got=f"{type(self.point_encoder).__name__}, a token for every point",
+                expected="an encoder with a fixed number of tokens, or clouds of one size",
             )
 
     def point_tokens(self, samples: Mapping[str, Any]) -> Tensor:
@@ -209,13 +207,11 @@ class PointBlipBase(HubSystem, BaseModel):
         point_cloud = samples["point_cloud"]
         if point_cloud.ndim != 3 or point_cloud.shape[-1] not in (3, 6):
             raise ShapeError(
-                explain(
-                    "point_cloud has a wrong shape",
-                    where="samples['point_cloud']",
-                    got=tuple(point_cloud.shape),
-                    expected="[B,N,3] or [B,N,6]",
-                    fix="check the data set's processors",
-                )
+                "point_cloud has a wrong shape",
+                where="samples['point_cloud']",
+                got=tuple(point_cloud.shape),
+                expected="[B,N,3] or [B,N,6]",
+                fix="check the data set's processors",
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
             return self.read_tokens(point_cloud.to(self.device), samples.get("lengths"))
@@ -249,12 +245,10 @@ class PointBlipBase(HubSystem, BaseModel):
             return tokens
         if encoded.cls_token is None:
             raise ConfigError(
-                explain(
-                    "the point encoder has no class token",
-                    where="model.use_class_token",
-                    got=type(self.point_encoder).__name__,
-                    expected="an encoder with a class token, or use_class_token: False",
-                )
+                "the point encoder has no class token",
+                where="model.use_class_token",
+                got=type(self.point_encoder).__name__,
+                expected="an encoder with a class token, or use_class_token: False",
             )
         return torch.cat([encoded.cls_token[:, None], tokens], dim=1)
 
@@ -289,13 +283,11 @@ class PointBlipBase(HubSystem, BaseModel):
         loaded = any(n.startswith(prefix) and n.endswith(end) for n in self._found)
         if not (self._encoder_has_file or loaded):
             raise CheckpointError(
-                explain(
-                    "the point encoder would keep random weights",
-                    where="model.point_encoder_weights",
-                    got="null, and the named checkpoints hold no encoder",
-                    expected="the file that the training recipe named",
-                    fix="copy point_encoder_weights from that recipe",
-                )
+                "the point encoder would keep random weights",
+                where="model.point_encoder_weights",
+                got="null, and the named checkpoints hold no encoder",
+                expected="the file that the training recipe named",
+                fix="copy point_encoder_weights from that recipe",
             )
 
     def load_from_pretrained(
@@ -320,13 +312,11 @@ class PointBlipBase(HubSystem, BaseModel):
         misfits = [n for n, fit in fits.items() if not fit]
         if misfits or not fitting:
             raise CheckpointError(
-                explain(
-                    "the checkpoint does not fit this model",
-                    where=f"{key}: {url_or_filename}",
-                    got=f"{len(fitting)} fitting tensors, other shapes for {misfits[:5]}",
-                    expected="a checkpoint of the same encoder and Q-Former sizes",
-                    fix="use the model_type that the checkpoint was trained with",
-                )
+                "the checkpoint does not fit this model",
+                where=f"{key}: {url_or_filename}",
+                got=f"{len(fitting)} fitting tensors, other shapes for {misfits[:5]}",
+                expected="a checkpoint of the same encoder and Q-Former sizes",
+                fix="use the model_type that the checkpoint was trained with",
             )
         self.load_state_dict(fitting, strict=False)
         self.loaded_checkpoint = str(url_or_filename)

@@ -6,8 +6,8 @@
     load_encoder_checkpoint(encoder, "point_bert_pretrained.pt")
     tokens, centers, global_feature, cls_token = freeze(encoder)(point_cloud)
 
-Names: point_bert, i2p_mae, ppat, pointnet2, pointnet2_unet, sparse_unet, uni3d. The two U-Nets are
-dense (`DenseEncoder`): a feature for every point. Published weights by release name
+Names: point_bert, i2p_mae, ppat, pointnet2, pointnet2_unet, sparse_unet, uni3d, voxel_resnet. The
+two U-Nets are dense (`DenseEncoder`): a feature for every point. Published weights by release name
 (`load_released_encoder`), sizes and axes: docs/encoders.md.
 A new encoder is one file with a `@register_point_encoder("name")` class and its import below.
 """
@@ -39,6 +39,7 @@ from lavis.models.point_encoders.releases import (
 )
 from lavis.models.point_encoders.sparse_unet import SparseUnet, SparseUnetConfig
 from lavis.models.point_encoders.uni3d import Uni3d, Uni3dConfig
+from lavis.models.point_encoders.voxel_resnet import VoxelResnet, VoxelResnetConfig
 
 __all__ = [
     "RELEASES",
@@ -64,6 +65,8 @@ __all__ = [
     "SparseUnetConfig",
     "Uni3d",
     "Uni3dConfig",
+    "VoxelResnet",
+    "VoxelResnetConfig",
     "build_point_encoder",
     "encode_batch",
     "freeze",

@@ -17,7 +17,13 @@ class UlipTextConfig(PointModelConfig):
         text_tower: text teacher: `minilm`, a folder, or a hub name.
         text_sources: weight of the contrast with each text field of the samples; the first one
             classifies.
+        use_size: read the object's box beside its global feature, for data with a common unit.
+        head_width: width of a hidden layer between the feature and the projections; null: none.
+        head_dropout: of that layer.
     """
 
     text_tower: str = "minilm"
     text_sources: Mapping[str, float] = option({"caption": 1.0}, low=0)
+    use_size: bool = False
+    head_width: int | None = option(None, low=1)
+    head_dropout: float = option(0.0, low=0, high=1)

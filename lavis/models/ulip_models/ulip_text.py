@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
@@ -39,9 +39,12 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
+from lavis.models.point_encoders.object_size import SizeToken, box_sizes
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.weights.own import load_own_checkpoints
+
+_SIZE_WIDTH = 128  # of the size beside the global feature
 
 
 @registry.register_model("ulip_text")
@@ -54,6 +57,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         text_sources: weight of the contrast with each field of the samples that holds texts; the
             first is the one that `embed` uses.
         point_encoder_weights: encoder checkpoint to start from; None starts fresh.
+        use_size: read the object's box beside its global feature (object_size.py).
+        head_width: width of a hidden layer before the projections; None: none.
+        head_dropout: of that layer.
     """
 
     abilities = (JointEmbedder,)
@@ -61,6 +67,7 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     config_class = UlipTextConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/ulip/ulip_text_bricks.yaml",
+        "bricks_voxel": "configs/models/ulip/ulip_text_bricks_voxel.yaml",
     }
 
     def __init__(
@@ -69,6 +76,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         text_tower: str = "minilm",
         text_sources: Mapping[str, float] | None = None,
         point_encoder_weights: str | None = None,
+        use_size: bool = False,
+        head_width: int | None = None,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
@@ -77,6 +87,12 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
         self.text_tower = SentenceTeacher(text_tower)
         point_width, text_width = self.point_encoder.global_dim, self.text_tower.embed_dim
+        self.size_token = SizeToken(_SIZE_WIDTH) if use_size else None
+        point_width += _SIZE_WIDTH if use_size else 0
+        self.head = (
+            None if head_width is None else hidden_layer(point_width, head_width, head_dropout)
+        )
+        point_width = head_width or point_width
         self.text_sources = dict(text_sources or {"caption": 1.0})
         self.point_proj = nn.ModuleDict(
             {name: nn.Linear(point_width, text_width) for name in self.text_sources}
@@ -108,13 +124,25 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         Args:
             samples: `point_cloud` [B,N,3|6] and a list of B texts for every source.
         """
-        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
+        feature = self.object_feature(samples)
         embeds = {}
         for name in self.text_sources:
             points = full_precision(self.point_proj[name](feature))
             embeds[f"point_{name}"] = F.normalize(points, dim=-1)
             embeds[f"text_{name}"] = self.text_tower(self.texts_of(samples, name))
         return Encoded(embeds)
+
+    def object_feature(self, samples: Mapping[str, Any]) -> Tensor:
+        """Return what the projections read [B,F]: the global feature, or the head's layer.
+
+        Raises:
+            ConfigError: the model reads sizes, and the samples have none.
+        """
+        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
+        if self.size_token is not None:
+            size = self.size_token(box_sizes(samples, "model.use_size").to(self.device))
+            feature = torch.cat([feature, size.to(feature.dtype)], 1)
+        return feature if self.head is None else self.head(feature)
 
     def texts_of(self, samples: Mapping[str, Any], source: str) -> list[str]:
         """Return the texts of a source.
@@ -124,12 +152,10 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         """
         if source not in samples:
             raise ConfigError(
-                explain(
-                    "the data set has no such text",
-                    where="model.text_sources",
-                    got=source,
-                    expected=sorted(k for k, v in samples.items() if isinstance(v, list)),
-                )
+                "the data set has no such text",
+                where="model.text_sources",
+                got=source,
+                expected=sorted(k for k, v in samples.items() if isinstance(v, list)),
             )
         return list(samples[source])
 
@@ -148,10 +174,17 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         check_modality(self, modality)
         if modality == "text":
             return self.embed_texts(samples["text_input"])
-        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
+        feature = self.object_feature(samples)
         source = next(iter(self.text_sources))
         return F.normalize(self.point_proj[source](feature), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings [B,E] of the tower."""
         return self.text_tower(texts)
+
+
+def hidden_layer(in_dim: int, out_dim: int, dropout: float) -> nn.Sequential:
+    """Return linear layer, LayerNorm, GELU and dropout."""
+    return nn.Sequential(
+        nn.Linear(in_dim, out_dim), nn.LayerNorm(out_dim), nn.GELU(), nn.Dropout(dropout)
+    )

@@ -16,7 +16,12 @@ from lavis.models.point_encoders import (
 )
 
 DENSE = ("pointnet2_unet", "sparse_unet")
-RESIDUAL = [name for name in point_encoder_names() if not name.startswith(("pointnet2", "sparse"))]
+WITHOUT_GROUPS = ("sparse_unet", "voxel_resnet")  # any number of points will do
+RESIDUAL = [
+    name
+    for name in point_encoder_names()
+    if not name.startswith("pointnet2") and name not in WITHOUT_GROUPS
+]
 
 
 def assert_same(ours: object, expected: object, tolerance: float = 1e-5) -> None:
@@ -72,8 +77,13 @@ def test_order_matters_only_through_the_first_point(name, make_cloud, make_small
 def test_centers_stay_in_the_axes_of_the_cloud(name, make_cloud, make_small):
     cloud = make_cloud()
     turned = make_small(name, up_axis="y_to_z")(cloud)
-    assert (turned.centers[:, :, None] == cloud[:, None, :, :3]).all(-1).any(-1).all()
     x, y, z = cloud.unbind(-1)
+    if name == "voxel_resnet":  # centres are those of cells: the cube's cells, turned back
+        cells = make_small(name)(torch.stack([x, -z, y], dim=-1)).centers
+        a, b, c = cells.unbind(-1)
+        torch.testing.assert_close(turned.centers, torch.stack([a, c, -b], dim=-1))
+    else:
+        assert (turned.centers[:, :, None] == cloud[:, None, :, :3]).all(-1).any(-1).all()
     assert_same(
         turned._replace(centers=None),
         make_small(name)(torch.stack([x, -z, y], dim=-1))._replace(centers=None),
@@ -128,7 +138,7 @@ def test_few_points_are_repeated_with_one_warning(name, make_cloud, caplog, make
     with caplog.at_level(logging.WARNING):
         output = encoder(cloud)
         encoder(cloud)
-    expected = 0 if name == "sparse_unet" else 1  # which needs no groups
+    expected = 0 if name in WITHOUT_GROUPS else 1
     assert sum("resampled" in record.message for record in caplog.records) == expected
     assert torch.isfinite(output.tokens).all()
     assert output.tokens.shape[1] == (encoder.num_tokens or 5)
@@ -191,7 +201,7 @@ def test_checkpointing_and_drop_path(name, make_cloud, make_small):
     assert not torch.allclose(encoder(make_cloud(8)).tokens, encoder(make_cloud(8)).tokens)
 
 
-@pytest.mark.parametrize("name", ["pointnet2", *DENSE])
+@pytest.mark.parametrize("name", ["pointnet2", "pointnet2_unet", *WITHOUT_GROUPS])
 def test_encoders_without_stochastic_depth_say_so(name, make_small):
-    with pytest.raises(ConfigError, match=r"none: (PointNet|the sparse)"):
+    with pytest.raises(ConfigError, match=r"none: (PointNet|the sparse|the voxel)"):
         make_small(name, drop_path_rate=0.1)

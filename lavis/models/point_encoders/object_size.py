@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 # Wavelengths in octaves. The longest keeps sizes from 1/256 to 256 units apart, the shortest tells
 # 15 from 16.
@@ -41,13 +41,11 @@ def box_sizes(samples: Mapping[str, Any], key: str) -> Tensor:
     """
     if "box_size" not in samples:
         raise ConfigError(
-            explain(
-                "the model reads sizes, and the samples have none",
-                where=key,
-                got=sorted(samples),
-                expected="samples with box_size [B,3]",
-                fix=f"give box_size, or change {key}",
-            )
+            "the model reads sizes, and the samples have none",
+            where=key,
+            got=sorted(samples),
+            expected="samples with box_size [B,3]",
+            fix=f"give box_size, or change {key}",
         )
     return samples["box_size"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lavis.models.point_blip_models.object_size import SizeToken, encode_size, size_text
+from lavis.models.point_encoders.object_size import SizeToken, encode_size, size_text
 
 
 def test_equal_ratios_are_equal_steps() -> None:
