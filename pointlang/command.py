@@ -83,6 +83,8 @@ def _task(given: argparse.Namespace) -> tuple[Task, list[str]]:
         {"num_beams": given.num_beams} if ability in ("caption", "ask") else {},
     )
     files = expand(inputs)
+    if task.points_folder:
+        _check_names(files)
     if not given.ray:
         _check(task)
     return task, files
@@ -94,6 +96,16 @@ def _check(task: Task) -> None:
     system.require(task.ability)
     if task.ability == "retrieve":
         system.query(query_of(task.text, task.up))
+
+
+def _check_names(files: Sequence[str]) -> None:
+    """Refuse rooms whose labelled points would have one name."""
+    first: dict[str, str] = {}
+    for path in files:
+        other = first.setdefault(Path(path).stem, path)
+        if other != path:
+            what, fix = "Two rooms have one name.", "predict them into two folders"
+            raise ConfigError(what, where="--points", got=f"{other}, {path}", fix=fix)
 
 
 def _print(task: Task, files: Sequence[str], given: argparse.Namespace) -> int:
@@ -136,7 +148,9 @@ def _write(task: Task, files: Sequence[str], given: argparse.Namespace) -> int:
         ray_shards.run(task, waiting, given.ray) if given.ray else shards.run_here(task, waiting)
     )
     total = sum(len(shard.files) for shard in waiting)
-    with tqdm(total=total, unit="file", disable=given.quiet or None, file=sys.stderr) as bar:
+    # One bar: ranks share a terminal. None shows it on a terminal alone.
+    hidden = given.quiet or own[:1] != all_shards[:1] or None
+    with tqdm(total=total, unit="file", disable=hidden, file=sys.stderr) as bar:
         for count in steps:
             bar.update(count)
     done = f"{len(own)} shards of {len(all_shards)}, {len(own) - len(waiting)} of them from before"
@@ -148,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pointlang predict", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("inputs", nargs="+", help='files, folders, globs, "-" (a list on stdin); then a question')
+    about = 'files, folders, globs, @list.txt, "-" (a list on stdin); then a question'
+    add("inputs", nargs="+", help=about)
     add("--ask", metavar="QUESTION", help="answer a question about each file")
     add("--classify", nargs="+", metavar="LABEL", help="probabilities of your labels")
     add("--embed", action="store_true", help="embedding of each file")

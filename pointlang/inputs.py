@@ -1,4 +1,4 @@
-"""The files of a command line: files, folders, globs, and a list on standard input."""
+"""The files of a command line: files, folders, globs, lists in files and on standard input."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def expand(inputs: Sequence[str], listed: Iterable[str] | None = None) -> list[s
     formats that are read.
 
     Args:
-        inputs: files, folders, globs; "-" is a list of files, one a line.
+        inputs: files, folders, globs; `@list.txt` is a file that names files, one a line, and "-"
+            such a list on standard input.
         listed: the lines of that list; None: standard input.
 
     Raises:
-        DataError: a file is missing, or there is none.
+        DataError: a file is missing, or there is none; standard input of several ranks.
     """
     found: dict[str, None] = {}
     for given in inputs:
         if given == "-":
-            lines = sys.stdin if listed is None else listed
-            found |= dict.fromkeys(line.strip() for line in lines if line.strip())
+            found |= dict.fromkeys(_listed(_standard_input() if listed is None else listed))
         else:
             found |= dict.fromkeys(_expand(given))
     if not found:
@@ -52,11 +52,28 @@ def expand(inputs: Sequence[str], listed: Iterable[str] | None = None) -> list[s
     return list(found)
 
 
+def _listed(lines: Iterable[str]) -> Iterator[str]:
+    yield from (line.strip() for line in lines if line.strip())
+
+
+def _standard_input() -> Iterable[str]:
+    """Return the lines of standard input, which torch.distributed.run gives to all its ranks."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = "Several processes cannot share a list on standard input: each would read a part."
+        fix = "write the list to a file and give @list.txt instead of -"
+        raise DataError(what, where="-", fix=fix)
+    return sys.stdin
+
+
 def _expand(given: str) -> Iterator[str]:
     if os.path.isdir(given):
         yield from sorted(_below(given))
     elif os.path.exists(given):
         yield given
+    elif given.startswith("@") and os.path.isfile(given[1:]):
+        # Any bytes may be in a path; the surrogates are those of os.walk.
+        with open(given[1:], encoding="utf-8", errors="surrogateescape") as lines:
+            yield from _listed(lines)
     elif matches := sorted(glob.glob(given, recursive=True)):
         yield from (path for path in matches if _is_read(path))
     else:

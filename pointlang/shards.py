@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from lavis.common.errors import ConfigError, DependencyError, explain
 from lavis.common.files import replace_file
@@ -62,9 +63,9 @@ def plan(task: Task, files: Sequence[str], folder: Path, size: int, kind: str) -
 
 
 def _note(path: Path, own: dict[str, Any]) -> None:
+    """Write the plan, or compare it with the one that is there."""
     if not path.exists():
-        replace_file(path, json.dumps(own, indent=1).encode())
-        return
+        _write_first(path, json.dumps(own, indent=1).encode())
     found = json.loads(path.read_text(encoding="utf-8"))
     differing = [key for key in own if found.get(key) != own[key]]
     if differing:
@@ -76,6 +77,20 @@ def _note(path: Path, own: dict[str, Any]) -> None:
                 fix="name another folder, or give the first command again to continue it",
             )
         )
+
+
+def _write_first(path: Path, content: bytes) -> None:
+    """Write a file unless another rank was faster: a rank that lists other files is refused."""
+    waiting = path.with_name(f".{path.name}.{uuid4().hex}")
+    replace_file(waiting, content)
+    try:
+        os.link(waiting, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        replace_file(path, content)
+    finally:
+        waiting.unlink(missing_ok=True)
 
 
 def own_shards(shards: Sequence[Shard]) -> list[Shard]:

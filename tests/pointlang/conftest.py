@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lavis.config.run_config import RunConfig
 from lavis.models.abilities import Answerer, Captioner, JointEmbedder
 from lavis.processors.point_processors import PointProcessor
 from lavis.processors.point_transforms import Resample
@@ -61,6 +64,22 @@ def system() -> System:
 def writer() -> System:
     """A system that only writes."""
     return System("writer", [member(Writer)], torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
+    """Runs `stage1` and `stage2` of the demo's recipes with the tiny committed checkpoints."""
+    golden = runpy.run_path(str(repo_root / "tests/golden/record.py"))
+    folder = tmp_path_factory.mktemp("tiny runs")
+    own = {"stage1": golden["QFORMER"], "stage2": (*golden["STAGE2"], *golden["SHORT"])}
+    for name, options in own.items():
+        tiny = [*options, *golden["TINY_ENCODER"], golden["NO_WEIGHTS"], "model.pretrained=null"]
+        recipe = repo_root / golden["BRICKS"] / "train" / f"demo_{name}.yaml"
+        config = RunConfig.from_file(recipe, tiny)
+        (folder / name).mkdir()
+        config.save(folder / name / "config.yaml")
+        shutil.copy(golden["MODELS"] / f"{name}.pth", folder / name / "checkpoint_last.pth")
+    return folder
 
 
 @pytest.fixture(scope="session")

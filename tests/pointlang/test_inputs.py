@@ -22,6 +22,21 @@ def test_every_file_comes_once_and_a_named_one_stays(files: Path) -> None:
     assert expand(["-"], [f"{red}\n", "\n", "absent.ply\n"]) == [red, "absent.ply"]
 
 
+def test_a_list_in_a_file_keeps_its_order_and_any_bytes(files: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"b.ply\n\nscans/\xff.ply\nb.ply\n")
+    assert expand([str(files / "red.npy"), f"@{listed}"]) == [
+        *(str(files / "red.npy"), "b.ply"),
+        "scans/\udcff.ply",
+    ]
+
+
+def test_ranks_do_not_share_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(DataError, match=r"@list\.txt"):
+        expand(["-"])
+
+
 def test_no_file_is_an_error(tmp_path: Path) -> None:
     for given in ([str(tmp_path)], ["-"], [str(tmp_path / "absent.ply")]):
         with pytest.raises(DataError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -105,6 +106,17 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[
     return code, [json.loads(line) for line in printed.out.splitlines()], printed.err
 
 
+def test_a_rank_that_lists_other_files_at_the_same_time_is_refused(
+    many, tmp_path, monkeypatch
+) -> None:
+    shards.plan(Task("caption"), many, tmp_path / "out", 4, "jsonl")
+    # Both ranks looked before either wrote.
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    with pytest.raises(ConfigError, match="other files or options"):
+        shards.plan(Task("caption"), many[1:], tmp_path / "out", 4, "jsonl")
+    assert not list((tmp_path / "out").glob(".plan*"))
+
+
 def test_the_command_prints_a_line_per_file(files, capsys) -> None:
     code, rows, errors = run(capsys, str(files), "What is it?")
     assert code == 1
@@ -141,10 +153,13 @@ def test_the_command_writes_shards_once(many, tmp_path, capsys) -> None:
     [
         (["absent.ply"], "File not found"),
         (["red.npy", "--embed", "--ask", "What?"], "One prediction at a time"),
+        (["a/red.npy", "red.npy", "--segment", "--points", "out"], "Two rooms have one name"),
         (["red.npy", "--segment", "bed"], "it can: caption, ask, classify, embed, retrieve"),
     ],
 )
 def test_mistakes_are_sentences(files, capsys, monkeypatch, arguments, message) -> None:
+    (files / "a").mkdir(exist_ok=True)
+    shutil.copyfile(files / "red.npy", files / "a" / "red.npy")
     monkeypatch.chdir(files)
     code, rows, errors = run(capsys, *arguments)
     assert (code, rows) == (2, [])
