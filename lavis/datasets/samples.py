@@ -104,11 +104,6 @@ def register_field(name: str, field: Field) -> None:
         )
 
 
-def per_point_fields() -> list[str]:
-    """Return the names of the fields with one row per point."""
-    return [name for name, field in FIELDS.items() if field.per_point]
-
-
 def collate(samples: Sequence[Sample]) -> Batch:
     """Make a batch of samples.
 

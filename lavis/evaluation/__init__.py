@@ -22,7 +22,6 @@
     test_final      the lock and the log of the test-final split
     baselines       lookups: chance, most frequent, nearest neighbour, forests, tf-idf, random text
     blind           a question answerer that uses the question alone
-    nearest_box     a question answerer that uses the object's size alone
     records         metrics.json: schema and id checks; provenance: atomic strict JSON, hashes
     run_records     the runs of a table: names, controls, data versions, marks (claims: verdicts)
     tables          summary_table (README.md) and full_tables (docs/results.md), generated from

@@ -24,10 +24,8 @@ import numpy as np
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.baselines import chance_recall
-from lavis.evaluation.intervals import N_RESAMPLES
+from lavis.evaluation.intervals import N_RESAMPLES, percentile_metric
 from lavis.evaluation.retrieval import RECALL_AT, max_similarity, retrieval_scores
-
-LOWER_IS_BETTER = ("centroid_distance", "avg_pairwise_distance", "nearest_text_distance")
 
 
 def pairwise_distances(points: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -181,7 +179,9 @@ class PairedSets:
         Extremes have no interval: the bootstrap does not apply to them.
         """
         draws = self.figures(bootstrap_weights(len(self.points), n_resamples, seed))
-        found = {name: _entry(value, draws[name]) for name, value in self.plain().items()}
+        found = {
+            name: percentile_metric(value, draws[name]) for name, value in self.plain().items()
+        }
         for name, value in (
             ("min_pairwise_distance", self.distances.min()),
             ("max_cosine_similarity", self.similarity.max()),
@@ -259,10 +259,4 @@ def changes(
     weights = bootstrap_weights(len(after.points), n_resamples, seed)
     old, new = before.figures(weights), after.figures(weights)
     start, end = before.plain(), after.plain()
-    return {name: _entry(end[name] - start[name], new[name] - old[name]) for name in end}
-
-
-def _entry(value: float, draws: np.ndarray) -> dict[str, Any]:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    # A figure beside its own resamples can leave them by rounding, or where resampling is biased.
-    return {"value": value, "ci95": [float(min(low, value)), float(max(high, value))]}
+    return {name: percentile_metric(end[name] - start[name], new[name] - old[name]) for name in end}

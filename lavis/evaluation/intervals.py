@@ -107,6 +107,31 @@ def mean_ci(
     return float(low), float(high)
 
 
+def mean_metric(
+    values: Sequence[float] | np.ndarray, *, seed: int = 0
+) -> dict[str, float | list[float]]:
+    """Mean of per-item values [N] and its 95% interval: {"value", "ci95"} of a metrics record."""
+    return {"value": float(np.mean(values)), "ci95": list(mean_ci(values, seed=seed))}
+
+
+def percentile_metric(value: float, draws: np.ndarray) -> dict[str, float | list[float]]:
+    """A value and the 95% percentile interval of its resamples [R]: {"value", "ci95"}."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    # A value can lie outside its resamples by rounding, or where resampling is biased.
+    return {"value": float(value), "ci95": [float(min(low, value)), float(max(high, value))]}
+
+
+def centred_p_value(difference: float, draws: np.ndarray) -> float:
+    """Two-sided p value of a difference from its resamples [R].
+
+    Centred draws are draws under "no difference"; +1 keeps p above zero with finite draws. The
+    slack keeps rounding from deciding when every item differs by the same amount.
+    """
+    slack = 1e-12 * max(1.0, abs(difference))
+    extreme = np.count_nonzero(np.abs(draws - difference) >= abs(difference) - slack)
+    return float((extreme + 1) / (len(draws) + 1))
+
+
 def paired_bootstrap(
     first: Sequence[float] | np.ndarray,
     second: Sequence[float] | np.ndarray,
@@ -130,10 +155,5 @@ def paired_bootstrap(
     difference = float(delta.mean())
     draws = _resample(delta, mean_statistic, n_resamples, seed)
     low, high = np.percentile(draws, [2.5, 97.5])
-    # Centred draws are draws under "no difference"; +1 keeps p above zero with finite draws. The
-    # slack keeps rounding from deciding when every item differs by the same amount.
-    slack = 1e-12 * max(1.0, abs(difference))
-    extreme = np.count_nonzero(np.abs(draws - difference) >= abs(difference) - slack)
-    return PairedDifference(
-        difference, (float(low), float(high)), float((extreme + 1) / (n_resamples + 1)), len(delta)
-    )
+    p_value = centred_p_value(difference, draws)
+    return PairedDifference(difference, (float(low), float(high)), p_value, len(delta))

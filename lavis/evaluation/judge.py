@@ -35,7 +35,7 @@ from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_json
 from lavis.evaluation.formatting import format_value
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.judge_protocols import PROMPT_VERSION, Protocol, protocol
 from lavis.evaluation.pointllm import Prediction, read_predictions, record_beside
 from lavis.evaluation.prompt_sets import class_names
@@ -195,10 +195,9 @@ def judge_metrics(
     if not valid.all():
         values[f"{rules.metric}_clean"] = scores[valid]
     metrics = {
-        f"judge/{judge.model}/{name}": {
-            "value": float(rows.mean()) if len(rows) else None,
-            "ci95": list(mean_ci(rows, seed=seed)) if len(rows) else None,
-        }
+        f"judge/{judge.model}/{name}": (
+            mean_metric(rows, seed=seed) if len(rows) else {"value": None, "ci95": None}
+        )
         for name, rows in values.items()
     }
     rows = [

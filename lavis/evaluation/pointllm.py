@@ -25,7 +25,7 @@ import numpy as np
 
 from lavis.common.errors import EvaluationError, PointLanguageError
 from lavis.common.text_files import read_json
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.records import build_metrics_record, first_few, git_commit, write_json_atomic
 from lavis.evaluation.sentence_encoders import SentenceEncoder, pair_similarity
 from lavis.evaluation.sentence_metrics import sentence_bleu, sentence_rouge
@@ -145,8 +145,7 @@ def protocol_metrics(
     scores, missing = protocol_scores(items, encoders)
     named = {f"pointllm/{name}": values for name, values in scores.items()}
     metrics: dict[str, dict[str, Any]] = {
-        name: {"value": float(values.mean()), "ci95": list(mean_ci(values, seed=seed))}
-        for name, values in named.items()
+        name: mean_metric(values, seed=seed) for name, values in named.items()
     }
     metrics |= {f"pointllm/{name}": {"value": None, "ci95": None} for name in missing}
     return metrics, named, {f"pointllm/{name}": reason for name, reason in missing.items()}

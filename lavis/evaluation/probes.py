@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import EvaluationError
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 
 N_DRAWS = 5
 
@@ -101,7 +101,4 @@ def probe_metrics(
             found = linear_probe_predictions(train_embeds[rows], labels[rows], test_embeds)
             draws.append(found == right)
         results[f"few_shot_{k}/top_1"] = np.mean(draws, axis=0)
-    return {
-        name: {"value": float(items.mean()), "ci95": list(mean_ci(items, seed=seed))}
-        for name, items in results.items()
-    }
+    return {name: mean_metric(items, seed=seed) for name, items in results.items()}

@@ -252,13 +252,3 @@ def most_frequent_answers(
         family: min(counter, key=lambda answer: (-counter[answer], answer))
         for family, counter in counts.items()
     }
-
-
-def most_frequent_predictions(
-    frequent: Mapping[str, str], families: Mapping[Any, str]
-) -> dict[Any, str]:
-    """Answer every question with its family's most frequent answer; score it with `qa_scores`.
-
-    A family without training questions gets an empty answer, which is wrong and counted.
-    """
-    return {question: frequent.get(family, "") for question, family in families.items()}

@@ -21,29 +21,12 @@ import numpy as np
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.answer_styles import answer_style
 from lavis.evaluation.captioning import caption_scores
-from lavis.evaluation.intervals import N_RESAMPLES, mean_ci
+from lavis.evaluation.intervals import N_RESAMPLES, mean_ci, mean_metric
 from lavis.evaluation.records import check_same_ids, first_few
 
 RANKED = 10
 Ranked = Mapping[Any, str | Sequence[str]]
 _CAPTION_METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "meteor", "spice")
-
-# ScanQA's question types: the first phrase that a question contains decides.
-_QUESTION_TYPES = (
-    ("Where", "place"),
-    ("How many", "number"),
-    ("What color", "color"),
-    ("What is the color", "color"),
-    ("What shape", "object nature"),
-    ("What type", "object nature"),
-    ("What kind", "object nature"),
-    ("What is", "object"),
-)
-
-
-def scanqa_question_type(question: str) -> str:
-    """Type of a question by its words, as ScanQA's scoring script groups them (case matters)."""
-    return next((kind for phrase, kind in _QUESTION_TYPES if phrase in question), "other")
 
 
 @dataclass(frozen=True)
@@ -226,7 +209,4 @@ def multiple_choice_metrics(
         for name, scores in (("choice_accuracy", sums / counts), ("choice_accuracy_sum", sums)):
             better = np.count_nonzero(scores >= scores[index]) - 1
             correct[name].append(float(better == 0))
-    return {
-        name: {"value": float(np.mean(items)), "ci95": list(mean_ci(items, seed=seed))}
-        for name, items in correct.items()
-    }
+    return {name: mean_metric(items, seed=seed) for name, items in correct.items()}

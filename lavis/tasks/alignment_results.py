@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lavis.evaluation.alignment import PairedSets, bootstrap_weights
+from lavis.evaluation.intervals import centred_p_value, percentile_metric
 from lavis.evaluation.multiple_tests import LEVEL, holm, verdict
 
 HEADLINE = ("margin", "within_color/recall_at_1")
@@ -65,26 +66,13 @@ def describe_member(by_seed: BySeed, draws: Mapping[str, np.ndarray]) -> dict[st
     values = seed_mean(list(plain.values()))
     spread = 1 if len(plain) > 1 else 0
     return {
-        "figures": {name: interval(values[name], draws[name]) for name in values},
+        "figures": {name: percentile_metric(values[name], draws[name]) for name in values},
         "seeds": {str(seed): figures for seed, figures in plain.items()},
         "seed_sd": {
             name: float(np.std([row[name] for row in plain.values()], ddof=spread))
             for name in values
         },
     }
-
-
-def interval(value: float, draws: np.ndarray) -> dict[str, Any]:
-    """A value and the 95% percentile interval of its draws [R]."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"value": float(value), "ci95": [min(float(low), value), max(float(high), value)]}
-
-
-def centred_p_value(difference: float, draws: np.ndarray) -> float:
-    """Two-sided p value of a difference from its resamples [R], as in `paired_bootstrap`."""
-    slack = 1e-12 * max(1.0, abs(difference))
-    extreme = np.count_nonzero(np.abs(draws - difference) >= abs(difference) - slack)
-    return float((extreme + 1) / (len(draws) + 1))
 
 
 def compare_members(members: Mapping[str, BySeed], draws: Draws) -> list[dict[str, Any]]:
@@ -122,7 +110,7 @@ def compare_pair(
     }
     difference = float(np.mean(list(per_seed.values())))
     drawn = draws[first][figure] - draws[second][figure]
-    entry = interval(difference, drawn)
+    entry = percentile_metric(difference, drawn)
     return {
         "figure": figure,
         "first": first,

@@ -18,7 +18,7 @@ from lavis.common.dist_utils import is_main_process
 from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.evaluation.alignment import PairedSets, published_metrics
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.retrieval import RECALL_AT
 from lavis.models.abilities import JointEmbedder, WordEmbedder, can
 from lavis.tasks.data_needs import DataNeeds
@@ -108,7 +108,7 @@ class AlignmentStudyTask(PointTask):
         agg_metrics = metrics["object_to_text/recall_at_1"]["value"]
         if "loss" in records[0]:
             losses = [record["loss"] for record in records]
-            metrics["loss"] = {"value": float(np.mean(losses)), "ci95": list(mean_ci(losses))}
+            metrics["loss"] = mean_metric(losses)
             agg_metrics = -metrics["loss"]["value"]  # as published: best by validation loss
         arrays = {"points": points, "texts": texts, "names": names, "ids": ids, **groups}
         nearest = pairs.similarity.argmax(1)

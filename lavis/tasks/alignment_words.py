@@ -21,12 +21,12 @@ from typing import Any
 
 from lavis.common.errors import PointLanguageError
 from lavis.common.files import replace_file
+from lavis.evaluation.formatting import markdown_table
 from lavis.evaluation.tables import render_between
 from lavis.tasks.alignment_results import HEADLINE, PAIRS, REPORTED
 from lavis.tasks.alignment_runs import CONDITIONS, INITIAL
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULT = ROOT / "docs" / "results" / "alignment_study.json"
 PICTURE = "alignment_study.png"
 NOT_RUN = "The study has not yet been run on bricks v2; `make study` runs it."
 WORDS = {condition.name: condition.words for condition in CONDITIONS} | {
@@ -192,7 +192,7 @@ def figures_table(record: Record) -> str:
         ]
         chance = record["extra"]["chance"].get(figure)
         rows.append([FIGURES[figure], *cells, "–" if chance is None else shown(figure, chance)])
-    return _markdown(head, rows)
+    return markdown_table(head, (), rows)
 
 
 def rates_table(record: Record) -> str:
@@ -203,7 +203,7 @@ def rates_table(record: Record) -> str:
         [WORDS[name], *(f"{point['margin']:.4f}" for point in m["val_curve"]), f"{m['rate']:g}"]
         for name, m in members.items()
     ]
-    return _markdown(["Condition", *(f"{rate:g}" for rate in rates), "chosen"], rows)
+    return markdown_table(["Condition", *(f"{rate:g}" for rate in rates), "chosen"], (), rows)
 
 
 def comparisons_table(record: Record) -> str:
@@ -218,12 +218,7 @@ def comparisons_table(record: Record) -> str:
         ]
         for e in record["extra"]["comparisons"]
     ]
-    return _markdown(["Difference", "Figure", "Value [95% CI]", "p (Holm)", "holds"], rows)
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(["Difference", "Figure", "Value [95% CI]", "p (Holm)", "holds"], (), rows)
 
 
 def documentation(record: Record | None) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from lavis.common.errors import EvaluationError
 from lavis.common.registry import registry
 from lavis.evaluation.baselines import chance_retrieval
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
 from lavis.models.joint_queries import mix_embeddings
 from lavis.tasks.data_needs import DataNeeds
@@ -101,10 +101,7 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
         chance = chance_retrieval([len(q.right) for q in queries], len(categories) - 1)
         baselines = {way: values[way] for way in items}
         return Scores(
-            metrics={
-                m: {"value": _mean(own), "ci95": list(mean_ci([*own.values()]))}
-                for m, own in mixed.items()
-            },
+            metrics={m: mean_metric([*own.values()]) for m, own in mixed.items()},
             baselines={
                 **baselines,
                 "chance": {f"recall_at_{k}": chance[f"recall_at_{k}"] for k in RECALL_AT},

@@ -15,7 +15,7 @@ import numpy as np
 from lavis.common.registry import registry
 from lavis.evaluation.classification import chance_accuracy, most_frequent_accuracy
 from lavis.evaluation.closed_set import match_classes
-from lavis.evaluation.intervals import mean_ci
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.sentence_encoders import SentenceEncoder
 from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.options import task_option
@@ -73,10 +73,7 @@ class PointGenerativeClassificationTask(PointLLMTask):
         chance = chance_accuracy(len(self.class_names))["top_1"]
         frequent = most_frequent_accuracy(dataset.train_labels(), labels)["top_1"]
         return Scores(
-            metrics={
-                name: {"value": float(values.mean()), "ci95": list(mean_ci(values))}
-                for name, values in items.items()
-            },
+            metrics={name: mean_metric(values) for name, values in items.items()},
             baselines={
                 "chance": {"generative_accuracy": chance},
                 "most_frequent_class": {"generative_accuracy": frequent},

@@ -89,7 +89,7 @@ def test_augmentation_depends_on_seed_epoch_and_instance_only(objects) -> None:
     assert not torch.equal(first, dataset[3]["point_cloud"])
     dataset.set_epoch(0)
     assert torch.equal(first, dataset[3]["point_cloud"])
-    dataset.set_seed(7)
+    dataset.seed = 7
     assert not torch.equal(first, dataset[3]["point_cloud"])
 
 

@@ -171,7 +171,7 @@ def test_streams_are_independent_and_follow_seed_epoch_and_record() -> None:
     dataset.set_epoch(1)
     assert dataset[0]["x"] != first["x"]
     dataset.set_epoch(0)
-    dataset.set_seed(7)
+    dataset.seed = 7
     assert dataset[0]["x"] != first["x"]
 
 

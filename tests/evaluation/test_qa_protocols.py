@@ -11,7 +11,6 @@ from lavis.evaluation.qa_protocols import (
     leo_match,
     multiple_choice_metrics,
     published_scores,
-    scanqa_question_type,
 )
 
 ANSWERS = {"q1": ["brown", "dark brown"], "q2": ["two chairs"], "q3": ["left of the table"]}
@@ -111,21 +110,6 @@ def test_missing_and_empty_answers_are_named():
         published_scores({"q1": "a", "q2": "b"}, ANSWERS, ["leo"])
     with pytest.raises(EvaluationError, match="q2"):
         published_scores(RANKED, ANSWERS | {"q2": ["the"]}, ["scanqa"])
-
-
-@pytest.mark.parametrize(
-    ("question", "kind"),
-    [
-        ("Where is the bin?", "place"),
-        ("How many chairs?", "number"),
-        ("What is the color of it?", "color"),
-        ("What type of desk?", "object nature"),
-        ("What is on the desk?", "object"),
-        ("where is it?", "other"),
-    ],
-)
-def test_question_types_follow_the_words(question, kind):
-    assert scanqa_question_type(question) == kind
 
 
 def test_multiple_choice_by_mean_and_by_sum():

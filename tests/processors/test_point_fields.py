@@ -11,7 +11,7 @@ from lavis.common.registry import registry
 
 import lavis  # noqa: F401  (registers processors)
 from lavis.common.errors import DataError
-from lavis.datasets.samples import FIELDS, per_point_fields
+from lavis.datasets.samples import FIELDS
 from lavis.processors.point_transforms import TRANSFORMS, PointFields, take_points
 
 # One or more settings of each transform.
@@ -122,6 +122,6 @@ def test_fields_of_unequal_length_are_refused(name: str) -> None:
 
 
 def test_the_fields_of_the_table_are_tested() -> None:
-    known = set(per_point_fields()) - {"point_cloud"}
+    known = {name for name, field in FIELDS.items() if field.per_point} - {"point_cloud"}
     assert known <= set(labelled(1)), "add the new per-point field to `labelled`"
     assert all(FIELDS[name].collate == "pad" for name in known)

@@ -113,10 +113,6 @@ class RecordDataset(BaseDataset):
         """Choose the epoch that random draws depend on."""
         self._epoch.fill_(epoch)
 
-    def set_seed(self, seed: int) -> None:
-        """Choose the seed that random draws depend on; call it before workers start."""
-        self.seed = seed
-
     def rng(self, stream: str, record: Entry) -> np.random.Generator:
         """Return the random numbers of one stream for one record in this epoch."""
         return sample_rng(self.seed, int(self._epoch), stream + record["instance_id"])

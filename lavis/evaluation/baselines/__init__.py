@@ -11,7 +11,7 @@
     expected_recalls.py       recall of similarities with ties
     scene_points.py, scene_clusters.py, scene_layouts.py
                               labels of points, objects as clusters, copied layouts of scenes
-    chance.py, blind.py, nearest_box.py, embedding_neighbours.py
+    chance.py, blind.py, embedding_neighbours.py
                               baselines that need no features, or a model's embedding
 
 All baselines use the full training split, whatever `limit` is. A baseline whose data are absent
@@ -25,7 +25,6 @@ from lavis.evaluation.baselines.blind import BlindAnswerer
 from lavis.evaluation.baselines.chance import (
     chance_recall,
     chance_retrieval,
-    most_frequent_class,
     random_captions,
 )
 from lavis.evaluation.baselines.embedding_neighbours import (
@@ -33,22 +32,18 @@ from lavis.evaluation.baselines.embedding_neighbours import (
     nearest_neighbour_indices,
 )
 from lavis.evaluation.baselines.expected_recalls import expected_recalls, recall_scores
-from lavis.evaluation.baselines.nearest_box import NearestBoxAnswerer
 from lavis.evaluation.baselines.retrieval import retrieval_baselines
 from lavis.evaluation.classification import chance_accuracy, most_frequent_accuracy
-from lavis.evaluation.qa import most_frequent_answers, most_frequent_predictions
+from lavis.evaluation.qa import most_frequent_answers
 
 __all__ = [
     "BlindAnswerer",
-    "NearestBoxAnswerer",
     "chance_accuracy",
     "chance_recall",
     "chance_retrieval",
     "expected_recalls",
     "most_frequent_accuracy",
     "most_frequent_answers",
-    "most_frequent_class",
-    "most_frequent_predictions",
     "nearest_neighbour_captions",
     "nearest_neighbour_indices",
     "random_captions",

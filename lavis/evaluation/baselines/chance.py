@@ -1,4 +1,4 @@
-"""Baselines that do not use the object: chance, random captions, the most frequent class.
+"""Baselines that do not use the object: chance and random captions.
 
 Chance figures of retrieval are exact expectations over a random ranking of the gallery, not
 simulations.
@@ -6,16 +6,12 @@ simulations.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.retrieval import RECALL_AT
-
-Label = TypeVar("Label", bound=Hashable)
 
 
 def random_captions(train_captions: Sequence[str], n: int, *, seed: int = 0) -> list[str]:
@@ -68,10 +64,3 @@ def chance_retrieval(n_positives: Sequence[int] | np.ndarray, n_gallery: int) ->
     result["mean_rank"] = float(((n_gallery + 1) / (positives + 1)).mean())
     result["mean_average_precision"] = float(((spread + harmonic) / n_gallery).mean())
     return result
-
-
-def most_frequent_class(train_labels: Sequence[Label]) -> Label:
-    """The most frequent training label; of equally frequent ones the first that occurs."""
-    if len(train_labels) == 0:
-        raise EvaluationError("no training labels to count")
-    return Counter(train_labels).most_common(1)[0][0]

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lavis.models.point_encoders.base import PointEncoder, PointEncoderOutput
 from lavis.models.point_encoders.config import EncoderConfig, refuse
 from lavis.models.point_encoders.grouping import (
-    GroupIndices,
     PointGroups,
     collect_groups,
     nearest_groups,
@@ -97,19 +96,11 @@ class PointBert(PointEncoder):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self,
-        point_cloud: Tensor | None,
-        groups: PointGroups | None = None,
-        *,
-        lengths: Tensor | None = None,
-    ) -> PointEncoderOutput:
-        """Encode clouds, or groups made before by `group`.
+    def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
+        """Encode clouds.
 
         Args:
-            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1]; unused when `groups` is
-                given and may then be None.
-            groups: cached result of `group`, e.g. for a frozen encoder without augmentation.
+            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
             lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
@@ -118,11 +109,7 @@ class PointBert(PointEncoder):
         Raises:
             ShapeError: see `check_point_cloud`.
         """
-        if groups is None:
-            if point_cloud is None:
-                raise TypeError("PointBert needs point_cloud or groups")
-            groups = self.group(point_cloud, lengths=lengths)
-        neighborhood, center = groups
+        neighborhood, center = self.group(point_cloud, lengths)
         dtype = self.reduce_dim.weight.dtype
 
         group_feature = self.encoder(neighborhood.to(dtype))  # [B,G,encoder_dims]
@@ -140,32 +127,11 @@ class PointBert(PointEncoder):
         global_feature = torch.cat([cls_token, point_tokens.amax(dim=1)], dim=-1)  # [B,2D]
         return PointEncoderOutput(point_tokens, self.cloud_axes(center), global_feature, cls_token)
 
-    def group_indices(self, point_cloud: Tensor) -> GroupIndices:
-        """Choose centres and their neighbours (coordinates only).
-
-        Args:
-            point_cloud: [B,N,3|6].
-
-        Returns:
-            center_index Long [B,G] and neighbor_index Long [B,G,S]; small enough to cache, and
-            unchanged by rotation, shift and uniform scaling of the cloud.
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
-        """
-        return self._indices(self.prepare(point_cloud)[..., :3])
-
-    def group(
-        self,
-        point_cloud: Tensor,
-        indices: tuple[Tensor, Tensor] | None = None,
-        lengths: Tensor | None = None,
-    ) -> PointGroups:
+    def group(self, point_cloud: Tensor, lengths: Tensor | None = None) -> PointGroups:
         """Divide clouds into groups of neighbours around farthest-point centres.
 
         Args:
             point_cloud: [B,N,3|6].
-            indices: earlier result of `group_indices` for these clouds.
             lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
@@ -176,13 +142,10 @@ class PointBert(PointEncoder):
         """
         points = self.prepare(point_cloud, lengths)  # [B,N,C]
         counts = self.prepared_lengths(lengths)
-        return collect_groups(points, indices or self._indices(points[..., :3], counts))
-
-    def _indices(self, xyz: Tensor, lengths: Tensor | None = None) -> GroupIndices:
-        """Group prepared coordinates [B,N,3]."""
-        start = self.first_center(xyz, lengths)
+        xyz = points[..., :3]
         sizes = (self.config.num_group, self.config.group_size)
-        return nearest_groups(xyz, *sizes, start, lengths)
+        indices = nearest_groups(xyz, *sizes, self.first_center(xyz, counts), counts)
+        return collect_groups(points, indices)
 
     def channels(self, points: Tensor) -> Tensor:
         """Give points [B,N,3|6] the channels that the network reads."""

@@ -1,4 +1,4 @@
-"""Start a Q-Former from a BERT checkpoint, and say what was taken; keep one as safetensors.
+"""Start a Q-Former from a BERT checkpoint, and report what was taken.
 
 From a BERT (MiniLM, bert-base-uncased, any folder with config.json and weights) text embeddings,
 shared self-attention and text feed-forward are copied; each query feed-forward starts as a copy of
@@ -8,10 +8,7 @@ fresh. BLIP-2's own checkpoints are read by `released_weights.py`.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -134,36 +131,3 @@ def _fit(name: str, found: Tensor, target: Tensor) -> Tensor:
             fix="use a checkpoint of the same sizes, or change the yaml's sizes",
         )
     return found
-
-
-def save_qformer(qformer: QFormer, path: str | Path) -> None:
-    """Write a Q-Former to one .safetensors file; its sizes are in the file's metadata."""
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.detach().contiguous() for name, tensor in qformer.state_dict().items()}
-    partial = Path(path).with_name(f".{Path(path).name}.partial")
-    save_file(tensors, partial, metadata={"config": json.dumps(asdict(qformer.config))})
-    os.replace(partial, path)
-
-
-def load_qformer(path: str | Path) -> QFormer:
-    """Build the Q-Former that `save_qformer` wrote.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or was not written by `save_qformer`.
-    """
-    from safetensors import safe_open
-
-    state = load_checkpoint_file(path, key="Q-Former")["model"]
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "config" not in metadata:
-        raise CheckpointError(
-            "the file does not say the sizes of its Q-Former",
-            where=str(path),
-            expected="a .safetensors file of save_qformer",
-            fix="build the Q-Former yourself and load the state with released_state",
-        )
-    qformer = QFormer(QFormerConfig(**json.loads(metadata["config"])))
-    qformer.load_state_dict(state)
-    return qformer

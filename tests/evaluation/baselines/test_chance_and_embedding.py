@@ -1,11 +1,10 @@
-"""Trivial captioners and the most frequent class."""
+"""Trivial captioners."""
 
 import numpy as np
 import pytest
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.baselines import (
-    most_frequent_class,
     nearest_neighbour_captions,
     nearest_neighbour_indices,
     random_captions,
@@ -35,10 +34,6 @@ def test_random_captions_are_seeded_training_captions():
     assert set(first) <= set(train)
 
 
-def test_most_frequent_class_is_the_first_of_equal_ones():
-    assert most_frequent_class(["plate", "brick", "brick", "plate", "tile"]) == "plate"
-
-
 def test_bad_embeddings_and_empty_training_data_are_refused():
     ones = np.ones((2, 3))
     with pytest.raises(EvaluationError, match=r"rows \[1\]"):
@@ -49,5 +44,3 @@ def test_bad_embeddings_and_empty_training_data_are_refused():
         nearest_neighbour_captions(ones, ["one"], ones)
     with pytest.raises(EvaluationError):
         random_captions([], 1)
-    with pytest.raises(EvaluationError):
-        most_frequent_class([])

@@ -16,6 +16,7 @@ from lavis.models.point_encoders import (
     register_point_encoder,
 )
 from lavis.models.point_encoders.base import PointEncoder
+from lavis.models.point_encoders.grouping import nearest_groups
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -59,9 +60,10 @@ def test_random_start_only_in_training(make_encoder, make_cloud):
     cloud = make_cloud(8)
     fixed, random = make_encoder().train(), make_encoder(random_start=True).train()
     torch.manual_seed(1)
-    assert fixed.group_indices(cloud).center_index[:, 0].tolist() == [0] * 8
-    assert len(set(random.group_indices(cloud).center_index[:, 0].tolist())) > 1
-    assert random.eval().group_indices(cloud).center_index[:, 0].tolist() == [0] * 8
+    first = fixed.group(cloud).center[:, 0]  # [B,3]
+    assert torch.equal(first, cloud[:, 0])
+    assert not torch.equal(random.group(cloud).center[:, 0], first)
+    assert torch.equal(random.eval().group(cloud).center[:, 0], first)
 
 
 def test_order_of_points_does_not_matter_beyond_the_start(make_encoder, make_cloud):
@@ -117,20 +119,10 @@ def test_position_is_added_before_every_block(make_encoder):
     torch.testing.assert_close(blocks(tokens, position), expected)
 
 
-def test_groups_can_be_cached(make_encoder, make_cloud):
-    encoder, cloud = make_encoder(point_dims=6), make_cloud(channels=6)
-    indices = encoder.group_indices(cloud)
-    groups = encoder.group(cloud, indices)
-    assert groups.neighborhood.shape == (3, 12, 8, 6)
-    assert torch.equal(encoder(None, groups).tokens, encoder(cloud).tokens)
-    with pytest.raises(TypeError, match="groups"):
-        encoder(None)
-
-
-def test_indices_survive_rotation_and_scaling(make_encoder, make_cloud):
-    encoder, cloud = make_encoder(), make_cloud()
+def test_indices_survive_rotation_and_scaling(make_cloud):
+    cloud = make_cloud()
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.manual_seed(2))).Q
-    before, after = encoder.group_indices(cloud), encoder.group_indices(0.7 * cloud @ rotation)
+    before, after = (nearest_groups(c, 12, 8, 0) for c in (cloud, 0.7 * cloud @ rotation))
     assert torch.equal(before.center_index, after.center_index)
     assert torch.equal(before.neighbor_index, after.neighbor_index)
 

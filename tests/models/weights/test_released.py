@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from lavis.common.errors import CheckpointError
-from lavis.models.qformer.init import load_qformer, save_qformer
 from lavis.models.qformer.layers import QFormerConfig
 from lavis.models.qformer.qformer import QFormer
 from lavis.models.weights.released import read_released, released_state
@@ -135,23 +134,6 @@ def test_of_a_sharded_folder_only_our_tensors_are_read(retrieval_model, tmp_path
     (tmp_path / "model-1.safetensors").unlink()
     with pytest.raises(CheckpointError, match="shard"):
         read_released(tmp_path, {})
-
-
-def test_safetensors_round_trip(qformer, tmp_path):
-    path = tmp_path / "qformer.safetensors"
-    save_qformer(qformer, path)
-    loaded = load_qformer(path)
-    assert loaded.config == qformer.config
-    for name, tensor in qformer.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], tensor)
-
-
-def test_a_file_without_sizes_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="sizes"):
-        load_qformer(tmp_path / "x.safetensors")
 
 
 def test_point_proj_of_gpt4point_is_vision_proj(qformer):

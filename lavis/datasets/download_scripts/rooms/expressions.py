@@ -67,32 +67,6 @@ def gap(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.linalg.norm(np.maximum(apart, 0.0)))
 
 
-def referents(kind: str, label: str, anchor: Thing | None, things: Sequence[Thing]) -> list[Thing]:
-    """Return every object of a class that satisfies a condition, by its plain meaning.
-
-    Args:
-        kind: of `Expression`; "color <name>" for building blocks of a colour.
-        label: class of the wanted object.
-        anchor: the other object of the sentence.
-        things: all objects of the room.
-    """
-    same = [thing for thing in things if thing.label == label and thing is not anchor]
-    if kind == "only":
-        return same
-    if kind.startswith("color "):
-        return [thing for thing in same if thing.color == kind.removeprefix("color ")]
-    if kind in ("largest", "tallest"):
-        return sorted(same, key=lambda t: -_measure(kind, t))[:1]
-    if anchor is None:
-        return []
-    if kind == "on":
-        return [thing for thing in same if thing.support == anchor.instance]
-    if kind == "next to":
-        return [thing for thing in same if gap(thing.box, anchor.box) <= APART]
-    by_distance = sorted(same, key=lambda t: gap(t.box, anchor.box))
-    return by_distance[:1] if kind == "closest" else by_distance[-1:]
-
-
 def _measure(kind: str, thing: Thing) -> float:
     return float(thing.box[3:].prod() if kind == "largest" else thing.box[4])
 

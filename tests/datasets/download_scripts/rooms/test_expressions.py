@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lavis.datasets.download_scripts.rooms.classes import BRICK
-from lavis.datasets.download_scripts.rooms.expressions import Thing, describe, gap, referents
+from lavis.datasets.download_scripts.rooms.expressions import APART, Thing, describe, gap
 from lavis.datasets.download_scripts.rooms.room import Plan, make_room
 from tests.datasets.download_scripts.rooms.box_furniture import box_catalogue
 
@@ -25,6 +25,24 @@ def things_in(record) -> list[Thing]:
         )
         for t in record["instances"]
     ]
+
+
+def referents(kind: str, label: str, anchor: Thing | None, things: list[Thing]) -> list[Thing]:
+    """Every object of a class that satisfies a condition, by its plain meaning."""
+    same = [thing for thing in things if thing.label == label and thing is not anchor]
+    if kind == "only":
+        return same
+    if kind.startswith("color "):
+        return [thing for thing in same if thing.color == kind.removeprefix("color ")]
+    if kind in ("largest", "tallest"):
+        sizes = {t.instance: t.box[3:].prod() if kind == "largest" else t.box[4] for t in same}
+        return sorted(same, key=lambda t: -sizes[t.instance])[:1]
+    if kind == "on":
+        return [thing for thing in same if thing.support == anchor.instance]
+    if kind == "next to":
+        return [thing for thing in same if gap(thing.box, anchor.box) <= APART]
+    by_distance = sorted(same, key=lambda t: gap(t.box, anchor.box))
+    return by_distance[:1] if kind == "closest" else by_distance[-1:]
 
 
 @pytest.mark.parametrize("number", range(8))
