@@ -27,7 +27,7 @@ class CaptionDraft(nn.Module):
         super().__init__()
         self.length = length
         self.proj = nn.Linear(state_width, token_width)
-        # All queries share one projection; the position tells it which token is predicted.
+        # All queries share one projection; the position embedding selects the predicted token.
         self.position = nn.Parameter(torch.zeros(length, token_width))
 
     def scores(self, query_states: Tensor, table: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
-from lavis.models.point_encoders.object_size import log2_edges
 from lavis.models.point_blip_models.occupancy import occupancy
 from lavis.models.point_encoders import encode_batch
 from lavis.models.point_encoders.base import PointEncoder
+from lavis.models.point_encoders.object_size import log2_edges
 
 LOOKUPS = ("joint", "shape", "encoder")
 _GRID = 8  # CIDEr of the nearest caption on val by cells along an axis: 4 86.6, 6 94.1, 8 105.5

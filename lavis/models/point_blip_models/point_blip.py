@@ -51,7 +51,7 @@ from lavis.models.point_blip_models.stage1_losses import Stage1Losses
 
 @dataclass
 class PointBlipFeatures:
-    """Embeddings of one batch; a field is None when the mode did not ask for it."""
+    """Embeddings of one batch; a field is None when the mode does not compute it."""
 
     point_embeds: Tensor | None = None  # [B,Q,E], unit
     text_embeds: Tensor | None = None  # [B,E], unit
@@ -153,7 +153,7 @@ class PointBlip(Stage1Losses):
             prompt: must be empty.
 
         Raises:
-            ConfigError: a prompt is asked for; only stage 2 has them.
+            ConfigError: a prompt was given; only stage 2 has them.
         """
         if prompt:
             raise ConfigError(

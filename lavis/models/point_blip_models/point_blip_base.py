@@ -19,9 +19,9 @@ from lavis.common.errors import CheckpointError, ConfigError, ShapeError
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive.text_keys import require_texts
 from lavis.models.hub import HubSystem
-from lavis.models.point_encoders.object_size import SizeToken, box_sizes
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
+from lavis.models.point_encoders.object_size import SizeToken, box_sizes
 from lavis.models.position_encoding import encode_xyz
 from lavis.models.qformer.init import (
     init_from_bert,

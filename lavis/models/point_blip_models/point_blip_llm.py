@@ -34,9 +34,9 @@ from lavis.models.language.llm import LanguageModel, LoraOptions
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys
-from lavis.models.point_encoders.object_size import box_sizes, size_text
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts
+from lavis.models.point_encoders.object_size import box_sizes, size_text
 
 SIZE_PLACE = "{size}"  # in prompts
 

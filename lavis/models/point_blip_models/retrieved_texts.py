@@ -33,7 +33,7 @@ Embed = Callable[[Samples], Tensor]  # batch -> keys [B,F], NaN where something 
 
 @dataclass(frozen=True)
 class Entries:
-    """What the pool says of its M objects.
+    """The texts and keys of the M objects of the pool.
 
     Attributes:
         ids, groups, texts: M each; objects of one group are not each other's neighbours.

@@ -142,7 +142,7 @@ class PointEncoder(HubPart, nn.Module):
             lengths: Long [B], points of each cloud when they are padded.
 
         Returns:
-            float32 [B,N',C]: resampled when N does not suit (a warning says so, once), turned to
+            float32 [B,N',C]: resampled when N does not suit (with one warning), turned to
             the weights' gravity axis, with the channels that the network reads.
 
         Raises:
@@ -255,5 +255,5 @@ EncoderT = TypeVar("EncoderT", bound=PointEncoder)
 
 
 def freeze(encoder: EncoderT) -> EncoderT:
-    """Freeze an encoder for good: no gradients, and eval mode even after `model.train()`."""
+    """Freeze an encoder permanently: no gradients, and eval mode even after `model.train()`."""
     return encoder.freeze()

@@ -1,4 +1,4 @@
-"""Load published encoder weights and say exactly what was loaded.
+"""Load published encoder weights and report exactly what was loaded.
 
 The encoders carry the parameter names of their releases, so a file needs no table of names: it is
 unwrapped, the tower's prefix is removed, and parts that the encoder does not have by design

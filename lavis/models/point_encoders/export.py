@@ -4,12 +4,13 @@
     python -m lavis.models.point_encoders.export \\
         --checkpoint output/bricks/encoder/checkpoint_last.pth --out
         weights/point_bert_bricks.safetensors
+    # --average: the averaged weights of a run with run.ema_decay
 
     # a published file: checked against its release, without optimiser state and other towers
     python -m lavis.models.point_encoders.export \\
         --checkpoint model.pt --release openshape_vitg14 --out openshape_vitg14.safetensors
 
-Weights are stored as float16 unless --dtype says otherwise (half the size; loading casts them to
+Weights are stored as float16 by default (--dtype) (half the size; loading casts them to
 the encoder's own type), BatchNorm's counters as they are. Names are the published ones, without a
 prefix.
 """
@@ -29,14 +30,28 @@ from lavis.models.point_encoders.releases import RELEASES, load_released_encoder
 PREFIX = "point_encoder."
 
 
-def encoder_state(checkpoint: str | Path, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+def encoder_state(
+    checkpoint: str | Path, dtype: torch.dtype = torch.float16, average: bool = False
+) -> dict[str, Tensor]:
     """Take the encoder out of a run's checkpoint: published names.
 
+    Args:
+        checkpoint: of one of our runs.
+        dtype: of the result.
+        average: take the averaged weights of `run.ema_decay`.
+
     Raises:
-        CheckpointError: the checkpoint holds no encoder (it was frozen in that run).
+        CheckpointError: the checkpoint holds no encoder (it was frozen in that run), or no average.
     """
     payload = load_checkpoint_file(checkpoint, key="--checkpoint")
     state = payload.get("model", payload)
+    if average:
+        if not payload.get("ema"):
+            what, fix = "the checkpoint holds no averaged weights", "leave out --average"
+            raise CheckpointError(
+                what, where=f"--checkpoint: {checkpoint}", expected="run.ema_decay", fix=fix
+            )
+        state = {**state, **payload["ema"]}
     found = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
     if not any(name.endswith(".weight") for name in found):
         raise CheckpointError(
@@ -74,12 +89,13 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--release", choices=sorted(RELEASES), help="of a published file")
     parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], default="float16")
+    parser.add_argument("--average", action="store_true", help="averaged weights of a run")
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
     if args.release:
         state = released_state(args.checkpoint, args.release, dtype)
     else:
-        state = encoder_state(args.checkpoint, dtype)
+        state = encoder_state(args.checkpoint, dtype, args.average)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     source = args.release or "pretrain_encoder.yaml"
     save_file(state, args.out, metadata={"format": "pt", "source": source})

@@ -150,7 +150,7 @@ class SparseUnet(DenseEncoder):
 
 
 def point_features(points: Tensor, cloud: Tensor, size: float) -> Tensor:
-    """Return what a point tells its cell [P,C+1]: place in it, height, colour if there is one."""
+    """Return the input of each point [P,C+1]: place in its cell, height, colour if there is one."""
     place = points[:, :3] / size
     within = place - place.floor() - 0.5
     up = points[:, 1]

@@ -33,7 +33,7 @@ class VoxelResnetConfig(EncoderConfig):
     """Keys of the voxel network.
 
     Attributes:
-        grid_size: cells along an axis, a multiple of 16.
+        grid_size: cells along an axis, a multiple of 16 from 32 on.
         widths: of the stem and of the three levels, each of half the resolution.
         grid_jitter: in training, an edge shrinks by up to this share, and the cloud moves within
             the room that this leaves.
@@ -48,8 +48,8 @@ class VoxelResnetConfig(EncoderConfig):
         self.require_sizes("grid_size")
         self.require_size_lists(4, "widths")
         self.require_rates("grid_jitter")
-        if self.grid_size % 16:
-            refuse("grid_size", self.grid_size, "a multiple of 16: four levels halve it")
+        if self.grid_size < 32 or self.grid_size % 16:
+            refuse("grid_size", self.grid_size, "a multiple of 16 from 32 on: four levels halve it")
         if self.drop_path_rate or self.use_grad_checkpoint:
             key = "drop_path_rate" if self.drop_path_rate else "use_grad_checkpoint"
             refuse(key, getattr(self, key), "none: the voxel network does not have it")

@@ -60,7 +60,7 @@ SMALL = {
         "stem_dims": [8, 12, 16],
         "out_dim": 9,
     },
-    "voxel_resnet": {"grid_size": 16, "widths": [4, 6, 8, 10]},
+    "voxel_resnet": {"grid_size": 32, "widths": [4, 6, 8, 10]},
 }
 
 

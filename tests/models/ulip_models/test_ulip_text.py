@@ -77,6 +77,37 @@ def test_exported_encoder_feeds_stage_one(model, samples, tiny_encoder_cfg, tmp_
     torch.testing.assert_close(ours, trained, atol=2e-2, rtol=2e-2)  # float16 on disk
 
 
+def test_the_average_of_a_run_is_exported(model, tmp_path):
+    own = trainable_state(model)
+    names = [n for n in own if n.startswith("point_encoder.") and n.endswith(".weight")]
+    average = {name: own[name] + 1 for name in names}
+    torch.save({"model": own, "ema": average}, tmp_path / "run.pth")
+    found = encoder_state(tmp_path / "run.pth", torch.float32, average=True)
+    name = names[0].removeprefix("point_encoder.")
+    torch.testing.assert_close(found[name], own[names[0]] + 1)
+    torch.save({"model": own}, tmp_path / "run.pth")
+    with pytest.raises(CheckpointError, match="no averaged weights"):
+        encoder_state(tmp_path / "run.pth", average=True)
+
+
+def test_sizes_and_a_hidden_layer_are_read(tiny_bert, tiny_encoder_cfg, samples):
+    torch.manual_seed(0)
+    keys = {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}}
+    cfg = OmegaConf.create(tiny_encoder_cfg)
+    model = UlipText(cfg, **keys, use_size=True, head_width=12, head_dropout=0.1).eval()
+    with pytest.raises(ConfigError, match="use_size"):
+        model.embed(samples, "point")
+    sized = samples | {"box_size": torch.full((4, 3), 2.0)}
+    larger = samples | {"box_size": torch.full((4, 3), 4.0)}
+    unknown = samples | {"box_size": torch.full((4, 3), float("nan"))}
+    embeds = [model.embed(s, "point") for s in (sized, larger, unknown)]
+    assert not torch.allclose(embeds[0], embeds[1])
+    assert torch.isfinite(embeds[2]).all()
+    model.train()(sized)["loss"].backward()
+    assert all(p.grad is not None for p in model.head.parameters())
+    assert all(p.grad is not None for p in model.size_token.parameters())
+
+
 def test_export_refuses_a_run_without_an_encoder(tmp_path):
     torch.save({"model": {"qformer.query_tokens": torch.zeros(1)}}, tmp_path / "run.pth")
     with pytest.raises(CheckpointError, match="no trained point encoder"):
