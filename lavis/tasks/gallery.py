@@ -1,7 +1,8 @@
 """The embeddings of a split, gathered to rank 0 batch by batch.
 
-Each rank embeds its share; rank 0 receives one batch of every rank at a time and writes it to its
-place, so that no rank holds more than its own share and rank 0 no array twice.
+Each rank writes its share to one array. A single process sorts that array in place; of several,
+rank 0 receives a block of every other rank at a time and writes it to its place. No array is whole
+twice: 46,000 objects of 32 embeddings are 1.5 GB.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.common.dist_utils import all_gather_object_list, gather_object_list, is_main_process
+from lavis.common.dist_utils import (
+    all_gather_object_list,
+    gather_object_list,
+    get_world_size,
+    is_main_process,
+)
+
+ROWS_AT_ONCE = 64  # that a rank sends
 
 
 @dataclass
@@ -21,22 +29,34 @@ class Share:
     """What one rank embedded, in the order of its loader.
 
     Attributes:
+        batches: length of the loader; its first batch is not smaller than the others.
         ids, texts, sounds: of the items; the class of a sound is "" where it is not known.
-        embeds: {modality: batches [b,E] | [b,Q,E] on the CPU}; the same keys on every rank.
+        embeds: {modality: [n,E] | [n,Q,E] on the CPU}, of which the first `len(ids)` rows are
+            filled; the same keys on every rank that has items.
     """
 
+    batches: int
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     sounds: list[str] = field(default_factory=list)
-    embeds: dict[str, list[Tensor]] = field(default_factory=dict)
+    embeds: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, samples: dict[str, Any], embeds: dict[str, Tensor]) -> None:
         """Append a batch."""
+        begin = len(self.ids)
         self.ids += map(str, samples["instance_id"])
         self.texts += samples["text_input"]
         self.sounds += samples.get("audio_class", [""] * len(samples["instance_id"]))
         for modality, values in embeds.items():
-            self.embeds.setdefault(modality, []).append(values.cpu())
+            if modality not in self.embeds:  # rows that are never written take no memory
+                rows = self.batches * len(values)
+                self.embeds[modality] = values.new_empty(rows, *values.shape[1:], device="cpu")
+            self.embeds[modality][begin : len(self.ids)] = values
+
+    def take(self, modality: str) -> Tensor | None:
+        """Remove and return the embeddings of a modality, [n,E] | [n,Q,E]; None without items."""
+        rows = self.embeds.pop(modality, None)
+        return None if rows is None else rows[: len(self.ids)]
 
 
 @dataclass
@@ -63,7 +83,7 @@ def gather_gallery(share: Share, modalities: Sequence[str]) -> Gallery | None:
     place = torch.empty(len(ids), dtype=torch.long)
     place[order] = torch.arange(len(ids))
     places = list(place.split([len(own) for own, *_ in labels])) if labels else []
-    embeds = {m: _gather_rows(share.embeds.pop(m, []), places, len(ids)) for m in modalities}
+    embeds = {m: _gather_rows(share.take(m), places, len(ids)) for m in modalities}
     if not is_main_process():
         return None
     return Gallery(
@@ -74,12 +94,16 @@ def gather_gallery(share: Share, modalities: Sequence[str]) -> Gallery | None:
     )
 
 
-def _gather_rows(parts: list[Tensor], places: list[Tensor], size: int) -> Tensor | None:
-    """Write every rank's batches to their rows [size,...] on rank 0; `parts` is emptied."""
+def _gather_rows(own: Tensor | None, places: list[Tensor], size: int) -> Tensor | None:
+    """Write every rank's rows to their places [size,...] on rank 0; one process sorts its own."""
+    if get_world_size() == 1:
+        return None if own is None else _sort_rows(own, places[0].tolist())
+    parts = [] if own is None else list(own.split(ROWS_AT_ONCE))
     whole: Tensor | None = None
     begins = [0] * len(places)
     for _ in range(max(all_gather_object_list(len(parts)))):
-        blocks = gather_object_list(parts.pop(0) if parts else None)
+        # A clone, because a pickled part would carry the rows of the whole share.
+        blocks = gather_object_list(parts.pop(0).clone() if parts else None)
         for rank, block in enumerate(blocks):
             if block is None:
                 continue
@@ -89,3 +113,12 @@ def _gather_rows(parts: list[Tensor], places: list[Tensor], size: int) -> Tensor
             whole[places[rank][begins[rank] : end]] = block
             begins[rank] = end
     return whole
+
+
+def _sort_rows(rows: Tensor, place: list[int]) -> Tensor:
+    """Move row k of [N,...] to place[k], in place by exchanges; `place` is used up."""
+    for row in range(len(place)):
+        while (target := place[row]) != row:
+            rows[[row, target]] = rows[[target, row]]
+            place[row], place[target] = place[target], target
+    return rows

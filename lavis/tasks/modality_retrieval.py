@@ -83,7 +83,7 @@ class ModalityRetrievalTask(PointTask):
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Embed this rank's share in every modality and gather the embeddings on rank 0."""
-        share = Share()
+        share = Share(len(data_loader))
         for samples in tqdm(data_loader, desc=self.name, disable=not is_main_process()):
             samples = move_to_device(samples, model.device)
             share.add(samples, embed_present(model, samples, self.modalities))

@@ -215,7 +215,7 @@ def same_caption_groups(captions: list[str]) -> list[list[int]]:
 
 def embed_share(model: Any, data_loader: Any, store: TokenStore | None) -> Share:
     """Embed this rank's objects and texts, and keep the tokens in the store, if any."""
-    share = Share()
+    share = Share(len(data_loader))
     for samples in tqdm(data_loader, desc="embed objects", disable=not is_main_process()):
         samples = move_to_device(samples, model.device)
         if store is None:

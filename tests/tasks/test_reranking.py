@@ -68,6 +68,15 @@ def test_every_pair_is_matched_once_whether_tokens_are_kept_or_read_again(limit)
     assert model.matched == len(keys.unique())
 
 
+def test_tokens_that_are_read_again_share_one_buffer():
+    store = TokenStore(CountingReranker(), batches(), 2 * BYTES_OF_A_BATCH)
+    store.add(["00", "01", "02"], torch.zeros(3 * 2, 4, 2))  # more than the limit
+    found = [(ids, tokens.data_ptr(), tokens[:, 0, 0].tolist()) for ids, tokens in store.blocks()]
+    assert [len(ids) for ids, *_ in found] == [4, 4, 2]
+    assert len({pointer for _, pointer, _ in found}) == 1
+    assert [number for *_, numbers in found for number in numbers] == list(range(10))
+
+
 @pytest.mark.slow
 def test_two_ranks_retrieve_what_one_rank_does(tmp_path, launch_ranks):
     for name in ("one", "two"):
