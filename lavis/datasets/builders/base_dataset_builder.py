@@ -8,10 +8,10 @@ names, and returns {split: dataset}. Same method names as stock; `vis_processor`
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lavis.common.registry import registry
 from lavis.processors.base_processor import BaseProcessor
@@ -19,7 +19,13 @@ from omegaconf import DictConfig
 
 import lavis.common.utils as utils
 from lavis.common.dist_utils import barrier, broadcast_object, is_main_process
-from lavis.common.errors import ConfigError, DataError, PointLanguageError, nearest
+from lavis.common.errors import (
+    ConfigError,
+    DataError,
+    PointLanguageError,
+    nearest,
+    require_choice,
+)
 from lavis.config.sources import load_defaults
 
 SPLITS = ("train", "val", "test")  # LAVIS' names; a component yaml may list others
@@ -145,11 +151,31 @@ class Source(Protocol):
 
 
 class SourceBuilder(BaseDatasetBuilder):
-    """A builder that only names its source."""
+    """A builder that only names its source and its data set class.
+
+    Class attributes of a subclass:
+        registered_name: set by `register_builder`.
+        source_cls: built from (configuration, registered name, data set class).
+        layouts: {build_info.layout: source class}, for a release with several layouts.
+    """
+
+    registered_name: ClassVar[str] = ""
+    source_cls: Any = None
+    layouts: ClassVar[Mapping[str, Any]] = {}
 
     def make_source(self) -> Source:
-        """Return the configured source."""
-        raise TypeError(f"{type(self).__name__} has to define make_source()")
+        """Return the configured source.
+
+        Raises:
+            ConfigError: an unknown `build_info.layout`.
+        """
+        name, source_cls = self.registered_name, self.source_cls
+        if self.layouts:
+            layout = str(self.config.build_info.layout)
+            where = f"datasets.{name}.build_info.layout"
+            require_choice("layout", layout, list(self.layouts), where)
+            source_cls = self.layouts[layout]
+        return source_cls(self.config, name, self.train_dataset_cls)
 
     @cached_property
     def source(self) -> Source:
@@ -163,3 +189,13 @@ class SourceBuilder(BaseDatasetBuilder):
         """Return {split: dataset} of the source, with the processors of the yaml."""
         self.build_processors()
         return self.source.build(self.point_processors, self.text_processors)
+
+
+def register_builder(name: str) -> Callable[[type[SourceBuilder]], type[SourceBuilder]]:
+    """Return a decorator that registers a builder and sets its `registered_name`."""
+
+    def register(cls: type[SourceBuilder]) -> type[SourceBuilder]:
+        cls.registered_name = name
+        return registry.register_builder(name)(cls)
+
+    return register

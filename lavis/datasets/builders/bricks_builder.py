@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lavis.common.registry import registry
-
-from lavis.datasets.builders.base_dataset_builder import SourceBuilder
+from lavis.datasets.builders.base_dataset_builder import SourceBuilder, register_builder
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
     PointQADataset,
@@ -24,14 +22,14 @@ class BricksBuilder(SourceBuilder):
         return BricksSource(self.config, self.train_dataset_cls)
 
 
-@registry.register_builder("bricks_caption")
+@register_builder("bricks_caption")
 class BricksCaptionBuilder(BricksBuilder):
     """Objects with captions, for pretraining and captioning."""
 
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/caption.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("bricks_retrieval")
+@register_builder("bricks_retrieval")
 class BricksRetrievalBuilder(BricksBuilder):
     """Objects with captions, to be matched both ways."""
 
@@ -39,7 +37,7 @@ class BricksRetrievalBuilder(BricksBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/retrieval.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("bricks_qa")
+@register_builder("bricks_qa")
 class BricksQABuilder(BricksBuilder):
     """Questions about objects."""
 
@@ -47,7 +45,7 @@ class BricksQABuilder(BricksBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/bricks/qa.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("bricks_classification")
+@register_builder("bricks_classification")
 class BricksClassificationBuilder(BricksBuilder):
     """Objects with their category."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lavis.common.registry import registry
-
-from lavis.datasets.builders.base_dataset_builder import SourceBuilder
+from lavis.datasets.builders.base_dataset_builder import SourceBuilder, register_builder
 from lavis.datasets.datasets.point_text_datasets import PointTextDataset
 from lavis.datasets.sources.media import MediaSource
 
@@ -17,11 +15,11 @@ class MediaBuilder(SourceBuilder):
     family: ClassVar[str] = ""
 
     def make_source(self) -> MediaSource:
-        """Return the family as the configuration asks for it."""
+        """Return the family as configured."""
         return MediaSource(self.family, self.config, f"{self.family}_caption", PointTextDataset)
 
 
-@registry.register_builder("pictures_caption")
+@register_builder("pictures_caption")
 class PicturesCaptionBuilder(MediaBuilder):
     """Emoji and clip art with labels."""
 
@@ -29,7 +27,7 @@ class PicturesCaptionBuilder(MediaBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/pictures/caption.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("stamps_caption")
+@register_builder("stamps_caption")
 class StampsCaptionBuilder(MediaBuilder):
     """Pictures with a sentence, some with a sound."""
 
@@ -37,7 +35,7 @@ class StampsCaptionBuilder(MediaBuilder):
     DATASET_CONFIG_DICT = {"default": "configs/datasets/stamps/caption.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("sounds_caption")
+@register_builder("sounds_caption")
 class SoundsCaptionBuilder(MediaBuilder):
     """Sounds with names."""
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from lavis.common.registry import registry
-
-from lavis.datasets.builders.base_dataset_builder import SourceBuilder
+from lavis.datasets.builders.base_dataset_builder import SourceBuilder, register_builder
 from lavis.datasets.datasets.point_text_datasets import (
     PointClassificationDataset,
     PointQADataset,
@@ -20,43 +16,35 @@ class OwnBuilder(SourceBuilder):
     """Open a converted folder; a subclass names the data set class of the annotations."""
 
     train_dataset_cls: type[PointTextDataset] = PointTextDataset
-    registered_name: ClassVar[str] = ""
-
-    def make_source(self) -> OwnSource:
-        """Return the folder as configured."""
-        return OwnSource(self.config, self.registered_name, self.train_dataset_cls)
+    source_cls = OwnSource
 
 
-@registry.register_builder("own_caption")
+@register_builder("own_caption")
 class OwnCaptionBuilder(OwnBuilder):
     """Objects with captions, for pretraining and captioning."""
 
-    registered_name = "own_caption"
     DATASET_CONFIG_DICT = {"default": "configs/datasets/own/caption.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("own_retrieval")
+@register_builder("own_retrieval")
 class OwnRetrievalBuilder(OwnBuilder):
     """Objects with captions, to be matched both ways."""
 
-    registered_name = "own_retrieval"
     train_dataset_cls = PointRetrievalDataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/own/retrieval.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("own_qa")
+@register_builder("own_qa")
 class OwnQABuilder(OwnBuilder):
     """Questions about objects."""
 
-    registered_name = "own_qa"
     train_dataset_cls = PointQADataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/own/qa.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("own_classification")
+@register_builder("own_classification")
 class OwnClassificationBuilder(OwnBuilder):
     """Objects with their class."""
 
-    registered_name = "own_classification"
     train_dataset_cls = PointClassificationDataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/own/classification.yaml"}  # noqa: RUF012

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lavis.common.registry import registry
-
+from lavis.datasets.builders.base_dataset_builder import register_builder
 from lavis.datasets.builders.scenes_builder import ScenesBuilder
 from lavis.datasets.datasets.scene_datasets import (
     FrameDataset,
@@ -19,36 +18,32 @@ class RoomsBuilder(ScenesBuilder):
     source_cls = RoomsSource
 
 
-@registry.register_builder("rooms_segmentation")
+@register_builder("rooms_segmentation")
 class RoomsSegmentationBuilder(RoomsBuilder):
     """Rooms with a class and an instance per point."""
 
-    registered_name = "rooms_segmentation"
     DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/segmentation.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("rooms_detection")
+@register_builder("rooms_detection")
 class RoomsDetectionBuilder(RoomsBuilder):
     """Rooms with boxes."""
 
-    registered_name = "rooms_detection"
     train_dataset_cls = SceneDetectionDataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/detection.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("rooms_frames")
+@register_builder("rooms_frames")
 class RoomsFramesBuilder(RoomsBuilder):
     """RGB-D frames of rooms."""
 
-    registered_name = "rooms_frames"
     train_dataset_cls, source_cls = FrameDataset, RoomFramesSource
     DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/frames.yaml"}  # noqa: RUF012
 
 
-@registry.register_builder("rooms_referring")
+@register_builder("rooms_referring")
 class RoomsReferringBuilder(RoomsBuilder):
     """Sentences, each of which means one object of a room."""
 
-    registered_name = "rooms_referring"
     train_dataset_cls = ReferringDataset
     DATASET_CONFIG_DICT = {"default": "configs/datasets/rooms/referring.yaml"}  # noqa: RUF012
