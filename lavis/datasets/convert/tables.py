@@ -113,14 +113,21 @@ def _parquet(path: Path) -> list[Row]:
         import pyarrow.lib
         import pyarrow.parquet
     except ImportError as error:
-        fix = "pip install pyarrow, or save the table as .csv or .jsonl"
+        fix = "pip install -r requirements-parquet.txt, or save the table as .csv or .jsonl"
         what = "a .parquet table needs pyarrow"
         raise DependencyError(explain(what, where=str(path), fix=fix)) from error
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except pyarrow.lib.ArrowException as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    return _records(json.loads(json.dumps(rows, default=str)))
+    return _records(json.loads(json.dumps(rows, default=_plain)))
+
+
+def _plain(value: object) -> str:
+    """Write a value that JSON lacks, such as a date."""
+    if isinstance(value, bytes):
+        raise ValueError("a column of bytes; save texts as strings")
+    return str(value)
 
 
 def _unreadable(path: Path, problem: object) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,20 +94,36 @@ class _Sample(NamedTuple):
 
 def convert_piece(jobs: Sequence[Job]) -> bytes:
     """Return the converted files of some jobs, in their order, as the bytes of an .npz."""
-    return encode([convert_file(job) for job in jobs])
+    results = [convert_file(job) for job in jobs]
+    try:
+        return encode(results)
+    except Exception:
+        return encode([_storable(result) for result in results])
 
 
 def convert_file(job: Job) -> Converted:
     """Read, sample and pack one file; every exception becomes the `problem` of the record."""
     path = Path(job.path)
-    source: dict[str, Any] = {"source": path.relative_to(job.root).as_posix()}
+    source: dict[str, Any] = {"source": os.path.relpath(path, job.root)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy and pillow on odd files
             source |= {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             return _packed(job, _sample(job, path), source)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit and panics of Rust, too: the process lives on
         return Converted(job.object_id, problem=_reason(error), facts=source)
+
+
+def _storable(result: Converted) -> Converted:
+    """Return a result, or the record of why it cannot be stored."""
+    try:
+        encode([result])
+    except Exception as error:
+        facts = {"source": result.facts["source"]}
+        return Converted(result.object_id, problem=_reason(error), facts=facts)
+    return result
 
 
 def _sample(job: Job, path: Path) -> _Sample:
@@ -169,7 +186,7 @@ def _packed(job: Job, sample: _Sample, source: Mapping[str, Any]) -> Converted:
     return Converted(job.object_id, "", pack_xyz(xyz / radius), pack_rgb(rgb), facts)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return one line on what is wrong with a file."""
     lines = str(error).splitlines() or [""]
     if isinstance(error, PointLanguageError):

@@ -58,6 +58,50 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_kept(
         assert found[pieces[number].name] == expected[pieces[number].name]
 
 
+class Panic(BaseException):
+    """What libraries in Rust raise; no subclass of Exception."""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_in_a_library_is_named_with_its_file(
+    pieces, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    expected = named(in_this_process(pieces))
+    sample = tasks._sample
+
+    def failing(job: Job, path: Path):
+        if job.object_id == "o2":
+            raise SystemExit("no licence")
+        if job.object_id == "o3":
+            raise Panic("index out of bounds")
+        found = sample(job, path)
+        if job.object_id == "o7":  # converted, but its record cannot be stored
+            found.facts["lock"] = object()
+        return found
+
+    monkeypatch.setattr(tasks, "_sample", failing)
+    found = named(in_processes(pieces, workers) if workers else in_this_process(pieces))
+    results = [r for piece in pieces for r in read_piece(io.BytesIO(found[piece.name]))]
+    problems = {r.facts["source"]: r.problem for r in results if r.problem}
+    assert problems == {
+        "o2.npy": "SystemExit: no licence",
+        "o3.npy": "Panic: index out of bounds",
+        "o7.npy": "TypeError: Object of type object is not JSON serializable",
+    }
+    assert [len(r.xyz) for r in results] == [0 if r.problem else 20 for r in results]
+    for number in (0, 2, 4):
+        assert found[pieces[number].name] == expected[pieces[number].name]
+
+
+def test_an_interrupt_is_not_a_problem_of_a_file(pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(job: Job, path: Path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "_sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(in_this_process(pieces))
+
+
 def test_a_process_that_is_killed_once_changes_nothing(
     pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -84,17 +85,29 @@ def test_an_encoding_can_be_given(tmp_path: Path) -> None:
         read_table(path, "cp9999")
 
 
-def test_parquet_is_read_where_pyarrow_is_installed(tmp_path: Path) -> None:
+@pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is installed")
+def test_parquet_without_pyarrow_names_the_command(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1")
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-    except ImportError:
-        with pytest.raises(DependencyError, match=r"pyarrow(.|\n)*\.csv"):
-            read_table(path)
-        return
+    with pytest.raises(DependencyError, match=r"requirements-parquet\.txt(.|\n)*\.csv"):
+        read_table(path)
+
+
+def test_parquet_is_read_as_the_other_tables_are(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pip install -r requirements-parquet.txt")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1")
     with pytest.raises(DataError, match="Arrow"):
         read_table(path)
     parquet.write_table(pa.Table.from_pylist(ROWS), path)
     assert read_table(path) == ROWS
+    several = [{"object_id": "a", "caption": ["a cup", "a red cup"], "count": 2}]
+    parquet.write_table(pa.Table.from_pylist(several), path)
+    assert read_table(path) == several
+    parquet.write_table(pa.table({"caption": pa.array([], pa.string())}), path)
+    with pytest.raises(DataError, match="no rows"):
+        read_table(path)
+    parquet.write_table(pa.table({"caption": pa.array([b"\xff"], pa.binary())}), path)
+    with pytest.raises(DataError, match="bytes"):
+        read_table(path)
