@@ -1,4 +1,4 @@
-# make setup | demo | demo-seed | full | study | test | lint | readme | docs | leaderboard | recompute | clean
+# make setup | demo | demo-seed | full | study | test | lint | readme | docs | leaderboard | recompute | app | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-seed full study test lint readme docs leaderboard recompute clean
+.PHONY: setup demo demo-seed full study test lint readme docs leaderboard recompute app clean
 
 setup: $(VENV)/.installed $(VENV)/.linked
 
@@ -88,6 +88,11 @@ leaderboard: setup
 # Scores, baselines and tables of the demo, recomputed without the package's code.
 recompute: setup
 	$(PY) -m benchmarks.recompute output/demo --results docs/results --differences
+
+# The demo in the browser: http://127.0.0.1:7860; options of `python -m pointlang.app`: make app APP="--port 8000"
+app: setup
+	$(PY) -m pip install --disable-pip-version-check -q --no-deps -r requirements-app.txt
+	$(PY) -m pointlang.app $(APP)
 
 clean:
 	rm -rf output .pytest_cache .ruff_cache .mypy_cache .hypothesis

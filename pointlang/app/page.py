@@ -1,0 +1,250 @@
+"""The page of the demo, in gradio: layout, and which event calls what of the service.
+
+Everything that calls a model is one queue (`_MODEL`): users see their place in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lavis.common.errors import PointLanguageError
+from lavis.common.files import replace_file
+from lavis.datasets.convert.up_axis import CHOICES
+from pointlang.app.glb import cloud_glb
+from pointlang.app.service import Service, Table
+
+TITLE = "Point clouds and language"
+# Fonts of the machine: gradio's own themes name fonts of a host.
+THEME = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.room iframe { width: 100%; height: 560px; border: 1px solid var(--border-color-primary); }
+"""
+NO_OBJECT = "Drop a mesh or a cloud, or pick an object below."
+PREFERRED = "demo"  # else the system that can do most
+_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+_HOUR = 3600
+_WAITING = 32  # requests; further ones are told that the queue is full
+
+
+def build(service: Service, folder: Path) -> gr.Blocks:
+    """Return the page.
+
+    Args:
+        service: reads files and asks systems.
+        folder: for the .glb files that pages show.
+    """
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, 12 * _HOUR)) as page:
+        page.queue(max_size=_WAITING, api_open=False)
+        gr.Markdown(f"# {TITLE}")
+        table = gr.State(None, time_to_live=12 * _HOUR)
+        with gr.Row():
+            system = gr.Dropdown(label="Trained system", scale=1, elem_id="system")
+            can = gr.Markdown(elem_id="abilities")
+        with gr.Tab("Object"):
+            buttons = _object_tab(service, folder, system, table)
+        with gr.Tab("Room", visible=False) as room:
+            buttons["segment"] = [_room_tab(service, system)]
+        flat = [(ability, button) for ability, own in buttons.items() for button in own]
+
+        def chosen(name: str | None) -> list[Any]:
+            """Say what a system can do, and switch the other buttons off."""
+            able = service.systems().get(name or "", ())
+            switched = [gr.update(interactive=ability in able) for ability, _ in flat]
+            return [f"It can: {', '.join(able) or 'nothing of this page'}.", *switched]
+
+        def opened() -> list[Any]:
+            """List the systems; runs may have been trained since the server began."""
+            known = service.systems()
+            first = max(known, key=lambda name: (name == PREFERRED, len(known[name])), default=None)
+            has_rooms = any("segment" in able for able in known.values())
+            listed = gr.update(choices=list(known), value=first)
+            return [listed, gr.update(visible=has_rooms), *chosen(first)]
+
+        outputs = [can, *(button for _, button in flat)]
+        page.load(told(opened), None, [system, room, *outputs], api_visibility="private")
+        system.change(told(chosen), system, outputs, api_visibility="private")
+    return page
+
+
+def _object_tab(
+    service: Service, folder: Path, system: gr.Dropdown, table: gr.State
+) -> dict[str, list[gr.Button]]:
+    """Lay out an object and what is asked about it; returns the buttons of each ability."""
+    with gr.Row():
+        with gr.Column(scale=5):
+            view = gr.Model3D(label="Object", height=360, interactive=False, elem_id="view")
+            notes = gr.Markdown(NO_OBJECT, elem_id="notes")
+            with gr.Row():
+                upload = gr.File(label="Drop a file", height=140, elem_id="upload")
+                up = gr.Radio(list(CHOICES), value="auto", label="Axis that is up")
+        with gr.Column(scale=5):
+            with gr.Tab("Caption"):
+                describe = gr.Button("Describe", variant="primary", elem_id="describe")
+                caption = gr.Textbox(label="Caption", lines=3, elem_id="caption")
+            with gr.Tab("Chat"):
+                chat = gr.Chatbot(
+                    label="Chat", height=300, render_markdown=False, buttons=[], elem_id="chat"
+                )
+                question = gr.Textbox(label="Question", value="What is this?", elem_id="question")
+                ask = gr.Button("Ask", variant="primary", elem_id="ask")
+            with gr.Tab("Classify"):
+                words = "Your labels, separated by commas"
+                labels = gr.Textbox(label=words, value="brick, plate, wheel", elem_id="labels")
+                classify = gr.Button("Classify", variant="primary", elem_id="classify")
+                classes = gr.Label(label="Probabilities among your labels", elem_id="classes")
+            with gr.Tab("Search"):
+                text = gr.Textbox(label="Text", elem_id="text")
+                with gr.Row():
+                    by_text = gr.Button("Search by the text", variant="primary", elem_id="by_text")
+                    by_object = gr.Button(
+                        "Similar to the object", variant="primary", elem_id="by_object"
+                    )
+                found = gr.Gallery(
+                    label="Found (click one to pick it)",
+                    columns=4,
+                    height=330,
+                    object_fit="contain",
+                    allow_preview=False,
+                    elem_id="found",
+                )
+    pictures = [(item.picture, item.title) for item in service.items]
+    picker = gr.Gallery(
+        pictures,
+        label="Pick an object",
+        columns=8,
+        height=360,
+        object_fit="contain",
+        allow_preview=False,
+        visible=bool(pictures),
+        elem_id="picker",
+    )
+    numbers = gr.State([])  # of the found objects
+
+    def shown(new: Table) -> list[Any]:
+        return [new, _write(folder, cloud_glb(new.object.points)), _described(new), [], ""]
+
+    def dropped(path: str | None, axis: str) -> list[Any]:
+        return shown(service.place(path, axis)) if path else [gr.skip()] * 5
+
+    def picked(event: gr.SelectData) -> list[Any]:
+        return [*shown(service.pick(int(event.index))), None]
+
+    def picked_found(own: list[int], event: gr.SelectData) -> list[Any]:
+        return [*shown(service.pick(own[int(event.index)])), None]
+
+    def asked(name: str, own: Table | None, typed: str) -> list[Any]:
+        new = service.ask(name, own, typed)
+        return [new, [message for turn in new.turns for message in _messages(*turn)], ""]
+
+    def searched(name: str, query: Table | str | None) -> list[Any]:
+        rows = service.search(name, query)
+        titled = [(service.items[k], score) for k, score in rows]
+        cards = [(item.picture, f"{score:.2f} {item.title}") for item, score in titled]
+        return [cards, [k for k, _ in rows]]
+
+    placed = [table, view, notes, chat, caption]
+    private: dict[str, Any] = {"api_visibility": "private"}
+    # Without `show_progress_on` every output would have a sign of waiting, and of an error.
+    own = private | {"show_progress_on": view}
+    for event in (upload.upload, up.change):
+        failed = event(told(dropped), [upload, up], placed, **own).failure
+        failed(lambda: [None, None, NO_OBJECT, [], "", None], None, [*placed, upload], **private)
+    picker.select(told(picked), None, [*placed, upload], **own)
+    found.select(told(picked_found), numbers, [*placed, upload], **own)
+    chat.clear(lambda shown: shown and replace(shown, turns=()), table, table, **private)
+    model = _MODEL | private
+    describe.click(told(service.caption), [system, table], caption, **model)
+    gr.on(
+        [ask.click, question.submit],
+        told(asked),
+        [system, table, question],
+        [table, chat, question],
+        **model,
+    )
+    gr.on(
+        [classify.click, labels.submit],
+        told(service.classify),
+        [system, table, labels],
+        classes,
+        **model,
+    )
+    gr.on([by_text.click, text.submit], told(searched), [system, text], [found, numbers], **model)
+    by_object.click(told(searched), [system, table], [found, numbers], **model)
+    return {
+        "caption": [describe],
+        "ask": [ask],
+        "classify": [classify],
+        "retrieve": [by_text, by_object],
+    }
+
+
+def _room_tab(service: Service, system: gr.Dropdown) -> gr.Button:
+    """Lay out a room and its labels; returns the button."""
+    with gr.Row():
+        room = gr.File(label="Drop a room, in metres", height=140, elem_id="room")
+        up = gr.Radio(list(CHOICES), value="auto", label="Axis that is up")
+        words = gr.Textbox(
+            label="Your words, separated by commas (empty: the labels of training)",
+            elem_id="words",
+        )
+    segment = gr.Button("Label the points", variant="primary", elem_id="segment")
+    with gr.Row():
+        result = gr.HTML(elem_classes="room", elem_id="result")
+    shares = gr.Label(label="Shares of the points", elem_id="shares")
+
+    def labelled(name: str, path: str | None, axis: str, typed: str) -> list[Any]:
+        new = service.segment(name, path, axis, typed)
+        # A document of its own: the page's scripts and styles do not meet the demo's.
+        frame = f'<iframe title="Labelled room" srcdoc="{escape(new.page)}"></iframe>'
+        return [frame, new.shares]
+
+    segment.click(
+        told(labelled),
+        [system, room, up, words],
+        [result, shares],
+        api_visibility="private",
+        **_MODEL,
+    )
+    return segment
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with errors of ours as messages of the page."""
+
+    @functools.wraps(function)
+    def call(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except PointLanguageError as error:
+            lines = "<br>".join(escape(" ".join(line.split())) for line in str(error).split("\n"))
+            raise gr.Error(lines, duration=30, print_exception=False) from error
+
+    return call
+
+
+def _messages(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _described(table: Table) -> str:
+    size = " × ".join(f"{edge:.3g}" for edge in table.object.size)
+    parts = [table.object.name, f"{len(table.object.xyz):,} points", f"size {size}"]
+    parts += [note.replace("; --up sets it", "") for note in table.object.notes]
+    return " · ".join(f"`{part.replace('`', '')}`" for part in parts)  # code: no markup of a name
+
+
+def _write(folder: Path, content: bytes) -> str:
+    """Write a file whose name is its content's hash; the same object is one file."""
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:20]}.glb"
+    if not path.exists():
+        replace_file(path, content)
+    return str(path)
