@@ -32,6 +32,7 @@ from lavis.models.text4point_models.network import Text4PointNetwork
 from lavis.models.text4point_models.start import load_start
 
 MAX_SCALE = 100.0
+_LEAST_SQUARE = 1e-12  # of a norm
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,25 @@ class CosineScale(nn.Module):
 
     def forward(self, embeds: Tensor, text: Tensor) -> Tensor:
         """Compare embeds [...,E] with unit texts [K,E]: [...,K]."""
-        scale = self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
-        return scale * (F.normalize(full_precision(embeds), dim=-1) @ full_precision(text).T)
+        return self._scale() * (
+            F.normalize(full_precision(embeds), dim=-1) @ full_precision(text).T
+        )
+
+    def of_linear(self, layer: nn.Linear, features: Tensor, text: Tensor) -> Tensor:
+        """Compare layer(features [...,D]) with unit texts [K,E] without its outputs: [...,K].
+
+        With W the layer's weights, cosines are f'(W't) / sqrt(f'(W'W)f): D is 32 and E is 384 for
+        tens of thousands of points.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            weight = torch.cat([layer.weight, layer.bias[:, None]], 1)  # [E,D+1]
+            features = F.pad(full_precision(features), (0, 1), value=1.0)
+            square = (features @ (weight.T @ weight) * features).sum(-1, keepdim=True)  # [...,1]
+            products = features @ (weight.T @ full_precision(text).T)
+            return self._scale() * products * torch.rsqrt(square.clamp(min=_LEAST_SQUARE))
+
+    def _scale(self) -> Tensor:
+        return self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
 
 
 class Text4PointFinetune(HubSystem, BaseModel):

@@ -76,7 +76,7 @@ class Text4PointSegmentation(Text4PointFinetune):
 
     def label_logits(self, scene: Scene) -> Tensor:
         """Return the head's logits [B,N,K]."""
-        return self.label_scale(self.to_label(scene.features), scene.text)
+        return self.label_scale.of_linear(self.to_label, scene.features, scene.text)
 
     def mixed_logits(self, scene: Scene) -> Tensor:
         """Return the logits of an evaluation: of the head and of the score map, by `map_share`."""

@@ -6,11 +6,12 @@ import logging
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError
 from lavis.common.model_state import trainable_state
 from lavis.datasets.samples import select
-from lavis.models.text4point_models.finetune import point_cross_entropy
+from lavis.models.text4point_models.finetune import CosineScale, point_cross_entropy
 
 KINDS = ("segmentation", "instances", "detection", "referring")
 
@@ -140,3 +141,18 @@ def test_a_checkpoint_of_another_space_is_refused(build, checkpoint):
 def test_an_absent_checkpoint_is_named(build):
     with pytest.raises(CheckpointError, match=r"model\.pretrained"):
         build("segmentation", pretrained="output/none.pth")
+
+
+def test_cosines_of_a_linear_layer_equal_those_of_its_outputs():
+    torch.manual_seed(0)
+    layer, scale = torch.nn.Linear(32, 384), CosineScale(14.0)
+    features, text = 3 * torch.randn(2, 500, 32), F.normalize(torch.randn(37, 384), dim=-1)
+    text.requires_grad_()
+    features[0, :5] = 0  # padding
+    weight = torch.randn(2, 500, 37)
+    found = []
+    for logits in (scale.of_linear(layer, features, text), scale(layer(features), text)):
+        parts = [*layer.parameters(), *scale.parameters(), text]
+        found.append([logits, *torch.autograd.grad((logits * weight).sum(), parts)])
+    for ours, direct in zip(*found):
+        torch.testing.assert_close(ours, direct, rtol=1e-4, atol=1e-4 * float(direct.abs().max()))
