@@ -1,4 +1,7 @@
-"""The README's results: for each system the main metric of each task and the strongest baseline."""
+"""The README's results: for each system the main metric of each task and the strongest baseline.
+
+Scenes have a table of their own: their systems share no task with those of objects.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ SYSTEMS = {
     "point-bind": "Point-Bind, cloud alone",
     "point-llm": "Point-LLM, trained without clouds",
 }
+SCENE_SYSTEMS = {
+    "text4point": "Text4Point, pre-trained on frames",
+    "text4point-scratch": "Text4Point, from scratch",
+}
 NOTE = (
     "Cells: score, strongest baseline, verdict. A verdict is above or below only where the paired "
     "95% interval of the difference excludes zero and the test is significant after Holm's "
@@ -37,11 +44,13 @@ class Column:
         label: head of the column.
         task: in words, as `RunRecord.task`.
         metric: its name in a record.
+        split: the one that counts; None: the data set has one of this task.
     """
 
     label: str
     task: str
     metric: str
+    split: str | None = None
 
 
 COLUMNS = (
@@ -56,23 +65,57 @@ COLUMNS = (
 )
 
 
+SCENE_COLUMNS = (
+    Column("Classes, mIoU", "segmentation", "scene_miou", "test"),
+    Column(
+        "All words in rooms of held-out classes, mIoU", "segmentation", "scene_miou", "held_out"
+    ),
+    Column("Instances, AP50", "instance segmentation", "scene_ap_50", "test"),
+    Column("Boxes, mAP@0.25", "detection", "scene_map_25", "test"),
+    Column("Sentences, IoU", "referring", "iou", "test"),
+)
+SCENE_NOTE = (
+    "Built-in rooms, layouts and objects of the test split; means over rooms (IoU of sentences: "
+    "over sentences)."
+)
+
+
 def systems_table(runs: Sequence[RunRecord]) -> str:
-    """Compose the table of systems, its note and the counts over all claims, as Markdown."""
+    """Compose the tables of systems, their note and the counts over all claims, as Markdown."""
     claims = table_claims(runs)
     if not claims:
         return "No headline claims yet."
     headline = [claim for claim in claims if claim.run.protocol != "with colour"]
-    names = list(dict.fromkeys(claim.run.name.partition("_")[0] for claim in headline))
-    rows = [[SYSTEMS.get(name, name), *_cells(name, headline)] for name in names]
-    header = ("System", *(column.label for column in COLUMNS))
-    return "\n\n".join([markdown_table(header, header[1:], rows), NOTE, count_text(claims)])
+    tasks = {column.task for column in SCENE_COLUMNS}
+    scenes = [claim for claim in headline if claim.run.task in tasks]
+    objects = [claim for claim in headline if claim.run.task not in tasks]
+    parts = [_table(objects, COLUMNS)] if objects else []
+    parts += [SCENE_NOTE, _table(scenes, SCENE_COLUMNS)] if scenes else []
+    return "\n\n".join([*parts, NOTE, count_text(claims)])
 
 
-def _cells(system: str, claims: Sequence[Claim]) -> list[str]:
-    """Return the cells of a system's row, one for each of `COLUMNS`."""
+def _table(claims: Sequence[Claim], columns: Sequence[Column]) -> str:
+    """Lay out a row for each system of the claims."""
+    names = dict.fromkeys(claim.run.name.partition("_")[0] for claim in claims)
+    labels = SYSTEMS | SCENE_SYSTEMS
+    rows = [[labels.get(name, name), *_cells(name, claims, columns)] for name in names]
+    header = ("System", *(column.label for column in columns))
+    return markdown_table(header, header[1:], rows)
+
+
+def _cells(system: str, claims: Sequence[Claim], columns: Sequence[Column]) -> list[str]:
+    """Return the cells of a system's row, one for each column."""
     own = [claim for claim in claims if claim.run.name.partition("_")[0] == system]
-    found = {(claim.run.task, claim.metric): claim for claim in own}
-    return [_cell(found.get((column.task, column.metric))) for column in COLUMNS]
+    return [_cell(_found(own, column)) for column in columns]
+
+
+def _found(claims: Sequence[Claim], column: Column) -> Claim | None:
+    """Return the last claim of a column."""
+    wanted = (column.task, column.metric)
+    for claim in reversed(claims):
+        if (claim.run.task, claim.metric) == wanted and column.split in (None, claim.run.split):
+            return claim
+    return None
 
 
 def _cell(claim: Claim | None) -> str:

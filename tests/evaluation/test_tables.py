@@ -122,6 +122,33 @@ def test_the_readme_has_a_row_for_each_system(project, table_records):
     assert counts.endswith("the model is above in 1, level in 0 and below in 1.")
 
 
+def test_scenes_have_a_table_of_their_own(project, table_records):
+    def segmented(value, split):
+        metrics = {"scene_miou": {"value": value, "ci95": [0.1, 0.9]}}
+        against = {"scene_miou": {"chance": table_records.paired(0.5, 0.4, 0.6, 0.0001)}}
+        return table_records.record(
+            "point_segmentation",
+            metrics,
+            {"chance": {"scene_miou": 0.02}},
+            split=split,
+            claims=["scene_miou"],
+            comparisons=against,
+            data={"name": "rooms", "version": 1, "split_file_sha256": "cd" * 32},
+        )
+
+    rooms = [segmented(0.5, "test"), segmented(0.25, "held_out")]
+    table_records.write(project / "results", text4point_segmentation=rooms)
+    text = systems_table(load_records(project / "results"))
+    objects, about, scenes, note, _ = text.split("\n\n")
+    assert "Text4Point" not in objects
+    assert about.startswith("Built-in rooms")
+    assert scenes.splitlines()[2:] == [
+        "| Text4Point, pre-trained on frames | **50.0**, 2.0, above | **25.0**, 2.0, above "
+        "| – | – | – |"
+    ]
+    assert "strongest baseline" in note
+
+
 def test_both_files_are_written_and_then_current(project):
     readme, details = project / "README.md", project / "results.md"
     assert update(project, check=True) == [readme, details]
