@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from lavis.tasks.point_captioning import PointCaptioningTask
 from lavis.tasks.point_classification import PointClassificationTask
 from lavis.tasks.point_qa import PointQATask
 from lavis.tasks.point_retrieval import PointRetrievalTask
+from tests.tasks.evaluating_runner import runner_in
 
 SUBSET = Path(__file__).parent / "recompute_subset"
 RUN = OmegaConf.create({"seed": 42, "batch_size_eval": 8})
@@ -75,14 +75,7 @@ class Matcher:
 
 def finish(task, records, split_data, folder, split="dev_test", model=None):
     """Score and write, as the runner's last step does."""
-    runner = SimpleNamespace(
-        result_dir=folder / "result",
-        evaluate_only=True,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=lambda: {"job": folder.name}),
-    )
-    (folder / "result").mkdir(parents=True, exist_ok=True)
+    runner = runner_in(folder / "result", job=folder.name)
     task.after_evaluation(records, split, "best", split_data, model, runner)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from lavis.models.abilities import (
     SceneSegmenter,
     check_abilities,
 )
+from tests.tasks.evaluating_runner import runner_in
 
 NAMES = ["floor", "chair", "table"]
 COLORS = np.array([[0.5, 0.5, 0.5], [0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
@@ -133,13 +133,7 @@ def evaluate(task_class, folder, dataset, model, **options):
     check_abilities(model, task.needed_abilities(), task.name)
     task.before_evaluation(model, dataset)
     records = task.evaluation(model, dataset.batches())
-    runner = SimpleNamespace(
-        result_dir=folder,
-        evaluate_only=True,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=dict),
-    )
+    runner = runner_in(folder)
     task.after_evaluation(records, "test", "best", dataset, model, runner)
     return [json.loads((folder / f"test{s}.json").read_text()) for s in ("_metrics", "")]
 

@@ -19,6 +19,7 @@ from lavis.tasks import alignment_compare
 from lavis.tasks.alignment_compare import compare, read_member, verdict
 from lavis.tasks.alignment_pictures import joint_tsne
 from lavis.tasks.alignment_study import AlignmentStudyTask, object_groups
+from tests.tasks.evaluating_runner import runner_in
 
 FIGURES = {"centroid_distance", "avg_cosine_similarity", "nearest_text_accuracy"}
 
@@ -38,17 +39,6 @@ def samples(point_cloud, captions) -> dict:
     return {"point_cloud": point_cloud, "text_input": captions, "instance_id": ids}
 
 
-def runner_in(folder, evaluate_only: bool = True) -> SimpleNamespace:
-    (folder / "result").mkdir(parents=True)
-    return SimpleNamespace(
-        result_dir=folder / "result",
-        evaluate_only=evaluate_only,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=lambda: {"run": {"seed": 1}}),
-    )
-
-
 def study(task, folder, points: np.ndarray, texts: np.ndarray) -> str:
     """Score given embeddings as an evaluation does; returns the job's folder."""
     ids = [f"{row:03d}" for row in range(len(points))]
@@ -58,7 +48,7 @@ def study(task, folder, points: np.ndarray, texts: np.ndarray) -> str:
     ]
     entries = [{"instance_id": i, "color": ("red", "blue")[k % 2]} for k, i in enumerate(ids)]
     dataset = SimpleNamespace(annotation=entries)
-    task.after_evaluation(records, "test", "best", dataset, None, runner_in(folder))
+    task.after_evaluation(records, "test", "best", dataset, None, runner_in(folder / "result"))
     return str(folder)
 
 
@@ -88,7 +78,9 @@ def test_any_registered_model_takes_part(
         model = PointLLMContrastive(encoder, llm=tiny_llama, hidden_dim=16)
     records = task.valid_step(model.eval(), samples)
     dataset = SimpleNamespace(annotation=[{"instance_id": i} for i in samples["instance_id"]])
-    task.after_evaluation(records, "test", "best", dataset, model, runner_in(tmp_path / "job"))
+    task.after_evaluation(
+        records, "test", "best", dataset, model, runner_in(tmp_path / "job" / "result")
+    )
     metrics = json.loads((tmp_path / "job/result/test_metrics.json").read_text())
     assert set(metrics["metrics"]) >= FIGURES
     assert metrics["baselines"]["chance"]["object_to_text/recall_at_1"] == 0.25
@@ -110,7 +102,7 @@ def test_validation_in_training_has_the_loss_and_no_embeddings_file(
     model = PointLLMContrastive(OmegaConf.create(tiny_encoder_cfg), llm=tiny_llama).eval()
     records = task.valid_step(model, samples)
     dataset = SimpleNamespace(annotation=[{"instance_id": i} for i in samples["instance_id"]])
-    runner = runner_in(tmp_path / "job", evaluate_only=False)
+    runner = runner_in(tmp_path / "job" / "result", evaluate_only=False)
     found = task.after_evaluation(records, "val", 0, dataset, model, runner)
     assert found["agg_metrics"] == -found["loss"]
     assert found["loss"] == pytest.approx(model(samples)["loss"].item())

@@ -18,6 +18,7 @@ from lavis.tasks.point_llm_protocol import PointLLMCaptioningTask
 from lavis.tasks.point_qa import PointQATask, choices_of
 from lavis.tasks.point_retrieval import CURVE_WEIGHTS, PointRetrievalTask
 from lavis.tasks.point_task import PointTask
+from tests.tasks.evaluating_runner import runner_in
 
 
 def run_cfg(**keys):
@@ -27,13 +28,7 @@ def run_cfg(**keys):
 @pytest.fixture
 def finish(tmp_path):
     """Return a function that scores records and returns the three files' content."""
-    runner = SimpleNamespace(
-        result_dir=tmp_path,
-        evaluate_only=True,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=dict),
-    )
+    runner = runner_in(tmp_path)
 
     def run(task, records, dataset, model=None):
         task.after_evaluation(records, "test", "best", dataset, model, runner)

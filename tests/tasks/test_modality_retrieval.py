@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 from lavis.common.errors import ConfigError, EvaluationError
 from lavis.models.abilities import JointEmbedder, check_abilities
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask, choose_modalities
+from tests.tasks.evaluating_runner import runner_in
 
 NAMES = "wxyz"
 TEXTS = ["a chair", "a table", "a chair", "a lamp"]
@@ -59,13 +59,7 @@ def evaluate(folder, dataset, **options):
     task.before_evaluation(model, dataset)
     loader = [dataset.collater([3, 0, 2]), dataset.collater([1])]
     records = task.evaluation(model, loader)
-    runner = SimpleNamespace(
-        result_dir=folder,
-        evaluate_only=True,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=dict),
-    )
+    runner = runner_in(folder)
     task.after_evaluation(records, "test", "best", dataset, model, runner)
     return [json.loads((folder / f"test{s}.json").read_text()) for s in ("_metrics", "")]
 

@@ -15,17 +15,12 @@ from lavis.tasks.point_classification import named_prediction
 from lavis.tasks.point_qa import PointQATask
 from lavis.tasks.point_retrieval import same_caption_groups
 from lavis.tasks.point_task import PointTask, Scores
+from tests.tasks.evaluating_runner import runner_in
 
 
 @pytest.fixture
 def runner(tmp_path):
-    return SimpleNamespace(
-        result_dir=tmp_path,
-        evaluate_only=True,
-        evaluated_checkpoint=None,
-        unwrapped_model=SimpleNamespace(loaded_checkpoint=None),
-        config=SimpleNamespace(to_dict=lambda: {"run": {"seed": 1}}),
-    )
+    return runner_in(tmp_path, run={"seed": 1})
 
 
 class Questions:
