@@ -31,7 +31,8 @@ from urllib.parse import quote
 import httpx2  # the HTTP client of huggingface_hub
 import numpy as np
 
-from lavis.common.errors import EvaluationError, PointLanguageError
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import EvaluationError
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import read_json
 from lavis.evaluation.formatting import format_value
@@ -238,13 +239,10 @@ def judge_file(options: argparse.Namespace) -> Path:
     return record_beside(predictions, suffix, "judge", metrics, len(items), extra)
 
 
+@report_errors(OSError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 0 when the record was written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lavis.evaluation.judge",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, "python -m lavis.evaluation.judge")
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--protocol", required=True)
     parser.add_argument("--endpoint", required=True, help="e.g. http://localhost:8000/v1")
@@ -254,11 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="default: judge_cache beside the predictions")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    try:
-        print(f"written: {judge_file(parser.parse_args(arguments))}")
-    except (PointLanguageError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(f"written: {judge_file(parser.parse_args(arguments))}")
     return 0
 
 

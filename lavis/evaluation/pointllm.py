@@ -14,7 +14,6 @@ samples its answers; greedy decoding is this project's default, so that a run ca
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, PointLanguageError
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import EvaluationError
 from lavis.common.text_files import read_json
 from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.records import build_metrics_record, first_few, git_commit, write_json_atomic
@@ -197,32 +197,25 @@ def score_file(predictions: Path, encoder_names: Sequence[str]) -> Path:
     return record_beside(predictions, "pointllm", "pointllm_captioning", metrics, len(items), extra)
 
 
+@report_errors(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 0 when a file was written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lavis.evaluation.pointllm",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, "python -m lavis.evaluation.pointllm")
     parser.add_argument("--predictions", type=Path, help="file to score")
     parser.add_argument("--encoder", action="append", help="minilm, or a folder (repeatable)")
     parser.add_argument("--ground-truth", type=Path, help="PointLLM annotation to convert")
     parser.add_argument("--to", type=Path, help="folder for uids.txt and captions.json")
     options = parser.parse_args(arguments)
-    try:
-        if options.predictions:
-            print(f"written: {score_file(options.predictions, options.encoder or ['minilm'])}")
-        elif options.ground_truth and options.to:
-            captions = read_ground_truth(options.ground_truth)
-            write_json_atomic(options.to / "pointllm_captions.json", captions)
-            text = "".join(f"{uid}\n" for uid in captions)
-            (options.to / "pointllm_uids.txt").write_text(text, encoding="utf-8")
-            print(f"{len(captions)} objects -> {options.to}")
-        else:
-            parser.error("give --predictions, or --ground-truth with --to")
-    except (PointLanguageError, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.predictions:
+        print(f"written: {score_file(options.predictions, options.encoder or ['minilm'])}")
+    elif options.ground_truth and options.to:
+        captions = read_ground_truth(options.ground_truth)
+        write_json_atomic(options.to / "pointllm_captions.json", captions)
+        text = "".join(f"{uid}\n" for uid in captions)
+        (options.to / "pointllm_uids.txt").write_text(text, encoding="utf-8")
+        print(f"{len(captions)} objects -> {options.to}")
+    else:
+        parser.error("give --predictions, or --ground-truth with --to")
     return 0
 
 

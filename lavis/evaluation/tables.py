@@ -11,11 +11,11 @@ A table of several data versions is refused.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lavis.common.command import command_parser, report_errors
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.full_tables import full_tables
 from lavis.evaluation.run_records import load_records
@@ -74,21 +74,17 @@ def update_tables(
     return stale
 
 
+@report_errors(OSError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the files are up to date or were rewritten, 1 otherwise."""
     root = Path(__file__).resolve().parents[2]
-    parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.tables", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__, "python -m lavis.evaluation.tables")
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
     parser.add_argument("--readme", type=Path, default=root / "README.md")
     parser.add_argument("--details", type=Path, default=root / "docs" / "results.md")
     parser.add_argument("--results", type=Path, default=root / "docs" / "results")
     options = parser.parse_args(arguments)
-    try:
-        stale = update_tables(options.readme, options.details, options.results, check=options.check)
-    except (EvaluationError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    stale = update_tables(options.readme, options.details, options.results, check=options.check)
     for path in (options.readme, options.details):
         state = "up to date" if path not in stale else "out of date" if options.check else "written"
         print(f"{path}: results tables {state}")

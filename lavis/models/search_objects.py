@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 import lavis  # noqa: F401  (registers models and processors)
-from lavis.common.errors import ConfigError, PointLanguageError
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import ConfigError
 from lavis.models.abilities import JointEmbedder, check_abilities
 from lavis.models.joint_queries import ObjectGallery, mix_embeddings
 from lavis.models.teachers.item import ItemReader, add_input_flags, read_inputs
@@ -68,10 +69,10 @@ def run(options: argparse.Namespace) -> None:
             print(json.dumps(asdict(found)))
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the search is done."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--run", type=Path, default=Path(RUN), help="folder of a training run")
     parser.add_argument("--gallery", type=Path, help="file of the task embedding_export")
     parser.add_argument("--searched", default="point", help="modality of the gallery")
@@ -81,11 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.gallery or options.export):
         parser.error("name a --gallery to search in, or a file to --export the query to")
-    try:
-        run(options)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    run(options)
     return 0
 
 

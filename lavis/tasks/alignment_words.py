@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import report_errors
 from lavis.common.files import replace_file
 from lavis.evaluation.formatting import markdown_table
 from lavis.evaluation.tables import render_between
@@ -132,7 +132,7 @@ def _claim(record: Record, first: str, second: str, figure: str) -> str:
 
 
 def _center_alone(record: Record) -> str:
-    """Which set-level figures the control improves, and what it does to the headline figures."""
+    """Which set-level figures the control improves, and its headline figures."""
     improved = []
     for figure, sign in (("centroid_distance", -1), ("avg_cosine_similarity", 1)):
         entry = _comparison(record, "center", INITIAL, figure)
@@ -259,6 +259,7 @@ def publish(study: Path, root: Path) -> None:
     replace_file(root / "docs" / PICTURE, (study / "tsne_comparison_all.png").read_bytes())
 
 
+@report_errors(OSError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all files are up to date or were rewritten, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m lavis.tasks.alignment_words")
@@ -268,17 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     result = options.root / "docs" / "results" / "alignment_study.json"
     readme = options.root / "README.md"
-    try:
-        if options.publish:
-            publish(options.publish, options.root)
-        record = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
-        contents = {options.root / "docs" / "alignment_study.md": documentation(record)}
-        if readme.is_file() and "<!-- study:begin -->" in readme.read_text(encoding="utf-8"):
-            contents[readme] = textwrap.fill(summary(record), 120, break_on_hyphens=False)
-        current = [update(path, text, options.check) for path, text in contents.items()]
-    except (PointLanguageError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.publish:
+        publish(options.publish, options.root)
+    record = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
+    contents = {options.root / "docs" / "alignment_study.md": documentation(record)}
+    if readme.is_file() and "<!-- study:begin -->" in readme.read_text(encoding="utf-8"):
+        contents[readme] = textwrap.fill(summary(record), 120, break_on_hyphens=False)
+    current = [update(path, text, options.check) for path, text in contents.items()]
     return 1 if options.check and not all(current) else 0
 
 

@@ -8,7 +8,6 @@ left out. Views are read from `furniture_views` (render_views.py).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import lavis.common.utils as utils
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.datasets.convert.contact_sheet import TILE, draw_cloud, write_tiles
 from lavis.datasets.datasets.annotations import read_annotation, take
 from lavis.datasets.download_scripts.media.files import PICTURES_NAME
@@ -105,20 +104,16 @@ def _first(caption: str | Sequence[str]) -> str:
     return caption if isinstance(caption, str) else caption[0]
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when what is prepared is drawn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/data_sources"))
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        for name in SHEETS:
-            path = options.out / f"{name}.png"
-            print(path if write_sheet(name, path) else f"{name} is not prepared: left out")
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    for name in SHEETS:
+        path = options.out / f"{name}.png"
+        print(path if write_sheet(name, path) else f"{name} is not prepared: left out")
     return 0
 
 

@@ -13,7 +13,6 @@ alone.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import lavis.common.utils as utils
-from lavis.common.errors import DataError, PointLanguageError
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.mesh_sources import SOURCES, MeshSource, open_meshes
 from lavis.datasets.rendering.cameras import ring
 from lavis.datasets.rendering.frame_store import FrameWriter, pack_frames
@@ -55,7 +55,7 @@ class Views(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Rendered | DataError:
-        """Return the error, where there is one: the loader would bury its text in a traceback."""
+        """Return an error instead of raising it: the loader would wrap it in a traceback."""
         object_id = self.ids[index]
         try:
             mesh, radius = self.meshes.mesh(object_id)
@@ -109,10 +109,10 @@ def render(
         os.replace(source, target)
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the files are written."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--source", choices=sorted(SOURCES), default="bricks")
     parser.add_argument("--folder", type=Path, help="prepared (default: data/<source>)")
     parser.add_argument("--out", type=Path, help="folder of the files (default: <folder>_views)")
@@ -124,20 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = options.folder or Path(utils.get_cache_path(options.source))
     out = options.out or folder.with_name(f"{folder.name}_views")
-    try:
-        if options.views < 1 or options.size < 8:
-            got = f"--views {options.views} --size {options.size}"
-            raise DataError("nothing to render", got=got, expected="1 and 8 at least")
-        meshes, content = open_meshes(options.source, folder)
-        dataset = Views(meshes, meshes.ids[: options.limit], options.views, options.size)
-        name = f"{options.views}x{options.size}.zip"
-        facts = {"rendering": RENDERING, "source": options.source, "objects": content}
-        facts |= {"limit": options.limit, "name": name}
-        frames = out / f"frames_{name}" if options.frames else None
-        render(dataset, out / f"views_{name}", frames, facts, options.workers)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.views < 1 or options.size < 8:
+        got = f"--views {options.views} --size {options.size}"
+        raise DataError("nothing to render", got=got, expected="1 and 8 at least")
+    meshes, content = open_meshes(options.source, folder)
+    dataset = Views(meshes, meshes.ids[: options.limit], options.views, options.size)
+    name = f"{options.views}x{options.size}.zip"
+    facts = {"rendering": RENDERING, "source": options.source, "objects": content}
+    facts |= {"limit": options.limit, "name": name}
+    frames = out / f"frames_{name}" if options.frames else None
+    render(dataset, out / f"views_{name}", frames, facts, options.workers)
     print(f"Views: {out / f'views_{name}'}, {len(dataset)} objects")
     return 0
 

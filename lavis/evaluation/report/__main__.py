@@ -10,13 +10,12 @@ python -m lavis.evaluation.report --runs output --compare demo/qa/dev_test full/
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.evaluation.report.clouds import LoadCloud, open_clouds, own_folder
 from lavis.evaluation.report.headlines import headlines, text_table
 from lavis.evaluation.report.many_runs import find_runs, overview, write_many
@@ -82,10 +81,10 @@ def many(folder: Path, out: Path | None, compare: Sequence[str], seeds: Path) ->
     print(f"\nTable: {table}\nReport: {page}")
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the page is written."""
-    parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.report", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__, "python -m lavis.evaluation.report")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, help="folder with a sub-folder per task")
     what.add_argument("--runs", type=Path, help="folder of any number of runs: one table")
@@ -100,17 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=Path, default=_SEEDS, help="<run>_<task>/<seed>.json")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of examples")
     options = parser.parse_args(arguments)
-    try:
-        if options.runs:
-            many(options.runs, options.out, options.compare, options.seeds)
-        else:
-            out = options.out or options.run / "report.html"
-            chosen = {"split": options.split, "seed": options.seed, "seeds": options.seeds}
-            points = options.points or own_folder(options.run) or default_points()
-            report(options.run, out, points, picture=options.picture, **chosen)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.runs:
+        many(options.runs, options.out, options.compare, options.seeds)
+    else:
+        out = options.out or options.run / "report.html"
+        chosen = {"split": options.split, "seed": options.seed, "seeds": options.seeds}
+        points = options.points or own_folder(options.run) or default_points()
+        report(options.run, out, points, picture=options.picture, **chosen)
     return 0
 
 

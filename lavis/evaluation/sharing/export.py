@@ -12,10 +12,8 @@ hash. A frozen language model is not copied; its adapters are. Nothing is upload
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from lavis.common.checkpoint import write_text_atomic
+from lavis.common.command import command_parser, report_errors
 from lavis.common.errors import PointLanguageError, StorageError
 from lavis.common.utils import get_cache_path
 from lavis.evaluation.run_records import RunRecord
@@ -153,10 +152,10 @@ def _facts(run: TrainedRun, model: Any, licence: str, data: Sequence[str]) -> di
     }
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the folder is written."""
-    parser = argparse.ArgumentParser(prog="python -m lavis.evaluation.sharing", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__, "python -m lavis.evaluation.sharing")
     parser.add_argument("--run", required=True, type=Path, help="a job's folder, with checkpoint")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
     help_scores = "result files or folders (default: the jobs beside the run)"
@@ -164,13 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--license", default="other", help="of the weights, as the hub names it")
     parser.add_argument("--distributed-checkpoint", action="store_true", help="for other trainers")
     options = parser.parse_args(arguments)
-    try:
-        run = read_run(options.run)
-        chosen = (options.scores, options.license, options.distributed_checkpoint)
-        out = export(run, options.out, *chosen)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    run = read_run(options.run)
+    chosen = (options.scores, options.license, options.distributed_checkpoint)
+    out = export(run, options.out, *chosen)
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
     return 0

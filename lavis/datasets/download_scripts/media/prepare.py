@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 import lavis.common.utils as utils
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts.media.files import write_items
 from lavis.datasets.download_scripts.media.items import Item
@@ -91,10 +89,10 @@ def prepare_media(
     return prepare_once(folder, family.parameters(limit), sources, build)
 
 
+@report_errors()
 def run_command(family: Family, doc: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command line: 0 when everything is there."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(doc)
     default = Path(utils.get_cache_path(family.name))
     parser.add_argument("--out", type=Path, default=default, help="target folder")
     parser.add_argument("--limit", type=int, help="the first so many items of each package")
@@ -102,14 +100,10 @@ def run_command(family: Family, doc: str, arguments: Sequence[str] | None = None
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with leave_at_signals("while preparing: nothing is kept"):
-            if not options.verify:
-                prepare_media(family, options.out, options.limit, not options.quiet)
-        counts = verify_manifest(options.out, full=options.verify)["counts"]
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with leave_at_signals("while preparing: nothing is kept"):
+        if not options.verify:
+            prepare_media(family, options.out, options.limit, not options.quiet)
+    counts = verify_manifest(options.out, full=options.verify)["counts"]
     print(f"{options.out}: {counts['objects']} items, {counts['splits']}")
     print(f"  {counts['pictures']} pictures, {counts['sounds']} sounds, left out:")
     for reason, count in counts["dropped"].items():

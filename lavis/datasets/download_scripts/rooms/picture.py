@@ -8,13 +8,13 @@ with the boxes of the objects, and one RGB-D frame as image, depth and segments.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lavis.common.command import command_parser
 from lavis.common.files import replace_file
 from lavis.common.text_files import read_json
 from lavis.datasets.download_scripts.rooms.classes import FLOOR_LABEL, STRUCTURE
@@ -115,8 +115,7 @@ def contact_sheet(folder: Path, rooms: Sequence[str], view: int = 0) -> np.ndarr
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="prepared rooms")
     parser.add_argument("--rooms", nargs="*", default=[], help="ids (default: the first three)")
     parser.add_argument("--view", type=int, default=0, help="frame of each room")
