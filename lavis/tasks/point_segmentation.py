@@ -2,7 +2,8 @@
 
 `run.vocabulary: open` scores every class of the data set by its name. On rooms of held-out classes
 `miou/held_out` and `miou/seen` show both kinds, and `held_out_only/miou` the points of held-out
-classes when only their names are offered; chance is the expectation of a random label.
+classes when only their names are offered; chance is the expectation of a random label. There, the
+baselines' classes of training stand for the offered name whose MiniLM embedding is most similar.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.registry import registry
+from lavis.evaluation.baselines.class_texts import sentence_vectors
 from lavis.evaluation.baselines.scene_points import PointBaselines
 from lavis.evaluation.confusion_picture import confusion_svg
 from lavis.evaluation.scenes.pictures import label_picture
@@ -75,6 +77,10 @@ class PointSegmentationTask(SceneTask):
         self.held_out = list(range(self.seen, offered))
         super().before_evaluation(model, dataset, **kwargs)
         self.names = self.names[:offered]
+        vectors = sentence_vectors(self.names, None) if self.held_out else None
+        self.alike = None  # Long [seen], the most similar held-out name of every class of training
+        if vectors is not None:
+            self.alike = (vectors[: self.seen] @ vectors[self.seen :].T).argmax(1)
 
     def fit_baselines(self, scenes: list[dict[str, np.ndarray]]) -> None:
         """Learn classes of colours and heights."""
@@ -97,10 +103,14 @@ class PointSegmentationTask(SceneTask):
         labels = np.where(labels < size, labels, -1)  # held-out classes of a closed vocabulary
         best = best[:count]
         record = {"instance_id": item.instance_id, "confusion": confusion(labels, best, size)}
+        guesses = {} if self.points is None else self.points.predict(item.xyz, item.rgb)
         if only is not None:
             own = np.where(labels >= self.seen, labels - self.seen, -1)
-            record[ONLY] = confusion(own, only[:count], len(self.held_out))
-        guesses = {} if self.points is None else self.points.predict(item.xyz, item.rgb)
+            words = {} if self.alike is None else {k: self.alike[v] for k, v in guesses.items()}
+            record[ONLY] = {
+                k: confusion(own, v, len(self.held_out))
+                for k, v in {"model": only[:count], **words}.items()
+            }
         record["baselines"] = {k: confusion(labels, v, size) for k, v in guesses.items()}
         return record | self.drawn(
             item, lambda: label_picture(item.instance_id, item.cloud, labels, best, self.names)
@@ -127,10 +137,14 @@ class PointSegmentationTask(SceneTask):
 
     def _add_held_out(self, scores: Scores, records: list[dict[str, Any]]) -> None:
         """Add the scores of held-out points among the held-out names alone."""
-        counts = np.stack([record[ONLY] for record in records])
         ids, names = [r["instance_id"] for r in records], self.names[self.seen :]
-        found = segmentation_scores(counts, ids, names)
-        chance = segmentation_scores(chance_confusions(counts), ids, names)
-        scores.metrics |= {f"{ONLY}/{k}": v for k, v in found.metrics().items()}
-        scores.baselines["chance"] |= {f"{ONLY}/{k}": v for k, v in chance.baseline().items()}
+        counts = {k: np.stack([r[ONLY][k] for r in records]) for k in records[0][ONLY]}
+        counts["chance"] = chance_confusions(counts["model"])
+        for name, own in counts.items():
+            found = segmentation_scores(own, ids, names)
+            if name == "model":
+                scores.metrics |= {f"{ONLY}/{k}": v for k, v in found.metrics().items()}
+            else:
+                named = {f"{ONLY}/{k}": v for k, v in found.baseline().items()}
+                scores.baselines[name] |= named
         scores.extra["held_out_classes"] = names

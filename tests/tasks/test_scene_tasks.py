@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError, EvaluationError
 from lavis.tasks.point_detection import PointDetectionTask
@@ -96,6 +97,19 @@ def test_open_vocabulary_scores_held_out_classes_beside_chance(tmp_path):
     assert found["miou/held_out"] > 4 * chance["miou/held_out"]
     assert record["baselines"]["nearest_point"]["miou/held_out"] == 0.0
     assert record["extra"]["held_out_classes"] == ["lamp"]
+
+
+def test_baselines_choose_among_held_out_names_by_words(tmp_path):
+    dataset = Scenes(HELD_OUT, [*NAMES, "armchair", "desk"])
+    task = PointSegmentationTask(OmegaConf.create({"seed": 0, "vocabulary": "open"}))
+    task.before_evaluation(Oracle(), dataset)
+    assert task.alike[1:].tolist() == [0, 1]  # chair: armchair, table: desk
+    record, _ = evaluate(
+        PointSegmentationTask, tmp_path, dataset, Oracle(wrong=0.2), vocabulary="open"
+    )
+    baseline = record["baselines"]["most_frequent_class"]  # floor, everywhere
+    assert baseline["held_out_only/accuracy"] == float(task.alike[0] == 0)
+    assert record["baselines"]["chance"]["held_out_only/accuracy"] == pytest.approx(0.5)
 
 
 def test_closed_vocabulary_leaves_points_of_held_out_classes_out(tmp_path):
