@@ -1,4 +1,4 @@
-"""An error of ours that names the absent ranks, in place of torch's time-out of a collective.
+"""Name the ranks that did not reach a collective, where torch reports a bare time-out.
 
 Every rank counts its collectives in the store of the process group. A rank whose collective fails
 reads the counts of the others: ranks with a smaller count have not reached it.

@@ -2,15 +2,14 @@
 
 The manifest `x.pth.json` of a checkpoint `x.pth` holds the valid hashes. Saving
 first lists the old and the new hash, then replaces the file, then lists the new one alone: whenever
-the process is killed, the file in place is whole and its hash is in the manifest. In between the
-manifest also notes the step and run of the new hash (`next`), so that the file's own are known.
+the process is killed, the file in place is whole and its hash is in the manifest. In between, the
+manifest also holds the step and run of the new hash (`next`).
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
-import hashlib
 import json
 import os
 import pickle
@@ -23,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import CheckpointError, explain, nearest
+from lavis.common.errors import CheckpointError, explain, nearest_file
+from lavis.common.files import file_sha256, whole_file
 
 FORMAT = 1
 _REFUSED_TYPE = re.compile(r"GLOBAL ([\w.]+)")
@@ -44,25 +44,22 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
             nothing of the attempt is left.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     needed = payload_bytes(payload)
     try:
         if needed > shutil.disk_usage(path.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with open(partial, "wb") as file:
-            torch.save(dict(payload), file)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = file_hash(partial)
-        both, coming = [*valid_hashes(path), digest], (digest, step, payload.get("run_id"))
-        write_manifest(path, both, manifest_step(path), manifest_run(path), coming)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            with open(partial, "wb") as file:
+                torch.save(dict(payload), file)
+                file.flush()
+                os.fsync(file.fileno())
+            digest = file_sha256(partial)
+            both, coming = [*valid_hashes(path), digest], (digest, step, payload.get("run_id"))
+            write_manifest(path, both, manifest_step(path), manifest_run(path), coming)
         write_manifest(path, [digest], *coming[1:])
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write (disk full) as RuntimeError.
-        partial.unlink(missing_ok=True)
-        manifest_path(path).with_name(f".{path.name}.json.partial").unlink(missing_ok=True)
         raise CheckpointError(write_failed(path, needed, error)) from error
 
 
@@ -108,7 +105,7 @@ def load_checkpoint_file(
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        fix = f"correct {key}{_similar_file(path)}"
+        fix = f"correct {key}{nearest_file(path)}"
         raise CheckpointError("a checkpoint is missing", where=key, got=path, fix=fix)
     if verify:
         _verify(path, key)
@@ -177,15 +174,9 @@ def _harmless_types() -> list[Any]:
     return [argparse.Namespace, *names, *sorted(dtypes, key=str)]
 
 
-def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_valid(path: str | Path) -> bool:
     """Return whether a checkpoint is there and its hash is in its manifest."""
-    return Path(path).is_file() and file_hash(path) in valid_hashes(Path(path))
+    return Path(path).is_file() and file_sha256(path) in valid_hashes(Path(path))
 
 
 def manifest_path(path: Path) -> Path:
@@ -209,7 +200,7 @@ def valid_hashes(path: Path) -> list[str]:
 
 
 def manifest_step(path: Path) -> int | None:
-    """Return the optimiser step that the manifest notes, None when it does not."""
+    """Return the optimiser step in the manifest; None without one."""
     step = _noted(path).get("step")
     return step if isinstance(step, int) else None
 
@@ -221,10 +212,10 @@ def manifest_run(path: Path) -> str | None:
 
 
 def _noted(path: Path) -> dict[str, Any]:
-    """Return what the manifest notes of the file in place, also where a save was interrupted."""
+    """Return the manifest's entry for the file in place, also after an interrupted save."""
     content = read_manifest(path)
     coming = content.get("next")
-    if isinstance(coming, dict) and path.is_file() and file_hash(path) == coming.get("sha256"):
+    if isinstance(coming, dict) and path.is_file() and file_sha256(path) == coming.get("sha256"):
         return coming
     return content
 
@@ -233,7 +224,7 @@ def settle_manifest(path: Path) -> None:
     """Finish the manifest of a save that was killed before it did, if the file is whole."""
     if "next" not in read_manifest(path) or not path.is_file():
         return
-    found = file_hash(path)
+    found = file_sha256(path)
     if found in valid_hashes(path):
         write_manifest(path, [found], manifest_step(path), manifest_run(path))
 
@@ -261,16 +252,14 @@ def write_manifest(
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Replace a text file in one step, on the disk when this returns."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` survive a power cut."""
+    """Write the renames in `folder` to the disk, so that they survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -282,16 +271,9 @@ def _verify(path: Path, key: str) -> None:
     """Refuse a file whose hash is not in its manifest; a file without manifest passes."""
     if not manifest_path(path).is_file():
         return
-    valid, found = valid_hashes(path), file_hash(path)
+    valid, found = valid_hashes(path), file_sha256(path)
     if found not in valid:
         fix = "use another checkpoint: this one changed or was damaged after it was saved"
         raise CheckpointError(
             "a checkpoint is damaged", where=f"{key}: {path}", got=found, expected=valid, fix=fix
         )
-
-
-def _similar_file(path: Path) -> str:
-    """Return a hint that names the most similar checkpoint of the same folder."""
-    if not path.parent.is_dir():
-        return f": the folder {path.parent} does not exist"
-    return "." + nearest(path.name, [p.name for p in path.parent.iterdir() if p.is_file()])

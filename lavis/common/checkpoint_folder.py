@@ -32,6 +32,7 @@ from lavis.common.checkpoint import (
     write_manifest,
 )
 from lavis.common.errors import CheckpointError
+from lavis.common.files import whole_file
 
 LAST, BEST = "checkpoint_last.pth", "checkpoint_best.pth"
 _STEP = re.compile(r"checkpoint_step(\d+)\.pth")
@@ -75,21 +76,13 @@ def remove(path: Path) -> None:
 def _keep_as_predecessor(path: Path, step: int) -> None:
     """Give the newest checkpoint a second name that survives its replacement."""
     previous = path.with_name(f"checkpoint_step{step:08d}.pth")
-    partial = previous.with_name(f".{previous.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(path, partial)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, partial)
-    try:
-        os.replace(partial, previous)
-    finally:
+    with whole_file(previous) as partial:
         partial.unlink(missing_ok=True)
-    try:
-        write_manifest(previous, valid_hashes(path), step, manifest_run(path))
-    except OSError:
-        manifest_path(previous).with_name(f".{manifest_path(previous).name}.partial").unlink(True)
-        raise
+        try:
+            os.link(path, partial)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, partial)
+    write_manifest(previous, valid_hashes(path), step, manifest_run(path))
 
 
 def find_newest(output_dir: str | Path, job_id: str | None = None) -> Path | None:
@@ -177,7 +170,7 @@ def go_on_from(folder: Path, step: int) -> None:
                 where=f"run.resume_ckpt_path: {path}",
                 got=f"step {step}",
                 expected=f"step {_step(path)}, or another folder",
-                fix="--resume auto, or set another run.job_id to go on from the older one",
+                fix="--resume auto, or set another run.job_id to continue from the older one",
             )
 
 

@@ -20,7 +20,12 @@ import torch
 import torch.distributed as dist
 
 from lavis.common.arrivals import Arrivals
-from lavis.common.errors import PointLanguageError, ProcessGroupError
+from lavis.common.errors import (
+    CheckpointError,
+    ConfigError,
+    PointLanguageError,
+    ProcessGroupError,
+)
 from lavis.common.fresh_store import fresh_store
 
 T = TypeVar("T")
@@ -71,8 +76,6 @@ def resolve_device(requested: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if requested == "cuda":
-            from lavis.common.errors import ConfigError
-
             raise ConfigError(
                 "run.device is cuda, but torch sees no CUDA device",
                 where="run.device",
@@ -135,7 +138,9 @@ def waiting(what: str) -> AbstractContextManager[None]:
     """Return a context for one collective, in which a time-out is our error (arrivals.py)."""
     if _arrivals is not None:
         return _arrivals.waiting(what)
-    return Arrivals(None, get_rank(), get_world_size()).waiting(what)  # a group of another's making
+    return Arrivals(None, get_rank(), get_world_size()).waiting(
+        what
+    )  # a group that other code made
 
 
 def barrier() -> None:
@@ -156,7 +161,7 @@ def broadcast_object(value: T, source: int = 0) -> T:
 
 
 def from_main(function: Callable[[], T]) -> T:
-    """Return rank 0's result of `function` on every rank; an error of ours is raised on each."""
+    """Return rank 0's result of `function` on every rank; raise its PointLanguageError on all."""
     result: T | None = None
     error: PointLanguageError | None = None
     if is_main_process():
@@ -198,16 +203,16 @@ def destroy() -> None:
 
 
 def leave(code: int = 0, in_order: bool | None = None) -> None:
-    """End this process with `code`; as a member of a process group, in order and for good.
+    """End this process with `code`; as a member of a process group, leave the group first.
 
     Args:
         code: exit status.
-        in_order: every rank gets here, so wait for all of them; None: when `code` is 0.
+        in_order: every rank calls this, so wait for all of them; None: when `code` is 0.
 
-    Gloo's threads are joined by C++ destructors that run in no fixed order at interpreter exit: now
-    and then a rank aborts after all work is done ("terminate called without an active exception").
-    So the group is left first (never after an error: the others may be stuck), output is flushed,
-    and the process ends without those destructors.
+    Gloo's threads are joined by C++ destructors that run in no fixed order at interpreter exit, so
+    a rank sometimes aborts after all work is done ("terminate called without an active exception").
+    Therefore the group is left first (not after an error, when other ranks may be stuck), output is
+    flushed, and the process ends without those destructors.
     """
     if not is_dist_avail_and_initialized():
         if code:
@@ -224,8 +229,6 @@ def leave(code: int = 0, in_order: bool | None = None) -> None:
 
 def download_cached_file(url: str, check_hash: bool = True, progress: bool = False) -> str:
     """Refuse to download: stock `BaseModel.load_checkpoint` calls this for http addresses."""
-    from lavis.common.errors import CheckpointError
-
     raise CheckpointError(
         "a checkpoint given as an address is not fetched by this project",
         got=url,

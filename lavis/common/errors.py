@@ -87,6 +87,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def nearest_file(path: Path, pattern: str = "*") -> str:
+    """Return a hint on a missing file: the most similar name in its folder, or no such folder."""
+    if not path.parent.is_dir():
+        return f": the folder {path.parent} does not exist"
+    return "." + nearest(path.name, [p.name for p in path.parent.glob(pattern) if p.is_file()])
+
+
 def explain(
     what: str,
     *,

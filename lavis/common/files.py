@@ -16,7 +16,7 @@ from lavis.common.errors import ConfigError, DataError, StorageError
 
 
 def file_below(folder: Path, relative: str) -> Path:
-    """Return `folder / relative`, where `relative` contains a name that data give.
+    """Return `folder / relative`, where `relative` contains a name from the data.
 
     Raises:
         DataError: the path leaves the folder (`..`, an absolute path) or cannot be a path.
@@ -83,6 +83,20 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` at the end. After an error nothing is left.
+
+    One process at a time: the path is the same for all.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def storing(path: Path, needed: int) -> Iterator[None]:
     """Turn an OSError inside into a StorageError with the file, its bytes and those that are free.
 
@@ -112,8 +126,13 @@ def _free_bytes(path: Path) -> int:
     return 0
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, sync: bool = False) -> None:
     """Append a line in one write; a line that was cut before (full disk, kill) is ended first.
+
+    Args:
+        path: of the file, created if absent.
+        line: without its newline.
+        sync: return only when the line is on the disk.
 
     Raises:
         OSError: nothing, or a part of the line, was written.
@@ -127,6 +146,8 @@ def append_line(path: Path, line: str) -> None:
                 content = b"\n" + content
         if (written := file.write(content)) != len(content):
             raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes written")
+        if sync:
+            os.fsync(file.fileno())
 
 
 def private_folder(name: str) -> Path | None:

@@ -81,7 +81,7 @@ def is_gone(holder: Holder) -> bool | None:
 def folder_in_use(folder: Path, watch: float = WATCH) -> Iterator[None]:
     """Hold a folder for this process; taking it again in the same process is allowed.
 
-    A file system that takes no lock file costs a warning, not the run.
+    On a file system without lock files the run continues with a warning.
 
     Args:
         folder: exists.

@@ -1,10 +1,10 @@
 """A part of the launcher's key-value store that no earlier attempt has written to.
 
 `torch.distributed.run` keeps one store over the restarts of a job (torch 2.13), and process groups
-leave the addresses of their ranks in it. After a restart a quick rank then reads where its peer
-listened before the peer died, and the new group fails ("connection refused") or waits for ever.
-The number of restarts does not identify an attempt: launchers of several machines count
-separately. So the ranks of an attempt first find each other by newly drawn names.
+leave the addresses of their ranks in it. After a restart, a rank can read the address of a dead
+peer, and the new group fails ("connection refused") or waits for ever. The number of restarts does
+not identify an attempt: launchers of several machines count separately. Therefore the ranks of an
+attempt first find each other by random names.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PAUSE = 0.02  # seconds between two polls
 def fresh_store(store: Store, rank: int, world_size: int, timeout: timedelta) -> Store:
     """Agree with the other ranks of this attempt on a prefix, and return the store below it.
 
-    Every other rank says a name of its own; rank 0 answers to each name it sees with the name of
-    the attempt, until all have confirmed. Names of dead ranks are answered and never confirmed.
+    Every other rank writes a random name. Rank 0 answers each name with the name of the attempt,
+    until all ranks have confirmed it. Names of dead ranks are answered and never confirmed.
 
     Args:
         store: may hold keys of earlier attempts.
@@ -75,9 +75,9 @@ def _answer(store: Store, attempt: str, world_size: int, end: float) -> None:
                 answered[rank] = name
         if time.monotonic() > end:
             raise ProcessGroupError(
-                "not all processes of the run have come",
+                "not all ranks joined the run",
                 where="torch.distributed.run",
-                got=f"{confirmed + 1} of {world_size} ranks; nothing was heard from "
+                got=f"{confirmed + 1} of {world_size} ranks; no name from "
                 f"{[rank for rank in range(1, world_size) if rank not in answered]}",
                 fix="look at the output of the other ranks, and at --nproc_per_node",
             )

@@ -2,7 +2,7 @@
 
 Model states hold the trainable parameters and all buffers (running statistics of batch
 normalisation included). Frozen parameters are left out: they come from the recipe, and their hash
-tells whether they are still the same.
+shows whether they have changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Stop at the signals of a scheduler, a user or a lost terminal: SIGTERM, SIGINT, SIGHUP.
 
-A signal handler may interrupt anything, so in training it only takes a note; ranks compare notes
-at the next step edge, save together and leave with 128 + signal. During an evaluation, which ranks
-do at their own pace and before which everything was saved, the handler raises at once. Around both,
-while data and models are prepared, `leave_at_signals` ends the process with one line.
+In training the handler only stores the signal, because it may interrupt anything. After the current
+step the ranks exchange their signals, save together and exit with 128 + signal. In an evaluation,
+before which everything was saved, the handler raises at once: ranks do not evaluate in step. While
+data and models are prepared, `leave_at_signals` ends the process with one line.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def restore(previous: dict[int, Any]) -> None:
 def leave_at_signals(what: str) -> Iterator[None]:
     """Leave with one line and 128 + signal at a stop signal, after the `finally` blocks.
 
-    `StopRequest` takes over inside. A forked worker leaves without a word.
+    `StopRequest` replaces the handler inside. A forked worker exits silently.
 
     Args:
         what: follows the signal in the line, e.g. "while preparing; the next launch continues".
@@ -71,7 +71,7 @@ def leave_at_signals(what: str) -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes a stop signal while used as a context manager.
+    """Stores a stop signal while used as a context manager.
 
     Attributes:
         signum: the first signal that came, 0 for none.
@@ -92,9 +92,9 @@ class StopRequest:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the step edge
+            raise KeyboardInterrupt  # the second Ctrl-C: do not wait for the step to end
         if not self.signum:
-            logging.warning("signal %d: saving at the next step edge, then leaving", signum)
+            logging.warning("signal %d: saving after this step, then leaving", signum)
         self.signum = self.signum or signum
         if self._raise_at_once:
             raise Preempted(self.signum, agreed=False)
@@ -112,7 +112,7 @@ class StopRequest:
 
 
 def ignore_stop_signals(worker_id: int = 0) -> None:
-    """Make a loader's worker outlive a signal to its whole process group (Slurm, Ctrl-C).
+    """Keep a loader's worker alive at a signal to its process group (Slurm, Ctrl-C).
 
     The parent ends its workers itself after it has saved.
     """

@@ -1,8 +1,8 @@
-"""JSON as the standard has it, with the place of what it does not allow.
+"""Strict JSON: what the standard forbids is a ValueError that names its place.
 
-Python's parser takes NaN, turns 1e400 into infinity, keeps the last of two equal keys and returns
-half a surrogate pair as a text that no file can hold. Each of these fails
-long after the reading, or never; here each is a ValueError with its place.
+Python's parser accepts NaN, turns 1e400 into infinity, keeps the last of two equal keys and returns
+half a surrogate pair as a text that no file can hold. Each of these would fail long after reading,
+or never.
 """
 
 from __future__ import annotations

@@ -27,9 +27,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 from lavis.common.errors import ConfigError, nearest
-from lavis.config.run_schema import coerce
+from lavis.config.run_schema import SCALARS, coerce
 
-_SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
 _UNIONS = (types.UnionType, typing.Union)
 
 
@@ -177,8 +176,8 @@ def _read(hint: Any, raw: Any, where: str) -> Any:
 def _read_one(kind: Any, raw: Any, where: str) -> Any:
     if kind is Any:
         return raw
-    if kind in _SCALARS:
-        return coerce(_SCALARS[kind], raw, where, _name(kind))
+    if kind in SCALARS:
+        return coerce(SCALARS[kind], raw, where, _name(kind))
     origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, raw, where)

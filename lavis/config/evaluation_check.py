@@ -9,7 +9,7 @@ from typing import Any
 
 from lavis.common.errors import ConfigError, nearest
 from lavis.common.registry import registry
-from lavis.config.run_schema import Field, checked_value
+from lavis.config.run_schema import Field, checked_value, task_options
 
 # Keys of an evaluation other than the options of its task.
 PLACE = (
@@ -55,12 +55,6 @@ def check_evaluations(
         }
     _check_best(run, checked, where)
     return checked
-
-
-def task_options(task: str) -> dict[str, Field]:
-    """Return the options of a registered task."""
-    options = getattr(registry.get_task_class(task), "options_class", None)
-    return dict(options.schema()) if options else {}
 
 
 def _check_name(name: str, run: Mapping[str, Any], where: str) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lavis.common.errors import ConfigError, nearest
-from lavis.config.run_schema import coerce
+from lavis.config.run_schema import SCALARS, coerce
 from lavis.config.value_ranges import check_range
-
-_KINDS = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 def check_keys(
@@ -79,7 +77,7 @@ def _check_value(value: Any, default: Any, dotted: str, where: str, default_path
         return value
     if isinstance(default, str) and isinstance(value, list):
         return value
-    kind = _KINDS[type(default)]
+    kind = SCALARS[type(default)]
     # A default written as 0 or 1 (a rate, a weight) may stand for a fraction.
     kind = "float" if kind == "int" and default in (0, 1) and not _is_whole(value) else kind
     return coerce(kind, value, f"{where}: {dotted}", meaning)

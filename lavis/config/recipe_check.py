@@ -1,4 +1,4 @@
-"""What no value of a recipe may do or hold: read the environment, be a text that no file can hold.
+"""Refuse recipe values that read the environment or that no text file can hold.
 
 A recipe may come from elsewhere, and its values go to config.yaml, checkpoints, the log and the
 terminal; a path or a hub name even leaves the machine. `${oc.env:NAME}` would carry a secret there,
@@ -35,7 +35,7 @@ def resolve_references(recipe: Mapping[str, Any], where: str) -> Any:
     return _without_dollars(resolved)
 
 
-def refuse_no_text(recipe: Mapping[str, Any], where: str) -> None:
+def refuse_unwritable_text(recipe: Mapping[str, Any], where: str) -> None:
     """Refuse texts with half of a surrogate pair, which config.yaml cannot hold.
 
     Raises:
@@ -44,7 +44,7 @@ def refuse_no_text(recipe: Mapping[str, Any], where: str) -> None:
     for place, value in unwritable(recipe):
         if isinstance(value, str):
             got = problem_of(value)
-            raise ConfigError("a value is no text", where=f"{where}: {place}", got=got)
+            raise ConfigError("a value is not valid text", where=f"{where}: {place}", got=got)
 
 
 def _without_calls(value: Any, where: str, place: str = "") -> Any:

@@ -22,10 +22,11 @@ from lavis.common.config import Config
 from lavis.common.errors import ConfigError, nearest
 from lavis.common.files import replace_file
 from lavis.common.registry import registry
+from lavis.config.component import ModelConfig
 from lavis.config.evaluation_check import check_evaluations
 from lavis.config.families import spread_families
 from lavis.config.key_check import check_keys, without_replaced
-from lavis.config.recipe_check import refuse_no_text, resolve_references
+from lavis.config.recipe_check import refuse_unwritable_text, resolve_references
 from lavis.config.run_schema import LAUNCH_KEYS, validate_run
 from lavis.config.sources import (
     SECTIONS,
@@ -37,10 +38,7 @@ from lavis.config.sources import (
 )
 
 # Keys that stock BaseModel and BaseDatasetBuilder read whether or not a default yaml lists them.
-MODEL_KEYS = (
-    *("arch", "model_type", "load_pretrained", "load_finetuned", "pretrained", "finetuned"),
-    "allowed_code",
-)
+MODEL_KEYS = (*ModelConfig.IGNORED, "pretrained", "finetuned")
 DATASET_KEYS = ("type", "data_type", "build_info", "point_processor", "text_processor")
 
 
@@ -91,7 +89,7 @@ class RunConfig(Config):
         except OmegaConfBaseException as error:
             problem = str(error).splitlines()[0]
             raise ConfigError("cannot merge", where=self.cfg_path, got=problem) from error
-        refuse_no_text(plain, self.cfg_path)
+        refuse_unwritable_text(plain, self.cfg_path)
         for section in plain:
             # A saved config also holds `preprocess`, which default model yamls carry.
             if section not in (*SECTIONS, "preprocess"):

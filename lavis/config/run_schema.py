@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lavis.common.errors import ConfigError, nearest
+from lavis.common.registry import registry
 
+# Scalar types of a yaml by their names in `Field.kind`.
+SCALARS = {bool: "bool", int: "int", float: "float", str: "str"}
 # Default of keys that stay out of the section unless given, so that `.get(key, default)` works.
 UNSET = object()
 
@@ -142,14 +145,16 @@ LAUNCH_KEYS = ("distributed", "world_size", "rank", "gpu")
 
 def run_fields() -> dict[str, Field]:
     """Return every key of the section: those of `RUN_SCHEMA` and the options of tasks."""
-    # Imported here: `common` knows tasks by the registry alone, after they are registered.
-    from lavis.common.registry import registry
-
     found = {field.name: field for field in RUN_SCHEMA}
     for name in registry.list_tasks():
-        options = getattr(registry.get_task_class(name), "options_class", None)
-        found = (options.schema() if options else {}) | found
+        found = task_options(name) | found
     return found
+
+
+def task_options(task: str) -> dict[str, Field]:
+    """Return the options of a registered task."""
+    options = getattr(registry.get_task_class(task), "options_class", None)
+    return dict(options.schema()) if options else {}
 
 
 def validate_run(section: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Sources of a configuration: yaml files and `--options`, each read strictly.
 
-Nothing is dropped in silence: an option that cannot be read, a key given twice or a yaml file that
-says two things at once is a ConfigError with the place in it.
+An option that cannot be read, a key given twice and a malformed yaml file each raise a ConfigError
+with the place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lavis.common.errors import ConfigError, nearest
+from lavis.common.errors import ConfigError, nearest, nearest_file
 from lavis.common.text_files import read_text
 
 MAX_ALIASES = 40
@@ -41,7 +41,7 @@ def load_yaml(path: str | Path, key: str) -> DictConfig:
             where=key,
             got=path,
             expected="a yaml file",
-            fix=f"check the path{_neighbour(path)}",
+            fix=f"check the path{nearest_file(path, '*.y*ml')}",
         )
     try:
         text = read_text(path)
@@ -93,13 +93,6 @@ def as_plain(config: Any, resolve: bool = True) -> dict[str, Any]:
 def merge(*configs: Any) -> DictConfig:
     """Merge mappings; later ones win, none give an empty one."""
     return cast(DictConfig, OmegaConf.merge(OmegaConf.create(), *configs))
-
-
-def _neighbour(path: Path) -> str:
-    """Return a hint that names the most similar file of the same folder."""
-    if not path.parent.is_dir():
-        return f": the folder {path.parent} does not exist"
-    return "." + nearest(path.name, [other.name for other in path.parent.glob("*.y*ml")])
 
 
 def split_options(options: Sequence[str] | None) -> list[str]:

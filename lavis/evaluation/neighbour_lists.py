@@ -14,7 +14,6 @@ its SparseConv network.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -25,7 +24,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lavis.common.errors import ConfigError, DataError, PointLanguageError
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import ConfigError, DataError
+from lavis.common.files import whole_file
 from lavis.datasets.readers.pickled_arrays import read_pickled
 from lavis.evaluation.search import search
 
@@ -96,16 +97,16 @@ def read_released(path: Path, count: int) -> tuple[list[str], np.ndarray]:
 def write_neighbours(path: Path, ids: Sequence[str], table: np.ndarray, **facts: str) -> None:
     """Write neighbours [N,K] by the rows of `ids`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({NAME: np.ascontiguousarray(table)}, partial, {"ids": json.dumps(list(ids)), **facts})
-    os.chmod(partial, 0o644)  # safetensors makes it private
-    os.replace(partial, path)
+    tensors, notes = {NAME: np.ascontiguousarray(table)}, {"ids": json.dumps(list(ids)), **facts}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, notes)
+        os.chmod(partial, 0o644)  # safetensors makes it private
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the file is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--embeds", type=Path, help="file of embedding_export")
     source.add_argument("--released", type=Path, help="OpenShape's point_feat_knn.npy")
@@ -113,16 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=31, help="neighbours of an object")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     options = parser.parse_args(arguments)
-    try:
-        if options.released:
-            ids, table = read_released(options.released, options.count)
-        else:
-            ids, embeds = read_embeds(options.embeds, options.modality)
-            table = nearest_others(embeds, options.count)
-        write_neighbours(options.out, ids, table)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.released:
+        ids, table = read_released(options.released, options.count)
+    else:
+        ids, embeds = read_embeds(options.embeds, options.modality)
+        table = nearest_others(embeds, options.count)
+    write_neighbours(options.out, ids, table)
     print(f"Neighbours of {len(ids)} objects: {options.out}")
     return 0
 

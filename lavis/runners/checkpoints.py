@@ -46,7 +46,7 @@ SHARDED = ("model", "optimizer", "ema")
 
 
 class Checkpoints:
-    """Saves and loads `checkpoint_last.pth` (the newest state), its predecessors, and the best."""
+    """Saves and loads `checkpoint_last.pth` (the newest state), its predecessors and the best."""
 
     def __init__(self, parts: RunParts) -> None:
         self.parts = parts
@@ -100,7 +100,7 @@ class Checkpoints:
         return None
 
     def save(self, is_best: bool = False) -> bool:
-        """Save the run at a step edge (every rank must call; rank 0 writes).
+        """Save the run between two steps (every rank must call; rank 0 writes).
 
         Args:
             is_best: write the best checkpoint rather than the last.
@@ -173,7 +173,7 @@ class Checkpoints:
         return check_changes(before, self.parts.config.to_dict(), inside, path)
 
     def _check_folder(self, path: Path, step: int) -> None:
-        """Refuse to go on from an older checkpoint of the same folder, on every rank."""
+        """Refuse to continue from an older checkpoint of the same folder, on every rank."""
         if path.parent.resolve() == self.parts.output_dir.resolve():
             from_main(lambda: go_on_from(self.parts.output_dir, step))
 
@@ -275,7 +275,7 @@ class Checkpoints:
         barrier()
 
     def _restore_random_states(self, states: list[Any]) -> None:
-        """Give this rank its random state back."""
+        """Restore the random state of this rank."""
         if len(states) != get_world_size():
             logging.info("resumed with another number of processes: new random states")
             rng_state.reseed(self.parts.run_cfg.seed, self.parts.state.global_step, get_rank())

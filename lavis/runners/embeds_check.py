@@ -56,7 +56,7 @@ def check_embeds(model: Any, datasets: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _log_absent(field: str, absent: Mapping[str, Path], total: int) -> None:
-    """Say how many objects have no views, which is rare, or how many have a sound, which few do."""
+    """Log how many objects have no views (rare), or how many have a sound (few do)."""
     files = ", ".join(sorted({str(path) for path in absent.values()}))
     if field == "audio_embeds":
         logging.info("%d of %d objects have a sound in %s", total - len(absent), total, files)

@@ -211,7 +211,7 @@ class Evaluations:
         """Score one evaluation; each sample is scored by exactly one rank.
 
         Args:
-            evaluation: of several data sets that have its split each is scored by itself.
+            evaluation: each data set that has its split is scored separately.
             epoch: passed to the task (names the result file).
             suffix: appended to the name of files and in the log.
 
@@ -283,7 +283,7 @@ class Evaluations:
             where = self._selecting_key()
             raise EvaluationError(what, where=where, got=sorted(metrics), expected=name)
         if metrics[name] is None:
-            reason = "the metrics file says why under `unavailable`"
+            reason = "the metrics file has the reason under `unavailable`"
             logging.warning("%s is null and selects no best checkpoint; %s", name, reason)
             return None
         return float(metrics[name])

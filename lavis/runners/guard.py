@@ -1,4 +1,4 @@
-"""What all ranks agree on at every step edge: is the step sound, was a stop asked for.
+"""Agreement of all ranks before every update: is the step finite, and should the run stop.
 
 One all-reduce of two integers before the update, so that no rank updates, saves or leaves alone.
 """
@@ -52,8 +52,8 @@ class Guard:
     _buffers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def before_step(self, model: nn.Module) -> None:
-        """Remember the buffers if the step may be skipped: a bad batch poisons running statistics
-        of batch normalisation before the loss shows it."""
+        """Copy the buffers if the step may be skipped: a bad batch changes the running statistics
+        of batch normalisation before its loss is known."""
         if self.policy == "skip":
             self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 

@@ -103,7 +103,7 @@ class MixedDataset(Dataset):
         return _collate_fn(self.members[fetched.member])(fetched.samples)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell every member the epoch, on which augmentation depends."""
+        """Set the epoch of every member; augmentation depends on it."""
         for member in self.members:
             if hasattr(member, "set_epoch"):
                 member.set_epoch(epoch)

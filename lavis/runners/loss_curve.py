@@ -57,7 +57,7 @@ def draw(folder: Path) -> Path | None:
             axes.legend(frameon=False)
         path = folder / "loss.png"
         figure.savefig(path)
-    except Exception as error:  # a picture is not worth a run
+    except Exception as error:  # a missing picture must not end a run
         logging.warning("no loss curve: %s", error)
         return None
     return path

@@ -69,7 +69,7 @@ def point_latest(base: Path, job_id: str) -> None:
 
 
 def register_paths(folder: Path) -> None:
-    """Tell stock code where results go.
+    """Register the folder of results for stock code.
 
     `registry.register_path` refuses a second runner in one process, so the public mapping is set.
     """

@@ -152,7 +152,9 @@ class RunParts:
         if not self.cuda_enabled:
             if name == "bf16" or (name == "auto" and fast_bf16("cpu")):
                 return Precision(device_type, torch.bfloat16)
-            logging.info("run.amp is ignored: this CPU has no bf16 instructions, or fp16 was asked")
+            logging.info(
+                "run.amp is ignored: this CPU has no bf16 instructions, or fp16 was asked for"
+            )
             return Precision(device_type)
         if name == "auto":
             name = "bf16" if fast_bf16("cuda") else "fp16"

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: `train.py --dry-run` prints it.
+"""The plan of a run, computed without training: `train.py --dry-run` prints it.
 
 Parameters by part, objects and tokens of a step, steps and rates, and an estimate of the memory:
 weights, gradients, optimiser and average are arithmetic; what the backward pass keeps is counted in

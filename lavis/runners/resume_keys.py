@@ -112,7 +112,7 @@ def check_changes(
         path: of the checkpoint, for messages.
 
     Raises:
-        CheckpointError: a key changed that the training cannot go on with.
+        CheckpointError: a key changed that must stay the same.
     """
     found = [change for change in changes(before, now) if change.effect != LAUNCH]
     unfit = (REFUSED, AT_EDGE) if inside_epoch else (REFUSED,)

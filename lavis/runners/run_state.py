@@ -34,7 +34,7 @@ class RunState:
     skipped_in_row: int = 0
 
     def is_better(self, metric: float, mode: str = "max") -> bool:
-        """Return whether `metric` beats the best so far; the first always does, NaN never again."""
+        """Return whether `metric` beats the best so far; the first does, a later NaN does not."""
         if self.best_metric is None:
             return True
         if math.isnan(metric):
@@ -69,7 +69,7 @@ def check_resumable(payload: dict[str, Any], path: Any) -> None:
 
 
 def check_frozen(payload: dict[str, Any], frozen: str, path: Any) -> None:
-    """Refuse to go on with other frozen weights than those the trained part grew up with.
+    """Refuse frozen weights other than those that the checkpoint was trained with.
 
     Raises:
         CheckpointError: the hashes differ.

@@ -195,7 +195,7 @@ class Stepper:
         norm = total_norm(parameters)
         finite = torch.isfinite(losses).all()
         if scaler is None:
-            # in fp16 an overflow is expected now and then: the scaler skips the step
+            # in fp16 an occasional overflow is expected: the scaler skips the step
             finite = finite & torch.isfinite(norm).to(finite.device)
         verdict = self.guard.agree(finite)
         result.signum = verdict.signum

@@ -104,7 +104,7 @@ def require_packages(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """All trackers of a run, on rank 0; failures are logged and forgiven.
+    """All trackers of a run, on rank 0; failures are logged, not raised.
 
     Args:
         names: of `TRACKERS`.
@@ -122,7 +122,7 @@ class Trackers:
         for name in names if is_main_process() else ():
             try:
                 self._trackers[name] = TRACKERS[name](folder, config)
-            except Exception as error:  # a tracker may raise anything, and none is worth a run
+            except Exception as error:  # a tracker may raise anything and must not end a run
                 logging.warning("run.trackers: %s is left out: %s", name, error)
 
     def log(self, kind: str, step: int, row: Mapping[str, Any]) -> None:

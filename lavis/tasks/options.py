@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from lavis.config.run_schema import UNSET, Field, checked_value
+from lavis.config.run_schema import SCALARS, UNSET, Field, checked_value
 from lavis.evaluation.controls import CONTROLS
 
-_KINDS = {int: "int", float: "float", bool: "bool", str: "str", tuple: "strings"}
+_KINDS = SCALARS | {tuple: "strings"}
 
 
 def task_option(

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
-from lavis.config.recipe_check import refuse_no_text, resolve_references
+from lavis.config.recipe_check import refuse_unwritable_text, resolve_references
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,7 @@ def test_references_and_plain_texts_stay(caplog, text, value):
 @pytest.mark.parametrize("recipe", [{"run": {"prompt": "a \ud83d"}}, {"run": {"\udfff": 1}}])
 def test_half_a_surrogate_pair_is_refused(recipe):
     with pytest.raises(ConfigError, match=r"run\.[^$]*surrogate"):
-        refuse_no_text(recipe, "r.yaml")
-    refuse_no_text({"run": {"prompt": json.loads('"\\ud83d\\ude00"'), "high": float("inf")}}, "r")
+        refuse_unwritable_text(recipe, "r.yaml")
+    refuse_unwritable_text(
+        {"run": {"prompt": json.loads('"\\ud83d\\ude00"'), "high": float("inf")}}, "r"
+    )

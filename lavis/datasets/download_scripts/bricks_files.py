@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError
+from lavis.common.files import whole_file
 from lavis.common.text_files import read_json as load_json
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, SEEN
 from lavis.datasets.download_scripts.bricks_groups import VERSION
@@ -63,13 +64,11 @@ def write_shard(
 ) -> None:
     """Write a category's points [n,P,3], scales [n] and geometry hashes, whole or not at all."""
     path = shard_path(work, category)
-    partial = path.with_suffix(".tmp")
     ids = np.array([member["object_id"] for member in members])
-    with open(partial, "wb") as file:
+    with whole_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, xyz=xyz, scale=scale, ids=ids, geometry=np.array(names))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def read_shard(work: Path, category: str, members: list[dict[str, str]]) -> list[str] | None:

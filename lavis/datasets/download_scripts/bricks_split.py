@@ -14,7 +14,6 @@ with, and is left out when its links lead to different splits; other parts keep 
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lavis.common.errors import DataError, explain
+from lavis.common.files import replace_file
 from lavis.common.text_files import read_text
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, class_of, names_held_out
 from lavis.datasets.download_scripts.bricks_groups import (
@@ -37,7 +37,7 @@ LEFT_OUT = "left_out"
 SPLIT_FILE = Path(__file__).with_name("bricks_v2.tsv")
 # Upper ends of the group's hash in [0,1); what lies above is training.
 _THRESHOLDS = (("dev_test", 0.11), ("test_final", 0.22), ("val", 0.34))
-_LARGEST_EVALUATED = 60  # parts of one group: a larger one would fill an evaluation by itself
+_LARGEST_EVALUATED = 60  # parts of one group: a larger one would dominate an evaluation
 _GEOMETRY_DIGITS = 16
 _BASE = re.compile(r"^[a-z]*\d+")
 _COLUMNS = ("object_id", "split", "group", "geometry")
@@ -105,9 +105,7 @@ def write_frozen(path: Path, records: Sequence[Record], group_of: Mapping[str, s
         part = record["object_id"]
         digits = record["geometry"][:_GEOMETRY_DIGITS]
         lines.append("\t".join((part, split_of[part], group_of[part], digits)))
-    partial = path.with_suffix(".tmp")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, ("\n".join(lines) + "\n").encode())
 
 
 def read_frozen(path: Path = SPLIT_FILE) -> dict[str, FrozenPart]:
@@ -148,7 +146,7 @@ def assign_splits(
             left out. Unknown parts without such links form groups among themselves.
 
     Raises:
-        DataError: a known part has another geometry than the file says.
+        DataError: a known part has another geometry than the file lists.
     """
     split_of, group_of = {}, {}
     for record in records:

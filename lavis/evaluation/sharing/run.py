@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lavis.common.checkpoint import file_hash
 from lavis.common.errors import CheckpointError, EvaluationError
+from lavis.common.files import file_sha256
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.evaluation.read_records import read_records
@@ -35,7 +35,7 @@ class TrainedRun:
     @cached_property
     def checkpoint_hash(self) -> str:
         """SHA-256 of the checkpoint, as metrics records note it."""
-        return file_hash(self.checkpoint)
+        return file_sha256(self.checkpoint)
 
     @property
     def section(self) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import yaml
 from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
-from lavis.common.checkpoint import file_hash, save_checkpoint
+from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import CheckpointError, EvaluationError, StorageError
+from lavis.common.files import file_sha256
 from lavis.common.model_state import trainable_state
 from lavis.evaluation.sharing import main
 from lavis.evaluation.sharing.export import export
@@ -40,7 +41,7 @@ def job(tmp_path, tiny_bert, tiny_llama, tiny_encoder_cfg, table_records):
     save_checkpoint({"model": trainable_state(model)}, folder / "checkpoint_last.pth")
     results = tmp_path / "demo" / "scores" / "result"
     results.mkdir(parents=True)
-    own = file_hash(folder / "checkpoint_last.pth")
+    own = file_sha256(folder / "checkpoint_last.pth")
     table_records.write(
         results,
         captioning_metrics=table_records.captioning(0.5) | {"checkpoint_hash": own},

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from lavis.common.errors import DataError
+from lavis.common.files import whole_file
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.download_scripts.furniture.catalogue import Model
 from lavis.datasets.download_scripts.furniture.meshes import read_model
@@ -79,7 +80,7 @@ class _Pieces(Dataset):
             return False
 
     def __getitem__(self, index: int) -> int | DataError:
-        """Return the index, or the error: the loader would bury its text in a traceback."""
+        """Return the index or an error, which the loader would wrap in a traceback if raised."""
         if self.is_whole(index):
             return index
         models = self.pieces[index]
@@ -88,11 +89,9 @@ class _Pieces(Dataset):
         except DataError as error:
             return error
         xyz, rgb, scale = (np.array(column) for column in zip(*clouds))
-        partial = self.path(index).with_suffix(".tmp")
-        with open(partial, "wb") as file:
+        with whole_file(self.path(index)) as partial, open(partial, "wb") as file:
             ids = np.array([model.object_id for model in models])
             np.savez(file, xyz=xyz, rgb=rgb, scale=scale.astype(np.float32), ids=ids)
-        os.replace(partial, self.path(index))
         return index
 
 

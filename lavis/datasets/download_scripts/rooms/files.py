@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lavis.common.files import whole_file
 from lavis.datasets.download_scripts.rooms.classes import HELD_OUT, SEEN, STRUCTURE
 from lavis.datasets.download_scripts.rooms.room import SPLITS, Record, Room
 from lavis.datasets.manifest import write_json
@@ -60,12 +61,10 @@ def write_shard(work: Path, room: Room) -> None:
         for kind, content in encode_frame(frame).items()
     }
     arrays["record"] = np.frombuffer(json.dumps(room.record).encode(), np.uint8)
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as file:
+    with whole_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def encode_frame(frame: Frame) -> dict[str, bytes]:
