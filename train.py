@@ -20,7 +20,7 @@ import logging
 import os
 from typing import Any
 
-# The built-in models are read from installed packages, and a run that asks for a hub model says so.
+# The built-in models are read from installed packages, and a run that needs a hub model reports it.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # oneDNN keeps a kernel and its buffers for each shape it has met, 1024 by default. Captions give
 # every batch other shapes: the demo's stage 1 grew by 30 MB a step on CPU, and no step was faster.
@@ -82,7 +82,7 @@ def launch(args: argparse.Namespace, evaluate_only: bool) -> None:
 
 
 def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
-    """Check what a configuration names, and run it in a job's folder of its own."""
+    """Check what a configuration names, and run it in its own job folder."""
     from lavis.common.launch import prepare_process, resolve_job
     from lavis.config.file_check import check_files
     from lavis.runners.outputs import held_folder

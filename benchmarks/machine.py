@@ -1,4 +1,4 @@
-"""What every benchmark result says about where and when it was measured."""
+"""The machine, date and commit of a benchmark result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def result_header(name: str) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, threads, memory, GPU; `shared` says that other work ran beside."""
+    """Processor, cores, threads, memory, GPU; `shared`: other work ran at the same time."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")

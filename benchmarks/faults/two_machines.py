@@ -1,6 +1,6 @@
-"""Figure 26: two launchers on two loopback addresses; one dies with its ranks, or stands still.
+"""Figure 26: two launchers on two loopback addresses; one is killed with its ranks, or suspended.
 
-A machine that stands still (SIGSTOP to its launcher and ranks) is what its peer sees of a network
+A suspended machine (SIGSTOP to its launcher and ranks) is what its peer sees of a network
 pause: connections stay, nothing comes.
 """
 
@@ -136,7 +136,7 @@ def _stands_still(machines: Machines, seconds: float = 30) -> None:
 
 
 def _the_host_dies(machines: Machines) -> None:
-    """Kill the machine of the store; the other one ends by itself, and both are started again."""
+    """Kill the machine of the store; the other one exits, and both are started again."""
     machines.wait_for_step(3)
     machines.kill(0)
     codes = wait_all(machines.pids[1:], 120)

@@ -153,7 +153,7 @@ def own_columns(data: Data, entries: Entries) -> np.ndarray:
 
 
 def vote_columns(data: Data, known: Entries, entries: Entries) -> np.ndarray:
-    """Return what training answers say about each question's word, float32 [m,8].
+    """Return statistics of the training answers on each question's word, float32 [m,8].
 
     Four columns for the whole phrase and four for its last word without a plural s.
     """

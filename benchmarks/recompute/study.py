@@ -120,7 +120,7 @@ def run_with(runs: Sequence[Run], metric: str, entry: Record) -> Run | None:
 
 
 def check_study(file: str, record: Record, runs: Sequence[Run]) -> tuple[list[Row], list[Missing]]:
-    """Compare what a study's record says with what follows from its parts and its runs."""
+    """Compare the claims of a study's record with its parts and its runs."""
     published = flatten(record)
     parts = {
         "seeds": {**over_seeds(record), **differences(record)},

@@ -43,7 +43,7 @@ def digits_end(text: str, start: int) -> int:
 
 
 def at_boundary(text: str, place: int) -> bool:
-    """Return whether no word goes on at `place`."""
+    """Return whether `place` is a word boundary."""
     return place >= len(text) or not is_word(text[place])
 
 

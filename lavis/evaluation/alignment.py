@@ -179,7 +179,7 @@ class PairedSets:
         Extremes have no interval: the bootstrap does not apply to them.
         """
         draws = self.figures(bootstrap_weights(len(self.points), n_resamples, seed))
-        found = {
+        found: dict[str, dict[str, Any]] = {
             name: percentile_metric(value, draws[name]) for name, value in self.plain().items()
         }
         for name, value in (

@@ -25,7 +25,7 @@ class Matches:
 
     Attributes:
         predicted: [N] int64, `NO_CLASS` where nothing matched.
-        by_name: [N] bool, whether a name stood in the text.
+        by_name: [N] bool, whether the text contains a class name.
     """
 
     predicted: np.ndarray

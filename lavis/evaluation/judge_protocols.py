@@ -4,7 +4,7 @@
     close_classification  which of the listed classes does the answer describe?   index#class#…
     captioning            which share of the reference's aspects is in the caption?   0-100#…
 
-The published wordings belong to PointLLM; these ask for the same and are versioned, because another
+The published wordings belong to PointLLM. These request the same and are versioned, because another
 wording is another judge. An answer that cannot be read is counted; in close classification it then
 is a seeded random class, as published, and the clean accuracy leaves it out.
 """

@@ -21,7 +21,7 @@ import numpy as np
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.answer_styles import answer_style
 from lavis.evaluation.captioning import caption_scores
-from lavis.evaluation.intervals import N_RESAMPLES, mean_ci, mean_metric
+from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.records import check_same_ids, first_few
 
 RANKED = 10
@@ -84,8 +84,7 @@ def published_scores(
 def _add(result: PublishedScores, name: str, items: Sequence[float], seed: int) -> None:
     values = np.asarray(items, dtype=np.float64)
     result.per_item[name] = values
-    interval = list(mean_ci(values, n_resamples=N_RESAMPLES, seed=seed))
-    result.metrics[name] = {"value": float(values.mean()), "ci95": interval}
+    result.metrics[name] = mean_metric(values, seed=seed)
 
 
 def _scanqa(ranked: list[list[str]], right: list[list[str]]) -> dict[str, list[float]]:

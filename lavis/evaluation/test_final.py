@@ -1,4 +1,4 @@
-"""The lock of the test-final split: scored on purpose only, and every time written down.
+"""The lock of the test-final split: it is scored only on purpose, and each time is logged.
 
 A record belongs to test-final when its annotation's `split` is "test_final", whatever the file or
 the split of the recipe is called; or when the recipe's split is `test_final`. Training and
@@ -14,12 +14,12 @@ metrics_file, reason}. The log itself may have uncommitted lines.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lavis.common import files
 from lavis.common.errors import ConfigError, EvaluationError
 from lavis.evaluation.provenance import git_commit
 
@@ -121,21 +121,10 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
     Raises:
         EvaluationError: the log cannot be written, so the evaluation is refused.
     """
-    content = json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as stream:
-            if stream.tell() and not _ends_with_newline(stream):
-                content = "\n" + content
-            stream.write(content.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
+        files.append_line(path, json.dumps(line, ensure_ascii=False, allow_nan=False), sync=True)
     except OSError as error:
         raise EvaluationError(
             "the test-final log cannot be written", where=str(path), got=str(error)
         ) from error
-
-
-def _ends_with_newline(stream: Any) -> bool:
-    stream.seek(-1, os.SEEK_END)
-    return stream.read(1) == b"\n"

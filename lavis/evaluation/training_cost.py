@@ -88,7 +88,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _last(rows: Sequence[dict[str, Any]], kind: str, folder: Path) -> dict[str, Any]:
-    """Return the last row of a kind; a training that goes on has no end."""
+    """Return the last row of a kind; an unfinished training has no end."""
     found = [row for row in rows if row["kind"] == kind]
     if not found or (kind == "end" and not found[-1].get("finished")):
         got = f"no finished training ({kind})"

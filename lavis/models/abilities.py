@@ -136,7 +136,7 @@ ABILITIES: tuple[type, ...] = (
     Detector,
     ReferringSegmenter,
 )
-# ability -> the run key that asks for it, e.g. "run.qa_mode=rank"
+# ability -> the run key that requires it, e.g. "run.qa_mode=rank"
 Needed = Mapping[type, str]
 
 
@@ -157,7 +157,7 @@ def check_abilities(model: Any, needed: Needed, where: str) -> None:
 
     Args:
         model: the model or its class.
-        needed: {ability: the key that asks for it}.
+        needed: {ability: the key that requires it}.
         where: the task or evaluation, for the message.
 
     Raises:

@@ -44,7 +44,7 @@ class PublishedProcessor(PointProcessor):
         name: as registered.
         defaults: its keys.
         order: of its random steps.
-        resample: how a cloud comes to `num_points` points.
+        resample: how `num_points` points are chosen.
     """
 
     name: ClassVar[str]

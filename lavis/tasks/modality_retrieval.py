@@ -150,7 +150,7 @@ def embed_present(
 
 
 def present_rows(name: str, samples: Mapping[str, Any]) -> torch.Tensor | None:
-    """Return bool [B], which items have a modality; None: all, or no mask says it."""
+    """Return bool [B], which items have a modality; None: all, or there is no mask."""
     for key in FIELDS_OF.get(name, ()):
         mask = samples.get(f"{key}_mask")
         if key in samples and mask is not None:

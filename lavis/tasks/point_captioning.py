@@ -190,7 +190,7 @@ def object_ids_of(dataset: Any) -> dict[str, str]:
 
 
 def full_reference(dataset: Any) -> Any:
-    """Return the training objects with evaluation processing, whatever their limit is."""
+    """Return all training objects, regardless of their limit, with evaluation processing."""
     full = copy.copy(dataset.reference_dataset())
     field = text_field_of(dataset)
     full.annotation = [

@@ -112,7 +112,7 @@ class PointClassificationTask(PointTask):
             what = "the model embeds texts, not the text features of the data set"
             where, fix = "build_info.class_embeds.storage", "build_info.class_embeds.storage=null"
             raise ConfigError(what, where=where, got=type(model).__name__, fix=fix)
-        self.templates = []  # those of the features, which the release knows
+        self.templates = []  # the release has those of the features
         return model.embed_text_features(torch.from_numpy(given))
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 The rule, in this order:
 
 1. Categories that differ only in who wears or uses a part are one class (`_MERGED`).
-2. A category that names a product line ("Technic", "Duplo") says nothing of the form. Such a part
+2. A category that names a product line ("Technic", "Duplo") describes no shape. Such a part
    belongs to the first form that its description names before "with" or "for" ("Technic Brick
    1 x 2" is a brick), and to the line's own class where it names none ("Technic Gear 8 Tooth").
 3. A class of fewer than 15 objects is no class: its objects have no label and no category question.

@@ -3,8 +3,8 @@
 Families: category, stud_dimensions, handedness, shape (yes/no), gear_teeth, feature (yes/no) and
 color. Questions on stud dimensions need a box of the cloud that agrees with the description:
 names such as "Duplo Brick 2 x 4" count other studs. Sides may be answered in either order.
-Yes/no pairs are balanced question by question: whenever a question is asked of an object for which
-the answer is yes, the same question is asked of a similar object for which it is no. A model that
+Yes/no pairs are balanced question by question: for every question about an object for which
+the answer is yes, the same question is added for a similar object for which it is no. A model that
 reads only the question is right half of the time.
 """
 
@@ -106,7 +106,7 @@ def build_qa(records: Sequence[Record], boxes: Boxes) -> list[Pair]:
     ordered = sorted(records, key=lambda record: stable_hash("qa:" + record["object_id"]))
     pairs = [*_open_questions(ordered, boxes), *_handedness(ordered)]
     for word, ambiguous in _SHAPE_WORDS.items():
-        # Before "with": "tile 2 x 2 with curved cutouts" does not say that the tile is curved.
+        # Before "with": in "tile 2 x 2 with curved cutouts" the tile is not curved.
         positive = rf"^(?:(?!\bwith).)*\b{word}\b"
         pairs += _yes_no(ordered, "shape", "shape", word, positive, ambiguous)
     pairs += _teeth(ordered)

@@ -77,7 +77,7 @@ class _Pieces(Dataset):
         return len(self.pieces)
 
     def __getitem__(self, index: int) -> Sampled | DataError:
-        """Return the error, where there is one: the loader would bury its text in a traceback."""
+        """Return an error instead of raising it: the loader would wrap it in a traceback."""
         try:
             return self._sampled(self.pieces[index])
         except DataError as error:

@@ -3,7 +3,7 @@
     path = fetch(FURNITURE, Path("data/packages"))
 
 The registry's own client downloads (`apt-get download`, `npm pack`). Where it is absent or cannot
-reach that version, the message says which file to put where; the hash decides, not the way.
+reach that version, the message names the file and its folder. The hash is checked in either case.
 """
 
 from __future__ import annotations

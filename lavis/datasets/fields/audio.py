@@ -101,7 +101,7 @@ def _decoded(content: bytes, where: str) -> tuple[np.ndarray, int]:
 class AudioLoader:
     """Load the sound of an object: audio float32 [T] and audio_mask bool [T].
 
-    An object without a sound has no field; the batch's mask says so.
+    An object without a sound has no field and is False in the batch's mask.
 
     Attributes:
         read: returns the clip of an object, or None without one (`files`, a store's `load`).

@@ -104,7 +104,7 @@ _READ: dict[tuple[str, str], type[_Stored]] = {
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type[_Stored]:
-        """Return what stands for a class of numpy; refuse every other name."""
+        """Return the replacement of a numpy class; refuse every other name."""
         if (module, name) not in _READ:
             raise ValueError(f"a pickle that needs {module}.{name}, which is never run")
         return _READ[module, name]
@@ -172,7 +172,7 @@ def parse_pickled(content: bytes) -> Any:
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Refuse memo indices beyond the size of the pickle: they ask for memory only."""
+    """Refuse memo indices beyond the size of the pickle, which only allocate memory."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in _MEMO_OPCODES and int(argument or 0) > len(content):
             raise ValueError(f"a pickle with the memo index {argument:,}")

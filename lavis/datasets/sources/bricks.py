@@ -37,7 +37,7 @@ def data_version(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 class BricksSource:
-    """Prepare and open the bricks as a `datasets.bricks_*` section says.
+    """Prepare and open the bricks as a `datasets.bricks_*` section configures them.
 
     Args:
         config: the section.

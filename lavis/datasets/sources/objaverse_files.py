@@ -1,6 +1,6 @@
 """The files of Objaverse in the PointBLIP release: captions by uid, a training list, npz clouds.
 
-`read_captions` and `read_ids` read the files, `HeldOut` says which objects are never trained on.
+`read_captions` and `read_ids` read the files. `HeldOut` lists the objects that never train.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def hash_share(uid: str, seed: int) -> float:
 def word_remover(words: Sequence[str]) -> Callable[[str], str]:
     """Return a function that takes whole words out of a caption, each with the space before it.
 
-    The release cuts " red" wherever it stands and so turns " reddish" into "dish"; here only whole
+    The release cuts " red" everywhere and so turns " reddish" into "dish"; here only whole
     words go, and "red-haired" stays.
     """
     if not words:

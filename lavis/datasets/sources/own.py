@@ -57,7 +57,7 @@ class OwnPointStore(PackedFieldStore):
 
 
 class UnsizedPointStore(PackedFieldStore):
-    """Clouds whose sizes say nothing, because the files have no unit in common."""
+    """Clouds without comparable sizes, because the files have no unit in common."""
 
     def scale(self, object_id: str) -> float:
         """Return NaN: the unit is unknown."""

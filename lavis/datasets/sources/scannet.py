@@ -62,7 +62,7 @@ class ScanNetSource(SceneSource):
         return caption_of("a room", objects, _NAMED_CLASSES)
 
     def read_scene(self, object_id: str) -> PointFields:
-        """Return xyz (aligned with the walls where the release says how), rgb and labels."""
+        """Return xyz (aligned with the walls where the release allows it), rgb and labels."""
         cloud = read_cloud(self._file(object_id, "_vh_clean_2.ply"), object_id=object_id)
         count = len(cloud.xyz)
         semantic, instance = np.full(count, -1), np.full(count, -1)

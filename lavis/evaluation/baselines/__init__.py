@@ -1,4 +1,4 @@
-"""Trivial baselines: what every reported score has to beat. No baseline learns an embedding.
+"""Trivial baselines, which every reported score has to beat. No baseline learns an embedding.
 
     pool.py                   full training split of a data set, with features of its objects
     features.py, cache.py     sizes, occupancy histogram, mean colour, 512 points; kept on the disk

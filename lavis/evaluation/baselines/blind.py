@@ -1,4 +1,4 @@
-"""A text-only "blind" answerer: what a question gives away without looking at the object.
+"""A text-only ("blind") answerer: it answers from the question without the object.
 
 Each question is answered like the most similar training question: the one whose words and word
 pairs, weighted by rarity, point most nearly the same way (cosine of tf-idf). Equal questions are

@@ -1,4 +1,4 @@
-"""Captioners that cannot write: they copy training captions, or fill in a template.
+"""Caption baselines that copy training captions or fill in a template.
 
     nearest_box, nearest_histogram, nearest_chamfer   caption of the nearest training object
     consensus           of k neighbours' captions the one most similar to the others

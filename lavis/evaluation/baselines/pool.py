@@ -40,7 +40,7 @@ class Pool:
         object_ids: [n] distinct ids of the evaluated objects.
         train_features: of the m training objects; None where there are no boxes and no clouds.
         features: of the n evaluated objects; None as above.
-        store: the point store, which says where results are cached.
+        store: the point store, whose folder caches results.
         unit: of the boxes, where the data set's texts name whole ones of it ("stud").
     """
 

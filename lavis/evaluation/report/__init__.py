@@ -1,4 +1,4 @@
-"""One page and one table that show what a run reached and what it does.
+"""The report of a run: one page with examples and one table of scores.
 
 python -m lavis.evaluation.report --run output/demo [--points data/bricks] [--out report.html]
 

@@ -88,7 +88,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task left behind.
+    """The result files of one task.
 
     Attributes:
         kind: the task.

@@ -157,7 +157,7 @@ def scene_section(result: TaskResult, clouds: CloudCollection, seed: int) -> str
     clouds.encoded |= picture_clouds(pictures, result.kind.folder)
     chosen = (
         f"{len(pictures)} of {len(result.predictions)} scenes or sentences, evenly from the split "
-        "whatever their score. Walls are thinned out."
+        "regardless of score. Walls are thinned out."
     )
     content = "".join(picture_html(picture, result.kind.folder) for picture in pictures)
     return section(result.kind.folder, result.title, chosen, content)

@@ -2,7 +2,7 @@
 
 The usual way copies the prefix' cache for every beam and reorders all caches at every step. Here
 the beams are positions of one row: each step appends one token per beam to the row's cache, and a
-boolean mask says which of the appended tokens a beam descends from. Keys and values are never
+boolean mask marks the appended tokens from which a beam descends. Keys and values are never
 copied, reordered or computed twice; the prefix is read once per object.
 
 Scores, stopping and ties are those of transformers' beam search (early_stopping=False), so both

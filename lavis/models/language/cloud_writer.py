@@ -1,4 +1,4 @@
-"""What a language model writes about clouds: captions, and answers to questions."""
+"""Captions of clouds and answers to questions, written by a language model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CloudWriter:
     language_model: LanguageModel
 
     def cloud_prefix(self, samples: Mapping[str, Any]) -> Tensor:
-        """Turn a batch's clouds into what the language model sees of them: [B,P,D_llm]."""
+        """Turn a batch's clouds into the prefix of the language model: [B,P,D_llm]."""
         raise TypeError(f"{type(self).__name__} has to define cloud_prefix()")
 
     def caption_prompts(self, samples: Mapping[str, Any], prompt: str | None = None) -> list[str]:

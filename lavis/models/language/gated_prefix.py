@@ -54,7 +54,7 @@ class PrefixMemory:
         return (weights @ values).transpose(1, 2)  # [B',T,H,d]
 
     def _only_value(self, attention: Any, gate: Tensor, size: int) -> Tensor:
-        """Return the gated value [B',1,H,d]; decoding asks for it at every token."""
+        """Return the gated value [B',1,H,d]; decoding reads it at every token."""
         known = self._known.get(attention.layer_idx)
         if known is None or len(known) != size:
             values = self._heads(attention, "v_proj").transpose(1, 2)  # [B,1,H,d]

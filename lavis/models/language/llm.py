@@ -225,7 +225,7 @@ class LanguageModel(nn.Module):
         )
 
     def _last_logits_only(self) -> dict[str, Tensor]:
-        """Ask the model for the scores of the next token alone, where it can be asked.
+        """Compute the logits of the next token alone, where the model supports it.
 
         By index, not by the number 1 that transformers passes: the number makes a strided slice
         [B,1,D], whose product with the vocabulary [V,D] torch computes in B copies of it (32
@@ -237,7 +237,7 @@ class LanguageModel(nn.Module):
 
     @cached_property
     def beams_share_prefix(self) -> bool:
-        """Whether our beam search is exact for this model; if not, transformers' own is used."""
+        """Whether our beam search is exact for this model; else that of transformers is used."""
         exact = shares_exactly(self.bare_model)
         if not exact:
             kind = self.model.config.model_type
@@ -317,7 +317,7 @@ def pack(first: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
 def _shared_beam_options(options: dict[str, Any]) -> tuple[int, int, float] | None:
     """Return (num_beams, min_new_tokens, length_penalty) where our beam search serves, or None.
 
-    It knows no sampling and no further option; those go to transformers.
+    It has no sampling and no further options; those use transformers.
     """
     known = {"num_beams", "min_new_tokens", "length_penalty", "do_sample"}
     others = [name for name, value in options.items() if name not in known and value is not None]

@@ -1,6 +1,6 @@
 """Logits at chosen positions: by the vocabulary projection alone where that is all there is.
 
-Captions are short and vocabularies large, so a loss wants logits before target tokens only. Most
+Captions are short and vocabularies large, so a loss computes logits before target tokens only. Most
 models apply their output embeddings to the last hidden state, and nothing else. Some cap the logits
 (Gemma 2) or scale them (Granite, Cohere): there the model's own forward pass makes them.
 """
@@ -20,7 +20,7 @@ _PROBE = 4
 def head_is_all(model: Any) -> bool:
     """Return whether output embeddings of the last hidden state are the logits, to the last bit.
 
-    Compares both on a few tokens. Random numbers are not used, so seeds stay where they are.
+    Compares both on a few tokens. Uses no random numbers, so random states stay as they are.
     """
     table, device = model.get_input_embeddings(), model.device
     ids = torch.arange(_PROBE, device=device)[None] % table.weight.shape[0]
@@ -32,7 +32,7 @@ def head_is_all(model: Any) -> bool:
 
 
 def keeps_logits(model: Any) -> bool:
-    """Return whether the model can be asked for logits of some positions (`logits_to_keep`)."""
+    """Return whether the model computes logits of chosen positions (`logits_to_keep`)."""
     return "logits_to_keep" in signature(model.forward).parameters
 
 

@@ -31,7 +31,7 @@ class BackboneConfig(PointModelConfig):
             aligned it with text; small encoders gain from it.
         use_size_token: append a token of the object's box size, for data with a common unit.
         use_pooled_token: append the maximum over the group tokens: encoders that are trained with
-            it (Point-BERT) keep half of what they know there.
+            it (Point-BERT) lose information without it.
         xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
         checkpoint_qformer: recompute the Q-Former's layers in the backward pass.
     """

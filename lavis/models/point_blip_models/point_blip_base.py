@@ -278,7 +278,7 @@ class PointBlipBase(HubSystem, BaseModel):
         self._require_encoder_weights()
 
     def _require_encoder_weights(self) -> None:
-        """Refuse an encoder that stays random: who froze it left it out of the checkpoint."""
+        """Refuse an encoder with random weights: checkpoints do not contain a frozen encoder."""
         prefix, end = "point_encoder.", ".weight"
         loaded = any(n.startswith(prefix) and n.endswith(end) for n in self._found)
         if not (self._encoder_has_file or loaded):

@@ -10,8 +10,8 @@
     python -m lavis.models.point_encoders.export \\
         --checkpoint model.pt --release openshape_vitg14 --out openshape_vitg14.safetensors
 
-Weights are stored as float16 by default (--dtype) (half the size; loading casts them to
-the encoder's own type), BatchNorm's counters as they are. Names are the published ones, without a
+Weights are stored as float16 (--dtype), half the size; loading casts them to the encoder's own
+type. BatchNorm's counters stay as they are. Names are the published ones, without a
 prefix.
 """
 

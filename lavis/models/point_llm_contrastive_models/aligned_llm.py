@@ -118,7 +118,7 @@ def use_token_file() -> None:
 
 
 def is_gated(error: BaseException) -> bool:
-    """Return whether loading failed because the hub wants a licence accepted or a token."""
+    """Return whether loading failed because the hub requires an accepted licence or a token."""
     causes: list[str] = []
     current: BaseException | None = error
     while current is not None:

@@ -44,7 +44,7 @@ def load_projector(model: PointLLMContrastive, path: str | Path, key: str) -> No
     """Load a projector, and the boundary tokens where the file has them.
 
     Args:
-        model: is changed in place; `loaded_checkpoint` and `trained_steps` tell of the file.
+        model: is changed in place; `loaded_checkpoint` and `trained_steps` describe the file.
         path: a checkpoint of our runner, or a projector file of the release.
         key: the yaml key that named it, for messages.
 

@@ -10,7 +10,7 @@ Nothing to compile: CPU tensors run numba kernels, CUDA tensors Triton or plain 
     neighbor_index = knn(center, xyz, 32)               # [B,512,32]
     neighborhood = group_points(xyz, neighbor_index, center)  # [B,512,32,3]
 
-The guide with padding rules, clouds of varying size and the group cache is docs/point_ops.md.
+The guide with padding rules and clouds of varying size is docs/point_ops.md.
 """
 
 from lavis.models.point_ops.backends import BACKENDS, has_triton, resolve_backend

@@ -1,4 +1,4 @@
-"""Input checks of the point operators: what a caller can get wrong, said as got/expected."""
+"""Input checks of the point operators; messages state got and expected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_count(count: int, lengths: Tensor | None, name: str) -> None:
     """Raise ShapeError unless 1 <= count <= every cloud's points.
 
     Args:
-        count: what was asked for, an int.
+        count: the requested number, an int.
         lengths: Long [B], points of every cloud; None when more than there are is allowed.
         name: the argument.
     """

@@ -28,7 +28,7 @@ from lavis.common.compiled import compiled
 _WIDTH = 32  # points per bucket: two AVX-512 vectors; 16 and 64 were slower
 _DIGIT_BITS = 9  # of a sorting pass: one makes 8 Morton cells per axis, two make 64
 _DIGITS = 1 << _DIGIT_BITS
-_ONE_PASS = 4096  # points up to which 8 cells per axis tell enough apart
+_ONE_PASS = 4096  # points up to which 8 cells per axis separate enough
 _INFINITY = np.int32(0x7F800000)  # bits of float32 infinity
 _NOWHERE = np.int32(0x7FFFFFFF)  # index of the padding in the last bucket; above every point's
 

@@ -2,8 +2,8 @@
 
 Each squared distance is ((dx*dx + dy*dy) + dz*dz) with separate float32 operations. The order is a
 contract: the compiled back ends round at the same places, so ties fall the same way everywhere.
-Inputs are checked float32 tensors (see `ops.py`); `lengths` Long [B] says how many points of every
-cloud count.
+Inputs are checked float32 tensors (see `ops.py`); `lengths` Long [B] are the valid points of each
+cloud.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Clouds of different sizes in one batch: the points that count, moved to the front.
 
-Kernels know one form only, a count per cloud. A mask is turned into it by a stable sort, which
+Kernels take one form only, a count per cloud. A mask is turned into it by a stable sort, which
 keeps the order of the points and therefore the rule that the lowest index wins a tie.
 """
 

@@ -3,7 +3,7 @@
 From a BERT (MiniLM, bert-base-uncased, any folder with config.json and weights) text embeddings,
 shared self-attention and text feed-forward are copied; each query feed-forward starts as a copy of
 the text one, as in BLIP-2; cross-attention and, where the checkpoint has no LM head, the head start
-fresh. BLIP-2's own checkpoints are read by `released_weights.py`.
+fresh. BLIP-2's own checkpoints are read by `lavis/models/weights/released.py`.
 """
 
 from __future__ import annotations

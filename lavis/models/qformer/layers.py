@@ -1,9 +1,9 @@
 """The blocks of the Q-Former: BERT's, with a query branch and cross-attention (BLIP-2's names).
 
 States are packed: `hidden` [R,C] holds the query states of every row, then the real tokens of
-every text, and nothing for padding. Projections and feed-forwards, which are nearly all of the
-work, so cost what the captions are long; only attention sees the padded layout. `Layout` translates
-between the two.
+every text, and nothing for padding. Projections and feed-forwards are nearly all of the
+work, so the cost grows with the length of the captions. Only attention sees the padded layout.
+`Layout` translates between the two.
 
 References: BLIP-2 (arXiv 2301.12597), section 3.1; BERT (arXiv 1810.04805).
 """

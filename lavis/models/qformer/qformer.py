@@ -11,7 +11,7 @@ Parameter names are those of BLIP-2's `Qformer` (LAVIS), so released BLIP-2 and 
 What differs, at equal results: scaled_dot_product_attention; a cloud's cross-attention keys/values
 are projected once (`project_cloud`) and shared, uncopied, by every pass and every text beside the
 cloud; padding is never computed; in the last layer only the positions that are read are computed;
-the vocabulary is projected only where a label is. The blocks are in `qformer_layers.py`.
+the vocabulary is projected only where a label is. The blocks are in `layers.py`.
 
 References: BLIP-2 (arXiv 2301.12597), section 3.1.
 """

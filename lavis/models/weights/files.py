@@ -26,7 +26,7 @@ def weights_file(path: str, key: str) -> Path:
     """Return the file (or folder of transformers) that `key` names, relative to the root.
 
     Raises:
-        CheckpointError: there is no such file; the message says where it comes from.
+        CheckpointError: there is no such file; the message names its source.
     """
     found = Path(get_abs_path(path))
     if not (found.is_file() or list(found.glob("model.safetensors*"))):

@@ -4,7 +4,7 @@
     models["scopia_bed1"].size                           # metres: width, height, depth
 
 A library is a zip (.sh3f) with `PluginFurnitureCatalog.properties` (`key#number=value`, Latin-1,
-centimetres). A model is scaled so that its box is as large as the catalogue says.
+centimetres). A model is scaled to the box size of the catalogue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lavis.common.text_files import read_json
 CATALOGUE_NAME = "catalogue.json"
 _LINE = re.compile(r"(\w+)#(\d+)\s*=\s*(.*)")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-# Tags that say where a model came from, not what it is.
+# Tags of the origin of a model, not of its kind.
 _PROVENANCE = {"blend swap", "okh", "scpts"}
 
 

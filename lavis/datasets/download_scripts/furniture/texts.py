@@ -1,4 +1,4 @@
-"""Texts of the furniture: what the catalogue says, and nothing that it does not.
+"""Texts of the furniture, from facts of the catalogue alone.
 
 captions(model)      ["armchair", "armchair, seat", "armchair for the office"]
 description(model)   "armchair, 59 cm wide, 105 cm high, 63 cm deep"
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lavis.datasets.download_scripts.furniture.catalogue import Model
 
-# Categories that say where a thing is used; the others name a kind ("Lights") or nothing.
+# Categories of the place where a thing is used; the others name a kind ("Lights") or nothing.
 PLACES = {
     **{room: f"the {room.lower()}" for room in ("Living room", "Kitchen", "Bedroom", "Bathroom")},
     "Office": "the office",

@@ -2,7 +2,7 @@
 
 Titles end with a cut author's name and a number ("cigni_bianchi_architetto_frances_01"). Frequent
 authors are taken off; of rare ones a piece may stay. Icons of desktops and stars of every kind are
-left out: their names say nothing of the picture.
+left out: their names do not describe the picture.
 """
 
 from __future__ import annotations

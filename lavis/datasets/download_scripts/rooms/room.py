@@ -128,7 +128,7 @@ def things_of(layout: Layout, boxes: np.ndarray, counts: np.ndarray) -> list[Thi
 
 
 def _instance(layout: Layout, thing: Thing) -> Record:
-    """Return what an annotation says of an object."""
+    """Return the annotation of an object."""
     placement = layout.placements[thing.instance]
     return {
         "instance": thing.instance,
