@@ -52,7 +52,7 @@ def plan(task: Task, files: Sequence[str], folder: Path, size: int, kind: str) -
         StorageError: the folder cannot be written.
     """
     if kind == "parquet" and find_spec("pyarrow") is None:
-        fix = "pip install pyarrow, or --format jsonl"
+        fix = "pip install -r requirements-parquet.txt, or --format jsonl"
         raise DependencyError(explain("pyarrow is not installed.", where="--format", fix=fix))
     digest = hashlib.sha256("\n".join(files).encode("utf-8", "surrogateescape")).hexdigest()
     settings = {key: value for key, value in asdict(task).items() if key not in _NOT_COMPARED}

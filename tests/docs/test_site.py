@@ -29,7 +29,9 @@ def pages(site, tmp_path_factory) -> list[Path]:
 
 
 def documents(repo_root: Path) -> list[Path]:
-    return [repo_root / "README.md", *sorted((repo_root / "docs").rglob("*.md"))]
+    """Pages and notebooks; the texts and commands of a notebook are lines of its JSON."""
+    pages = [repo_root / "README.md", *sorted((repo_root / "docs").rglob("*.md"))]
+    return [*pages, *sorted((repo_root / "notebooks").glob("*.ipynb"))]
 
 
 def test_every_page_is_there_once(site, pages, repo_root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -42,6 +43,26 @@ def test_dockerfiles_have_known_instructions_and_existing_sources(
     for line in lines:
         if line.startswith("COPY"):
             assert all((repo_root / source).exists() for source in line.split()[1:-1])
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_dockerfiles_follow_the_rules_of_linters(repo_root: Path, kind: str) -> None:
+    lines = (repo_root / f"docker/Dockerfile.{kind}").read_text(encoding="utf-8").splitlines()
+    (base,) = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert re.fullmatch(r"python:\d+\.\d+(\.\d+)?-slim", base)  # a version, not "latest"
+    for line in (line for line in lines if line.startswith("RUN")):
+        if "apt-get" in line:
+            assert "apt-get update && apt-get install -y --no-install-recommends" in line
+            assert line.endswith("rm -rf /var/lib/apt/lists/*")  # in the layer that filled it
+        else:
+            assert "pip install --no-cache-dir" in line
+    for word in ("ENTRYPOINT", "CMD"):  # as lists: signals reach the process, not a shell
+        (given,) = [line for line in lines if line.startswith(word)]
+        assert json.loads(given.removeprefix(word))
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
+    assert copied[-1] == ["."]  # requirements before it, so that code does not end their cache
+    ignored = (repo_root / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".git", ".venv", "output", "data"} <= set(ignored)
 
 
 def test_the_cpu_image_has_the_pinned_torch(repo_root: Path) -> None:

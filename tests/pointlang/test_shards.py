@@ -87,7 +87,7 @@ def test_a_folder_of_other_predictions_is_refused(many, tmp_path) -> None:
 
 @pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is installed")
 def test_parquet_without_pyarrow_names_the_command(many, tmp_path) -> None:
-    with pytest.raises(DependencyError, match="pip install pyarrow"):
+    with pytest.raises(DependencyError, match="requirements-parquet"):
         shards.plan(Task("caption"), many, tmp_path, 4, "parquet")
 
 
