@@ -21,7 +21,6 @@ from lavis.models.text4point_models.finetune import (
     FinetuneConfig,
     Scene,
     Text4PointFinetune,
-    point_cross_entropy,
 )
 from lavis.models.text4point_models.votes import Proposals, VoteHead
 
@@ -102,7 +101,7 @@ class Text4PointDetection(Text4PointFinetune):
         seed_xyz = gather_points(scene.xyz, proposals.seeds)
         limits = (self.config.close, self.config.far)
         losses = detection_losses(proposals, seed_xyz, logits, boxes, labels, *limits)
-        map_loss = point_cross_entropy(scene.score_map, self.point_labels(samples, scene))
+        map_loss = self.label_loss(scene.score_map, self.point_labels(samples, scene))
         return self.total(losses | {"loss_map": map_loss})
 
     def _annotated(self, samples: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:

@@ -45,6 +45,8 @@ class FinetuneConfig(NetworkConfig):
         prompt: words before a class name.
         learn_prompt: train the embeddings of these words (CoOp).
         map_weight: of the score map's loss; 0 leaves it out.
+        balance: points weigh by the number of their class's points in the batch to the power of
+            -balance: 0 equally, 1 every class equally.
         init_scale: of cosines between points and texts at first.
     """
 
@@ -53,6 +55,7 @@ class FinetuneConfig(NetworkConfig):
     prompt: str = "point cloud of a"
     learn_prompt: bool = True
     map_weight: float = option(0.4, low=0.0)
+    balance: float = option(0.0, low=0.0, high=1.0)
     init_scale: float = option(1 / 0.07, low=1.0, high=MAX_SCALE)
 
 
@@ -197,6 +200,10 @@ class Text4PointFinetune(HubSystem, BaseModel):
             )
         return labels.to(self.device)
 
+    def label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of logits [B,N,K] of points with labels Long [B,N]."""
+        return point_cross_entropy(logits, labels, self.config.balance)
+
     def total(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add `loss`: the sum, with the score map's loss by its weight."""
         weights = {"loss_map": self.config.map_weight}
@@ -218,14 +225,22 @@ def checked_labels(labels: Sequence[str], where: str = "model.labels") -> tuple[
     return names
 
 
-def point_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the labelled points; 0 where there is none.
+def point_cross_entropy(logits: Tensor, labels: Tensor, balance: float = 0.0) -> Tensor:
+    """Return the weighted mean cross-entropy of the labelled points; 0 where there is none.
 
     Args:
         logits: [B,N,K].
         labels: Long [B,N], -1: none.
+        balance: see `FinetuneConfig`.
     """
+    known = labels[labels >= 0]
+    count = torch.bincount(known, minlength=logits.shape[-1]).clamp(min=1)
+    weight = full_precision(count) ** -balance  # [K]
     total = F.cross_entropy(
-        full_precision(logits).flatten(0, 1), labels.flatten(), ignore_index=-1, reduction="sum"
+        full_precision(logits).flatten(0, 1),
+        labels.flatten(),
+        weight.to(full_precision(logits)),
+        ignore_index=-1,
+        reduction="sum",
     )
-    return total / (labels >= 0).sum().clamp(min=1)
+    return total / weight[known].sum().clamp(min=torch.finfo(weight.dtype).tiny)

@@ -24,7 +24,6 @@ from lavis.models.text4point_models.finetune import (
     FinetuneConfig,
     Scene,
     Text4PointFinetune,
-    point_cross_entropy,
 )
 from lavis.models.text4point_models.referring_head import ReferringHead
 
@@ -92,7 +91,7 @@ class Text4PointReferring(Text4PointFinetune):
         wanted = torch.as_tensor(samples["target_instance"], device=self.device)
         target = samples["instance_label"].to(self.device) == wanted[:, None]
         losses = mask_losses(logits, target, scene.lengths)
-        map_loss = point_cross_entropy(scene.score_map, self.point_labels(samples, scene))
+        map_loss = self.label_loss(scene.score_map, self.point_labels(samples, scene))
         return self.total(losses | {"loss_map": map_loss})
 
     @torch.no_grad()

@@ -17,7 +17,6 @@ from lavis.models.text4point_models.finetune import (
     FinetuneConfig,
     Scene,
     Text4PointFinetune,
-    point_cross_entropy,
 )
 
 
@@ -70,8 +69,8 @@ class Text4PointSegmentation(Text4PointFinetune):
     def label_losses(self, scene: Scene, labels: Tensor) -> dict[str, Tensor]:
         """Return the losses of the head and of the score map."""
         return {
-            "loss_segment": point_cross_entropy(self.label_logits(scene), labels),
-            "loss_map": point_cross_entropy(scene.score_map, labels),
+            "loss_segment": self.label_loss(self.label_logits(scene), labels),
+            "loss_map": self.label_loss(scene.score_map, labels),
         }
 
     def label_logits(self, scene: Scene) -> Tensor:

@@ -156,3 +156,14 @@ def test_cosines_of_a_linear_layer_equal_those_of_its_outputs():
         found.append([logits, *torch.autograd.grad((logits * weight).sum(), parts)])
     for ours, direct in zip(*found):
         torch.testing.assert_close(ours, direct, rtol=1e-4, atol=1e-4 * float(direct.abs().max()))
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_balance_weighs_points_by_the_size_of_their_class(balance):
+    torch.manual_seed(0)
+    labels = torch.tensor([[0, 0, 0, 0, 1, -1]])
+    logits = torch.randn(1, 6, 3)
+    each = F.cross_entropy(logits[0, :5], labels[0, :5], reduction="none")
+    weight = torch.tensor([4.0, 4.0, 4.0, 4.0, 1.0]) ** -balance
+    expected = (each * weight).sum() / weight.sum()
+    torch.testing.assert_close(point_cross_entropy(logits, labels, balance), expected)
