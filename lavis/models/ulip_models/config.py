@@ -17,6 +17,9 @@ class UlipTextConfig(PointModelConfig):
         text_tower: text teacher: `minilm`, a folder, or a hub name.
         text_sources: weight of the contrast with each text field of the samples; the first one
             classifies.
+        whole_vocabulary: sources of few distinct texts, such as class names: an object is told from
+            all texts of the training split (cross-entropy) instead of those of its batch (InfoNCE).
+        label_smoothing: of that cross-entropy.
         use_size: read the object's box beside its global feature, for data with a common unit.
         head_width: width of a hidden layer between the feature and the projections; null: none.
         head_dropout: of that layer.
@@ -24,6 +27,8 @@ class UlipTextConfig(PointModelConfig):
 
     text_tower: str = "minilm"
     text_sources: Mapping[str, float] = option({"caption": 1.0}, low=0)
+    whole_vocabulary: tuple[str, ...] = ()
+    label_smoothing: float = option(0.0, low=0, high=1)
     use_size: bool = False
     head_width: int | None = option(None, low=1)
     head_dropout: float = option(0.0, low=0, high=1)

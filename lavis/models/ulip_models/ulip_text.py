@@ -16,7 +16,7 @@ towers, here the text tower alone, because no image-text weights arrive from a p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,8 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         text_sources: weight of the contrast with each field of the samples that holds texts; the
             first is the one that `embed` uses.
         point_encoder_weights: encoder checkpoint to start from; None starts fresh.
+        whole_vocabulary: sources whose texts are all compared with an object, not a batch's alone.
+        label_smoothing: of the cross-entropy over them.
         use_size: read the object's box beside its global feature (object_size.py).
         head_width: width of a hidden layer before the projections; None: none.
         head_dropout: of that layer.
@@ -76,6 +78,8 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         text_tower: str = "minilm",
         text_sources: Mapping[str, float] | None = None,
         point_encoder_weights: str | None = None,
+        whole_vocabulary: Sequence[str] = (),
+        label_smoothing: float = 0.0,
         use_size: bool = False,
         head_width: int | None = None,
         head_dropout: float = 0.0,
@@ -94,6 +98,12 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         )
         point_width = head_width or point_width
         self.text_sources = dict(text_sources or {"caption": 1.0})
+        unknown = sorted(set(whole_vocabulary) - set(self.text_sources))
+        if unknown:
+            where, known = "model.whole_vocabulary", sorted(self.text_sources)
+            raise ConfigError("no such text source", where=where, got=unknown, expected=known)
+        self.vocabularies: dict[str, list[str]] = {name: [] for name in whole_vocabulary}
+        self.label_smoothing = label_smoothing
         self.point_proj = nn.ModuleDict(
             {name: nn.Linear(point_width, text_width) for name in self.text_sources}
         )
@@ -117,6 +127,14 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     def space(self) -> str:
         """The joint space that clouds are aligned with, stored in checkpoints."""
         return self.text_tower.space
+
+    def read_training_objects(self, datasets: Iterable[Any]) -> None:
+        """Collect the distinct texts of `whole_vocabulary` in the training split of data sets."""
+        if not self.vocabularies:
+            return
+        records = [record for dataset in datasets for record in dataset.train_annotation()]
+        for name in self.vocabularies:
+            self.vocabularies[name] = sorted({str(r[name]) for r in records if r.get(name)})
 
     def encode(self, samples: Mapping[str, Any]) -> Encoded:
         """Encode clouds with the head of each text source, and its texts: unit [B,E].
@@ -162,11 +180,41 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     def contrast(
         self, embeds: Mapping[str, Tensor], samples: Mapping[str, Any], rows: int | None = None
     ) -> dict[str, Tensor]:
-        """Symmetric InfoNCE of each text source; equal texts are positives."""
-        sources = self.text_sources
-        keys = {n: text_keys(self.texts_of(samples, n)).to(self.device) for n in sources}
-        losses = self.logit_scale(embeds, keys, rows=rows)
-        return {f"loss_{name}": losses[f"loss_{name}"] for name in sources}
+        """Compare objects with the texts of each source.
+
+        Symmetric InfoNCE over the batch, where equal texts are positives; cross-entropy over the
+        training split's texts for those of `whole_vocabulary`.
+        """
+        losses = {}
+        for term in self.logit_scale.terms:
+            texts = self.texts_of(samples, term.key)
+            if term.key in self.vocabularies:
+                loss = self.vocabulary_loss(term, embeds[term.a], texts)
+            else:
+                keys = {term.key: text_keys(texts).to(self.device)}
+                loss = self.logit_scale.one(term, embeds, keys, {}, rows)
+            losses[f"loss_{term.key}"] = loss
+        return losses
+
+    def vocabulary_loss(self, term: Term, points: Tensor, texts: Sequence[str]) -> Tensor:
+        """Cross-entropy of embedded clouds [B,E] over all texts of a source; `texts` are the B own.
+
+        Raises:
+            ConfigError: the training split was not read, or lacks a text.
+        """
+        vocabulary = self.vocabularies[term.key]
+        row_of = {text: row for row, text in enumerate(vocabulary)}
+        unknown = [text for text in texts if text not in row_of]
+        if unknown:
+            raise ConfigError(
+                "a text is not in the vocabulary",
+                where=f"model.whole_vocabulary: {term.key}",
+                got=unknown[0],
+                expected=f"one of the {len(vocabulary)} texts of the training split",
+            )
+        rows = torch.tensor([row_of[text] for text in texts], device=points.device)
+        logits = self.logit_scale.scale(term) * points @ self.text_tower(vocabulary).T
+        return F.cross_entropy(logits, rows, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:

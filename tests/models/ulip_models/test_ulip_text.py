@@ -90,6 +90,34 @@ def test_the_average_of_a_run_is_exported(model, tmp_path):
         encoder_state(tmp_path / "run.pth", average=True)
 
 
+def test_class_names_are_told_from_the_whole_vocabulary(tiny_bert, tiny_encoder_cfg, samples):
+    class Data:
+        def train_annotation(self) -> list[dict[str, str]]:
+            return [{"category": name} for name in ("tile", "brick", "plate", "brick")]
+
+    torch.manual_seed(0)
+    model = UlipText(
+        OmegaConf.create(tiny_encoder_cfg),
+        text_tower=tiny_bert,
+        text_sources={"category": 2.0},
+        whole_vocabulary=["category"],
+        label_smoothing=0.1,
+    ).eval()
+    named = samples | {"category": ["brick", "tile", "brick", "brick"]}
+    with pytest.raises(ConfigError, match="not in the vocabulary"):
+        model(named)
+    model.read_training_objects([Data()])
+    feature = model.point_encoder(samples["point_cloud"]).global_feature
+    points = F.normalize(model.point_proj["category"](feature), dim=-1)
+    logits = points @ model.text_tower(["brick", "plate", "tile"]).T / 0.07
+    expected = F.cross_entropy(logits, torch.tensor([0, 2, 0, 0]), label_smoothing=0.1)
+    output = model(named)
+    torch.testing.assert_close(output["loss_category"], expected)
+    torch.testing.assert_close(output["loss"], 2 * expected)
+    with pytest.raises(ConfigError, match="whole_vocabulary"):
+        UlipText(OmegaConf.create(tiny_encoder_cfg), tiny_bert, whole_vocabulary=["class"])
+
+
 def test_sizes_and_a_hidden_layer_are_read(tiny_bert, tiny_encoder_cfg, samples):
     torch.manual_seed(0)
     keys = {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}}
