@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine, result_header
-from lavis.evaluation.provenance import to_plain, write_json_atomic
+from lavis.common.strict_json import to_plain
+from lavis.evaluation.provenance import write_json_atomic
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value with tensors, numpy values, paths and tuples as what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return to_plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def parse_json(text: str) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +15,7 @@ from typing import Any
 
 from lavis.common.errors import EvaluationError
 from lavis.common.files import replace_file
-from lavis.common.strict_json import refuse_unwritable
-
-
-def to_plain(value: Any) -> Any:
-    """Convert numpy scalars and arrays, paths, tuples and mappings to what JSON can hold."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return to_plain(value.tolist()) if hasattr(value, "tolist") else value
+from lavis.common.strict_json import refuse_unwritable, to_plain
 
 
 def _strict_json(value: Any, where: str, **options: Any) -> str:

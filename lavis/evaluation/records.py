@@ -16,13 +16,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from lavis.common.errors import EvaluationError
+from lavis.common.strict_json import to_plain
 from lavis.evaluation.comparisons import Paired
-from lavis.evaluation.provenance import (
-    config_hash,
-    git_commit,
-    to_plain,
-    write_json_atomic,
-)
+from lavis.evaluation.provenance import config_hash, git_commit, write_json_atomic
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -33,7 +29,6 @@ __all__ = [
     "config_hash",
     "first_few",
     "git_commit",
-    "to_plain",
     "validate_ids",
     "write_json_atomic",
 ]

@@ -22,28 +22,16 @@ from tqdm import tqdm
 
 from lavis.common.dist_utils import all_gather_object_list, is_main_process
 from lavis.common.files import append_line
+from lavis.common.strict_json import to_plain
 from lavis.runners.trackers import Trackers
-
-
-def plain(value: Any) -> Any:
-    """Return `value` with tensors, paths and numpy numbers converted to JSON types."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().tolist()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def write_row(path: Path, kind: str, values: Mapping[str, Any]) -> None:
     """Append one row to the JSON-lines file `path` on rank 0; a row that is lost stops no run."""
     if is_main_process():
-        row = {"kind": kind, "time": round(time.time(), 3), **plain(values)}
+        row = {"kind": kind, "time": round(time.time(), 3), **to_plain(values)}
         try:
-            append_line(path, json.dumps(row))
+            append_line(path, json.dumps(row, default=str))
         except OSError as error:
             logging.warning("%s: a %s row is lost: %s", path, kind, error)
 

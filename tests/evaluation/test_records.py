@@ -130,7 +130,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch
     def full_disk(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lavis.evaluation.provenance.os.fsync", full_disk)
+    monkeypatch.setattr("lavis.common.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_json_atomic(path, {"new": True})
     assert json.loads(path.read_text()) == {"old": True}
