@@ -6,17 +6,16 @@ they finish changes a byte.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lavis.common.errors import DataError
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes
+from lavis.datasets.download_scripts.side_by_side import read_side_by_side
 from lavis.datasets.stores.packed_points import pack_xyz
 
 Record = dict[str, str]
@@ -24,7 +23,6 @@ Record = dict[str, str]
 Sampled = tuple[np.ndarray, np.ndarray, list[str]]
 
 _PARTS_PER_PIECE = 32  # of one category: what a process samples at a time
-_MOST_PROCESSES = 8
 
 
 def by_category(parts: list[Record]) -> dict[str, list[Record]]:
@@ -52,7 +50,7 @@ def sample_categories(
             else:
                 hashes.update(zip((member["object_id"] for member in members), names))
                 bar.update(len(members))
-        pieces = _sample(_Pieces(package, missing, num_points, seed))
+        pieces = read_side_by_side(_Pieces(package, missing, num_points, seed))
         for members in missing:
             xyz, scale, names = _gather(pieces, len(members), bar)
             bricks_files.write_shard(work, members[0]["ldraw_category"], members, xyz, scale, names)
@@ -97,30 +95,6 @@ class _Pieces(Dataset):
                 )
                 xyz[row] = pack_xyz(cloud)
         return xyz, scale, names
-
-
-def _sample(pieces: _Pieces) -> Iterator[Sampled]:
-    """Sample pieces side by side, in their order.
-
-    torch's loader, not a pool: its processes end when this one is killed.
-    """
-    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
-    loader = DataLoader(
-        pieces,
-        batch_size=None,
-        num_workers=cores if cores > 1 and len(pieces) > 1 else 0,
-        collate_fn=_as_it_is,
-        # Its own: a loader draws from the run's, and a run that prepares would start otherwise.
-        generator=torch.Generator(),
-    )
-    for piece in loader:
-        if isinstance(piece, DataError):
-            raise piece
-        yield piece
-
-
-def _as_it_is(piece: Any) -> Any:
-    return piece
 
 
 def _gather(pieces: Iterator[Sampled], count: int, bar: Any) -> Sampled:

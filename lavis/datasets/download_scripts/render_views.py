@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 import lavis.common.utils as utils
 from lavis.common.command import command_parser, report_errors
 from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.mesh_sources import SOURCES, MeshSource, open_meshes
+from lavis.datasets.download_scripts.side_by_side import read_side_by_side
 from lavis.datasets.rendering.cameras import ring
 from lavis.datasets.rendering.frame_store import FrameWriter, pack_frames
 from lavis.datasets.rendering.ray_cast import RayCaster
@@ -68,7 +68,7 @@ class Views(Dataset):
 
 
 def render(
-    dataset: Views, views: Path, frames: Path | None, facts: dict[str, object], workers: int
+    dataset: Views, views: Path, frames: Path | None, facts: dict[str, object], workers: int | None
 ) -> None:
     """Render objects side by side, in their order; files are there only when they are whole.
 
@@ -77,7 +77,7 @@ def render(
         views: file of the colours.
         frames: file of depth, normals and ids; None writes none.
         facts: what the files are made of; files of these facts are kept.
-        workers: further processes.
+        workers: processes; the default is one a core, at most 8.
 
     Raises:
         DataError: an object cannot be rendered.
@@ -85,13 +85,6 @@ def render(
     targets = [views] + ([] if frames is None else [frames])
     if all(facts_of(path) == facts for path in targets):
         return
-    loader = DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=lambda sample: sample,
-        generator=torch.Generator(),
-    )
     views.parent.mkdir(parents=True, exist_ok=True)
     partial = [path.with_name(f".{path.name}.partial") for path in targets]
     with ExitStack() as files:
@@ -99,9 +92,8 @@ def render(
         frame_file = None
         if frames is not None:
             frame_file = files.enter_context(FrameWriter(partial[1], dataset.cameras, facts))
-        for rendered in tqdm(loader, desc="Rendering", unit="object"):
-            if isinstance(rendered, DataError):
-                raise rendered
+        objects = read_side_by_side(dataset, workers)
+        for rendered in tqdm(objects, "Rendering", len(dataset), unit="object"):
             view_file.add(rendered.object_id, rendered.views)
             if frame_file is not None:
                 frame_file.add(rendered.object_id, rendered.frames)
@@ -120,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128, help="width and height in pixels")
     parser.add_argument("--frames", action="store_true", help="write depth, normals and ids, too")
     parser.add_argument("--limit", type=int, help="the first so many objects")
-    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
+    parser.add_argument("--workers", type=int, help="processes; one a core, at most 8")
     options = parser.parse_args(arguments)
     folder = options.folder or Path(utils.get_cache_path(options.source))
     out = options.out or folder.with_name(f"{folder.name}_views")

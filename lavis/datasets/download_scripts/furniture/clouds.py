@@ -6,14 +6,12 @@ finish changes a byte.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from lavis.common.errors import DataError
@@ -21,12 +19,12 @@ from lavis.common.files import whole_file
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.download_scripts.furniture.catalogue import Model
 from lavis.datasets.download_scripts.furniture.meshes import read_model
+from lavis.datasets.download_scripts.side_by_side import read_side_by_side
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.stores.packed_points import pack_rgb, pack_xyz
 from lavis.datasets.surface import sample_surface
 
 _MODELS_PER_PIECE = 16
-_MOST_PROCESSES = 8
 
 
 class Cloud(NamedTuple):
@@ -117,21 +115,8 @@ def sample_clouds(
         DataError: a model cannot be read.
     """
     pieces = _Pieces(work, folder, models, num_points, seed)
-    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
-    loader = DataLoader(
-        pieces,
-        batch_size=None,
-        num_workers=cores if cores > 1 and len(pieces) > 1 else 0,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # a loader draws from the run's otherwise
-    )
-    bar = tqdm(loader, unit="piece", desc="Sampling furniture", disable=not progress)
+    finished, total = read_side_by_side(pieces), len(pieces)
+    bar = tqdm(finished, "Sampling furniture", total, unit="piece", disable=not progress)
     for index in bar:
-        if isinstance(index, DataError):
-            raise index
         with np.load(pieces.path(index), allow_pickle=False) as piece:
             yield from map(Cloud, piece["xyz"], piece["rgb"], piece["scale"].tolist())
-
-
-def _as_it_is(piece: Any) -> Any:
-    return piece
