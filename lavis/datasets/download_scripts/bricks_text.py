@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from lavis.datasets.scene_text import with_article
+
 # Each name is a solid colour of the official LDraw palette (LDConfig), chosen far apart in RGB.
 COLORS: dict[str, tuple[int, int, int]] = {
     "black": (0x05, 0x13, 0x1D),
@@ -90,8 +92,7 @@ def color_of(object_id: str) -> str:
 
 def colored_caption(color: str, description: str) -> str:
     """Return "a {colour} {description in lower case}"."""
-    article = "an" if color[0] in "aeiou" else "a"
-    return f"{article} {color} {description.lower()}"
+    return f"{with_article(color)} {description.lower()}"
 
 
 def natural_key(part_id: str) -> tuple[tuple[int, int, str], ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lavis.datasets.scene_text import with_article
 from lavis.evaluation.baselines.pool import Entry, Pool
 
 # Share of training texts that hold their object's colour word, for "texts name the colour".
@@ -56,11 +57,6 @@ def recolor(text: str, old: str, new: str) -> str:
         return new if match.group(1) is None else with_article(new)
 
     return re.sub(rf"(?:\b(an?) )?\b{re.escape(old)}\b", replaced, text, count=1)
-
-
-def with_article(word: str) -> str:
-    """Return "a <word>", or "an <word>" before a vowel."""
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def has_word(text: str, word: str) -> bool:
