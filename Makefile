@@ -16,7 +16,7 @@ $(VENV)/.linked: $(VENV)/.installed lavis/_link.py
 	touch $@
 
 # Two steps: LAVIS' own pins and a modern transformers cannot be resolved together.
-$(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt requirements-ray.txt
+$(VENV)/.installed: requirements.txt requirements-nodeps.txt requirements-dev.txt requirements-ray.txt requirements-notebooks.txt
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt
