@@ -30,7 +30,6 @@ import lavis  # noqa: F401 (sets the policy of threads before torch is loaded)
 
 # isort: split
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks.record import Record, parse_options
 from lavis.models.contrastive.grad_cache import GradCache, whole_batch
@@ -55,28 +54,29 @@ ENCODER = {
 def build(arch: str) -> Any:
     """Return a seeded model of an arch with a small encoder and its contrast alone."""
     torch.manual_seed(0)
-    encoder = OmegaConf.create(ENCODER)
     if arch == "ulip_text":
+        from lavis.models.ulip_models.config import UlipTextConfig
         from lavis.models.ulip_models.ulip_text import UlipText
 
-        return UlipText(encoder, text_sources={"caption": 1.0})
+        return UlipText(UlipTextConfig(point_encoder=ENCODER))
     if arch == "point_blip":
-        from lavis.models.point_blip_models.config import Stage1Options
+        from lavis.models.point_blip_models.config import PointBlipConfig
         from lavis.models.point_blip_models.point_blip import PointBlip
 
-        contrast = Stage1Options(embed_dim=WIDTH, loss_weights={"ptm": 0.0, "ptg": 0.0})
-        sizes = {"qformer_bert": "minilm", "num_query_token": 8}
-        return PointBlip(contrast, point_encoder_cfg=encoder, **sizes)
+        contrast = {"embed_dim": WIDTH, "loss_weights": {"ptm": 0.0, "ptg": 0.0}}
+        sizes = {"qformer_bert": "minilm", "num_query_token": 8, "qformer_width": None}
+        whole = {"point_encoder": ENCODER, "freeze_point_encoder": False}
+        return PointBlip(PointBlipConfig(**contrast, **sizes, **whole))
     if arch == "point_llm_contrastive":
-        from lavis.models.point_llm_contrastive_models import point_llm_contrastive
+        from lavis.models.point_llm_contrastive_models import options, point_llm_contrastive
 
-        loss = {"loss_type": "contrastive", "negatives": "batch"}
-        llm = "smollm2-135m"
-        return point_llm_contrastive.PointLLMContrastive(encoder, llm=llm, hidden_dim=64, **loss)
+        loss = {"loss_type": "contrastive", "negatives": "batch", "hidden_dim": 64}
+        config = options.PointLLMContrastiveConfig(point_encoder=ENCODER, **loss)
+        return point_llm_contrastive.PointLLMContrastive(config)
     from lavis.models.mixcon3d_models.config import Mixcon3dConfig
     from lavis.models.mixcon3d_models.mixcon3d import MixCon3D
 
-    return MixCon3D(Mixcon3dConfig(embed_dim=WIDTH, point_encoder=dict(ENCODER)))
+    return MixCon3D(Mixcon3dConfig(embed_dim=WIDTH, point_encoder=ENCODER))
 
 
 def draw(index: int, size: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:

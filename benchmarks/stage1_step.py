@@ -2,9 +2,9 @@
 
 Same weights, batch and hard negatives, interleaved in one process; losses, gradients and the point
 tokens of both encoders are compared in the same run. Two rows: cloud tokens read as they are (384
-wide), and with PointBLIP's lift to BLIP-2's 1408. `frozen` includes the frozen Point-BERT in both,
-each in its way; `cached` takes ours from stored features, against the usual step, which encodes;
-`qformer` leaves the encoder out on both sides.
+wide), and with PointBLIP's projection to BLIP-2's 1408. `frozen` includes the frozen Point-BERT in
+both, each in its way; `cached` takes ours from stored features, against the usual step, which
+encodes; `qformer` leaves the encoder out on both sides.
 
     python -m benchmarks.stage1_step                  # about six minutes of one core
     python -m benchmarks.stage1_step --device cuda --rounds 20
@@ -79,12 +79,7 @@ def build(options: argparse.Namespace, width: int | None, bert: str) -> Step:
     from lavis.models.point_blip_models.config import PointBlipConfig
 
     torch.manual_seed(0)
-    model = Step(
-        point_encoder_cfg=PointBlipConfig().point_encoder,
-        freeze_point_encoder=True,
-        qformer_bert=bert,
-        qformer_width=width,
-    )
+    model = Step(PointBlipConfig(qformer_bert=bert, qformer_width=width))
     return model.to(options.device).train()
 
 
@@ -121,11 +116,11 @@ def make_batch(size: int, device: str) -> dict[str, Tensor]:
 
 
 def usual_step(model: Step, batch: dict[str, Tensor], tokens: Tensor | None = None) -> dict:
-    """One usual step: encode (unless tokens are given), lift, three losses, backward."""
+    """One usual step: encode (unless tokens are given), project, three losses, backward."""
     if tokens is None:
         tokens = usual_point_tokens(model.point_encoder, batch["cloud"])
-    lifted = tokens if model.pc_projection is None else tokens @ model.pc_projection
-    found = usual_losses(model, lifted, batch["ids"], batch["mask"], batch["negatives"])
+    projected = tokens if model.pc_projection is None else tokens @ model.pc_projection
+    found = usual_losses(model, projected, batch["ids"], batch["mask"], batch["negatives"])
     torch.stack(list(found.values())).sum().backward()
     return found
 
@@ -223,7 +218,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
     # The expanded square distance picks another neighbour now and then: count groups, not entries.
     differs = (usual_tokens - tokens).abs().amax(-1) > 1e-2
     row = {
-        "lift": width,
+        "projection": width,
         "batch": options.batch,
         "equality": found | {"share_of_tokens_that_differ": float(differs.float().mean())},
         "cost": {
@@ -238,7 +233,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> dict:
         "ours_cached": (our_step, batch, tokens),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in tqdm(range(options.rounds), desc=f"lift {width}"):
+    for _ in tqdm(range(options.rounds), desc=f"projection {width}"):
         for name, way in ways.items():
             seconds[name].append(timed(model, *way)[0])
     row["seconds"] = {name: statistics.median(values) for name, values in seconds.items()}
@@ -275,10 +270,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()  # as train.py does; page faults are neither way's work
     with tempfile.TemporaryDirectory() as folder:
         bert = random_bert(Path(folder), options.layers)
-        plain, lifted = (record.add(measure(options, width, bert)) for width in (None, 1408))
+        plain, projected = (record.add(measure(options, width, bert)) for width in (None, 1408))
     names = ("frozen_speedup", "cached_speedup", "qformer_speedup", "saved_memory_ratio")
     figures = {name: plain[name] for name in names}
-    figures |= {f"lifted_{name}": lifted[name] for name in names}
+    figures |= {f"projected_{name}": projected[name] for name in names}
     equality = {
         name: max(row["equality"][name] for row in record.rows) for name in plain["equality"]
     }

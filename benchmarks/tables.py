@@ -26,11 +26,11 @@ _SPEED = (
     ("point_encoders", "ulip_512x32_speedup", "mini-PointNet of ULIP-2", "published layers"),
     ("stage1_step", "frozen_speedup", "stage-1 step, frozen encoder", "BLIP-2's layout"),
     ("stage1_step", "cached_speedup", "stage-1 step, cached features", "BLIP-2's layout"),
-    ("stage1_step", "lifted_frozen_speedup", "the same, projected to 1408", "BLIP-2's layout"),
+    ("stage1_step", "projected_frozen_speedup", "the same, projected to 1408", "BLIP-2's layout"),
     ("transformers_step", "query_pass_speedup", "query pass", "transformers' layers"),
     ("transformers_step", "matching_pass_speedup", "matching pass", "transformers' layers"),
     (
-        *("transformers_step", "matching_pass_lifted_speedup"),
+        *("transformers_step", "matching_pass_projected_speedup"),
         *("matching pass, projected to 1408", "transformers' layers"),
     ),
     (

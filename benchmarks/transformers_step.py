@@ -56,7 +56,7 @@ def transformers_qformer(model: Step) -> nn.Module:
     return theirs.to(model.device).train()
 
 
-def lifted(model: Step, tokens: Tensor) -> Tensor:
+def projected(model: Step, tokens: Tensor) -> Tensor:
     """Lift cloud tokens as both sides read them."""
     return tokens if model.pc_projection is None else tokens @ model.pc_projection
 
@@ -75,7 +75,7 @@ def passes(model: Step, theirs: nn.Module, batch: dict[str, Tensor], tokens: Ten
 
     def their_query() -> Tensor:
         queries = qformer.query_tokens.expand(len(tokens), -1, -1)
-        output = theirs(query_embeds=queries, encoder_hidden_states=lifted(model, tokens))
+        output = theirs(query_embeds=queries, encoder_hidden_states=projected(model, tokens))
         return output.last_hidden_state
 
     def our_matching() -> Tensor:
@@ -86,7 +86,7 @@ def passes(model: Step, theirs: nn.Module, batch: dict[str, Tensor], tokens: Ten
         words = embeddings.word_embeddings(ids)
         words = words + embeddings.position_embeddings.weight[:longest]
         queries = qformer.query_tokens.expand(len(ids), -1, -1)
-        cloud = lifted(model, tokens)
+        cloud = projected(model, tokens)
         output = theirs(
             query_embeds=torch.cat([queries, words], 1),
             query_length=num_queries,
@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> Iterat
         for way in (ours, usual):  # the first run of a shape pays for memory and kernels
             timed(model, backward, way, weights)
         seconds: dict[str, list[float]] = {"ours": [], "transformers": []}
-        for _ in tqdm(range(options.rounds), desc=f"{name}, lift {width}"):
+        for _ in tqdm(range(options.rounds), desc=f"{name}, projection {width}"):
             spent, found = timed(model, backward, ours, weights)
             seconds["ours"].append(spent)
             gradient = model.qformer.query_tokens.grad.clone()
@@ -128,7 +128,7 @@ def measure(options: argparse.Namespace, width: int | None, bert: str) -> Iterat
         median = {way: statistics.median(values) for way, values in seconds.items()}
         yield {
             "pass": name,
-            "lift": width,
+            "projection": width,
             "seconds": median,
             "speedup": median["transformers"] / median["ours"],
             "states_max_difference": float((found["states"] - expected["states"]).abs().max()),
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 record.add(row)
     compared = ("states_max_difference", "query_gradient_relative_difference")
     speedups = {
-        f"{row['pass']}{'_lifted' if row['lift'] else ''}_speedup": row["speedup"]
+        f"{row['pass']}{'_projected' if row['projection'] else ''}_speedup": row["speedup"]
         for row in record.rows
     }
     equality = {name: max(row[name] for row in record.rows) for name in compared}

@@ -92,7 +92,7 @@ def usual_losses(
 
     Args:
         model: holds `qformer`, `vision_proj`, `text_proj`, `itm_head`, `temp`, `tokenizer`.
-        cloud_tokens: [B,G,encoder_width], lifted.
+        cloud_tokens: [B,G,encoder_width], projected.
         ids, mask: [B,32], padded.
         negatives: [2,B], the hard cloud of each text and the hard text of each cloud.
     """

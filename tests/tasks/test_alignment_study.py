@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError, EvaluationError
 from lavis.models.abilities import check_abilities
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_llm_contrastive_models.options import PointLLMContrastiveConfig
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
 from lavis.tasks import alignment_compare
 from lavis.tasks.alignment_compare import compare, read_member, verdict
@@ -22,6 +24,10 @@ from lavis.tasks.alignment_study import AlignmentStudyTask, object_groups
 from tests.tasks.evaluating_runner import runner_in
 
 FIGURES = {"centroid_distance", "avg_cosine_similarity", "nearest_text_accuracy"}
+
+
+def contrastive(llm: str, encoder: dict) -> PointLLMContrastive:
+    return PointLLMContrastive(PointLLMContrastiveConfig(llm=llm, point_encoder=encoder))
 
 
 @pytest.fixture
@@ -71,11 +77,11 @@ def folders(task, tmp_path) -> dict[str, str]:
 def test_any_registered_model_takes_part(
     task, samples, tmp_path, arch, tiny_llama, tiny_bert, tiny_encoder_cfg
 ):
-    encoder = OmegaConf.create(tiny_encoder_cfg)
     if arch == "point_blip":
-        model = PointBlip(point_encoder_cfg=encoder, qformer_bert=tiny_bert, num_query_token=4)
+        sizes = {"qformer_bert": tiny_bert, "num_query_token": 4, "qformer_width": None}
+        model = PointBlip(PointBlipConfig(point_encoder=tiny_encoder_cfg, **sizes))
     else:
-        model = PointLLMContrastive(encoder, llm=tiny_llama, hidden_dim=16)
+        model = contrastive(tiny_llama, tiny_encoder_cfg)
     records = task.valid_step(model.eval(), samples)
     dataset = SimpleNamespace(annotation=[{"instance_id": i} for i in samples["instance_id"]])
     task.after_evaluation(
@@ -99,7 +105,7 @@ def test_validation_in_training_has_the_loss_and_no_embeddings_file(
     task, samples, tmp_path, tiny_llama, tiny_encoder_cfg
 ):
     task.run_cfg.evaluate = False
-    model = PointLLMContrastive(OmegaConf.create(tiny_encoder_cfg), llm=tiny_llama).eval()
+    model = contrastive(tiny_llama, tiny_encoder_cfg).eval()
     records = task.valid_step(model, samples)
     dataset = SimpleNamespace(annotation=[{"instance_id": i} for i in samples["instance_id"]])
     runner = runner_in(tmp_path / "job" / "result", evaluate_only=False)
@@ -113,7 +119,7 @@ def test_the_projector_is_kept_before_the_first_step(
     task, samples, tmp_path, tiny_llama, tiny_encoder_cfg
 ):
     registry.mapping["paths"]["output_dir"] = str(tmp_path)
-    model = PointLLMContrastive(OmegaConf.create(tiny_encoder_cfg), llm=tiny_llama)
+    model = contrastive(tiny_llama, tiny_encoder_cfg)
     task.train_step(model, samples | {"epoch": 0, "iters": 1})
     assert not list(tmp_path.iterdir())
     task.train_step(model, samples | {"epoch": 0, "iters": 0})

@@ -85,7 +85,7 @@ def test_without_candidates_or_weight_the_order_is_that_of_contrast():
         assert (ordered.diff(dim=1) <= 0).all()
 
 
-def test_a_confident_match_never_lifts_a_pair_that_was_not_matched():
+def test_a_confident_match_never_raises_a_pair_that_was_not_matched():
     contrast = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
     matching = torch.tensor([[-900.0, -800.0]])
     scores = rerank(contrast, torch.tensor([[0, 1]]), matching, ptm_weight=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
@@ -48,10 +47,6 @@ class BackboneConfig(PointModelConfig):
     use_pooled_token: bool = False
     xyz_encoding: bool = False
     checkpoint_qformer: bool = False
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keys as arguments of a model."""
-        return {k: v for k, v in super().arguments().items() if k != "may_start_fresh"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ What differs from the release (and from BLIP-2 in LAVIS 1.0.2), and the key that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ from lavis.models.language.candidates import score_candidates
 from lavis.models.point_blip_models.answering import (
     caption_head_log_likelihood,
 )
-from lavis.models.point_blip_models.config import PointBlipConfig, Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.decoding import decode_captions, decode_captions_with_beams
 from lavis.models.point_blip_models.stage1_losses import Stage1Losses
 
@@ -75,10 +75,7 @@ class PointBlip(Stage1Losses):
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlip:
         """Build from the `model` section (`PointBlipConfig`)."""
-        config = cls.config_class.read(cfg)
-        own = {item.name for item in fields(Stage1Options)}
-        backbone = {name: v for name, v in config.arguments().items() if name not in own}
-        model = cls(config, **backbone)
+        model = cls(cls.config_class.read(cfg))
         model.load_weights(cfg)
         return model
 

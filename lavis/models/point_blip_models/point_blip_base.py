@@ -19,6 +19,7 @@ from lavis.common.errors import CheckpointError, ConfigError, ShapeError
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive.text_keys import require_texts
 from lavis.models.hub import HubSystem
+from lavis.models.point_blip_models.config import BackboneConfig
 from lavis.models.point_encoders import build_point_encoder, encode_batch, freeze
 from lavis.models.point_encoders.checkpoint_io import load_encoder_checkpoint
 from lavis.models.point_encoders.object_size import SizeToken, box_sizes
@@ -40,20 +41,7 @@ class PointBlipBase(HubSystem, BaseModel):
     """Encode clouds and hold the Q-Former.
 
     Args:
-        point_encoder_cfg: the encoder's yaml section (`name` and its sizes).
-        point_encoder_weights: a published or own encoder checkpoint, or None for a fresh start.
-        freeze_point_encoder: keep the encoder fixed and in evaluation mode.
-        qformer_bert: BERT that the Q-Former starts from: `minilm`, a folder, or a hub name.
-        num_query_token: learned queries Q.
-        cross_attention_freq: cross-attention in every n-th layer.
-        qformer_dropout: share dropped in the Q-Former, None as in that BERT's configuration.
-        qformer_width: width that cloud tokens are projected to, None: none. 1408 is BLIP-2's.
-        use_class_token: put the class token before the group tokens; the release drops it,
-            though ULIP aligned it with text; small encoders gain from it.
-        use_size_token: put a token of the object's size behind the group tokens (object_size.py).
-        use_pooled_token: put the maximum over the group tokens behind them, normalised.
-        xyz_encoding: add a sinusoidal encoding of each group's centre to its token (3D-LLM).
-        checkpoint_qformer: recompute the Q-Former's layers in backward, for memory.
+        config: keys of both stages.
         with_text: keep the Q-Former's text half, or drop it.
         with_lm_head: keep the head of that half, which writes captions (stage 1).
     """
@@ -63,57 +51,44 @@ class PointBlipBase(HubSystem, BaseModel):
 
     def __init__(
         self,
-        point_encoder_cfg: DictConfig,
-        point_encoder_weights: str | None = None,
-        freeze_point_encoder: bool = False,
-        qformer_bert: str = "minilm",
-        num_query_token: int = 32,
-        cross_attention_freq: int = 2,
-        qformer_dropout: float | None = None,
-        qformer_width: int | None = None,
-        use_class_token: bool = False,
-        use_size_token: bool = False,
-        use_pooled_token: bool = False,
-        xyz_encoding: bool = False,
-        checkpoint_qformer: bool = False,
+        config: BackboneConfig,
         with_text: bool = True,
         with_lm_head: bool = True,
     ) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
         self._found: set[str] = set()  # names that checkpoints brought
-        self._encoder_has_file = bool(point_encoder_weights)
-        self.point_encoder = build_point_encoder(point_encoder_cfg)
-        if point_encoder_weights:
-            path = weights_file(point_encoder_weights, "model.point_encoder_weights")
+        self._encoder_has_file = bool(config.point_encoder_weights)
+        self.point_encoder = build_point_encoder(config.point_encoder)
+        if config.point_encoder_weights:
+            path = weights_file(config.point_encoder_weights, "model.point_encoder_weights")
             load_encoder_checkpoint(self.point_encoder, path)
-        if freeze_point_encoder:
+        if config.freeze_point_encoder:
             freeze(self.point_encoder)
-        self.use_class_token = use_class_token
-        self.xyz_encoding = xyz_encoding
-        token_width = self.point_encoder.embed_dim
-        self.size_token = SizeToken(token_width) if use_size_token else None
+        self.use_class_token = config.use_class_token
+        self.xyz_encoding = config.xyz_encoding
+        token_width, width = self.point_encoder.embed_dim, config.qformer_width
+        self.size_token = SizeToken(token_width) if config.use_size_token else None
         # Attention can average tokens, and no query can read the maximum that encoders end with.
-        self.pooled_norm = nn.LayerNorm(token_width) if use_pooled_token else None
-        if qformer_width is None:
+        self.pooled_norm = nn.LayerNorm(token_width) if config.use_pooled_token else None
+        if width is None:
             self.pc_projection = None
         else:
-            projection = torch.randn(token_width, qformer_width) * scaled_std(qformer_width)
-            self.pc_projection = nn.Parameter(projection)
-        self.tokenizer = load_text_tokenizer(qformer_bert) if with_text else None
-        config = qformer_config_from_bert(
-            qformer_bert,
-            dropout=qformer_dropout,
+            self.pc_projection = nn.Parameter(torch.randn(token_width, width) * scaled_std(width))
+        self.tokenizer = load_text_tokenizer(config.qformer_bert) if with_text else None
+        qformer_config = qformer_config_from_bert(
+            config.qformer_bert,
+            dropout=config.qformer_dropout,
             vocab_size=len(self.tokenizer) if self.tokenizer else 0,
-            num_query_token=num_query_token,
-            cross_attention_freq=cross_attention_freq,
-            encoder_width=qformer_width or token_width,
+            num_query_token=config.num_query_token,
+            cross_attention_freq=config.cross_attention_freq,
+            encoder_width=width or token_width,
             with_text=with_text,
             with_lm_head=with_lm_head,
-            checkpoint_layers=checkpoint_qformer,
+            checkpoint_layers=config.checkpoint_qformer,
         )
-        self.qformer = QFormer(config)
-        init_from_bert(self.qformer, qformer_bert)
+        self.qformer = QFormer(qformer_config)
+        init_from_bert(self.qformer, config.qformer_bert)
 
     def encode_cloud(self, samples: Mapping[str, Any]) -> Tensor:
         """Turn clouds into the tokens that the queries read, projected: [B,G,qformer_width]."""

@@ -30,7 +30,7 @@ from lavis.models.abilities import (
 )
 from lavis.models.language.candidates import score_candidates
 from lavis.models.language.cloud_writer import CloudWriter
-from lavis.models.language.llm import LanguageModel, LoraOptions
+from lavis.models.language.llm import LanguageModel
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys
@@ -47,25 +47,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
     """Stage 2 of PointBLIP.
 
     Args:
-        llm: built-in name (`smollm2-135m`), folder, or hub name of the language model.
-        lora: adapters, or None for a frozen model.
-        llm_dtype: dtype of the frozen weights; `auto` is bfloat16 where that is native, or float32.
-        llm_end_text: what ends a caption; None is the model's end token, BLIP-2's OPT uses a
-            newline.
-        llm_attention: `sdpa`, `eager` or None, transformers' choice.
-        prompt: text between the prefix and a caption; `{size}` is the size of the object's box.
-        qa_prompt: text between the prefix and an answer; `{}` is the question, `{size}` as above.
-        qformer_text_input: let the queries read the question, too, as InstructBLIP does (arXiv
-            2305.06500): they say then what of the object it asks for.
-        draft_length: places of the draft behind the linear prefix (see draft.py): of the caption,
-            or of the answer where the queries read the question; 0, as published, leaves it out.
-        loss_weights: weights of `lm` and `draft`; a language model of weight 0 does not run.
-        freeze_pc_projection: the release freezes the projection in stage 2, GPT4Point does not.
-        retrieved_texts: texts of the k nearest training objects before every prompt; 0, as
-            published: none.
-        retrieval_lookup: what neighbours are found by, of `LOOKUPS`.
-        retrieved_prompt: what the texts are put into, at `{}`.
-        backbone: arguments of `PointBlipBase`.
+        config: keys of stage 2.
     """
 
     abilities = (Embedder, Captioner, Answerer, AnswerScorer)
@@ -82,43 +64,29 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         "caption_objaverse_opt2.7b": "configs/models/point_blip/point_blip_caption_opt2.7b.yaml",
     }
 
-    def __init__(
-        self,
-        llm: str = "smollm2-135m",
-        lora: LoraOptions | None = None,
-        llm_dtype: str = "float32",
-        llm_end_text: str | None = None,
-        llm_attention: str | None = None,
-        prompt: str = "a 3D point cloud of",
-        qa_prompt: str = "Question: {} Answer:",
-        qformer_text_input: bool = False,
-        draft_length: int = 0,
-        loss_weights: Mapping[str, float] | None = None,
-        freeze_pc_projection: bool = False,
-        retrieved_texts: int = 0,
-        retrieval_lookup: str = "joint",
-        retrieved_prompt: str = "Similar objects: {}.",
-        **backbone: Any,
-    ) -> None:
-        super().__init__(with_text=qformer_text_input, with_lm_head=False, **backbone)
-        self.qformer_text_input = qformer_text_input
+    def __init__(self, config: PointBlipLLMConfig) -> None:
+        super().__init__(config, with_text=config.qformer_text_input, with_lm_head=False)
+        self.qformer_text_input = config.qformer_text_input
+        dtype = resolve_dtype(config.llm_dtype)
         self.language_model = LanguageModel(
-            llm, lora, resolve_dtype(llm_dtype), llm_end_text, llm_attention
+            config.llm, config.lora, dtype, config.llm_end_text, config.llm_attention
         )
         self.llm_proj = nn.Linear(self.qformer.config.hidden_size, self.language_model.hidden_size)
         self.match_prefix_scale()
         # Targets bring the space that parts them from the prompt; the release's prompt ends with
         # one.
-        self.prompt = prompt.rstrip(" ")
-        self.qa_prompt = qa_prompt
-        self.loss_weights = {"lm": 1.0, "draft": 1.0} | dict(loss_weights or {})
-        self.draft = self._build_draft(draft_length) if draft_length else None
-        if freeze_pc_projection and self.pc_projection is not None:
+        self.prompt = config.prompt.rstrip(" ")
+        self.qa_prompt = config.qa_prompt
+        self.loss_weights = {**PointBlipLLMConfig().loss_weights, **config.loss_weights}
+        self.draft = self._build_draft(config.draft_length) if config.draft_length else None
+        if config.freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
         self.retrieval: RetrievedTexts | None = None
-        if retrieved_texts and self.loss_weights["lm"]:
-            check_lookup(retrieval_lookup, self.encoder_is_frozen)
-            self.retrieval = RetrievedTexts(retrieved_texts, retrieval_lookup, retrieved_prompt)
+        if config.retrieved_texts and self.loss_weights["lm"]:
+            check_lookup(config.retrieval_lookup, self.encoder_is_frozen)
+            self.retrieval = RetrievedTexts(
+                config.retrieved_texts, config.retrieval_lookup, config.retrieved_prompt
+            )
 
     def _build_draft(self, length: int) -> CaptionDraft:
         queries = self.qformer.config.num_query_token
@@ -149,7 +117,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointBlipLLM:
         """Build from the `model` section (`PointBlipLLMConfig`)."""
-        model = cls(**cls.config_class.read(cfg).arguments())
+        model = cls(cls.config_class.read(cfg))
         model.load_weights(cfg)
         return model
 

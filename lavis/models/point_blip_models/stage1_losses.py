@@ -28,7 +28,7 @@ from lavis.models.contrastive import (
 )
 from lavis.models.contrastive.grad_cache import Encoded, whole_batch
 from lavis.models.point_blip_models import matching_losses as losses
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig, Stage1Options
 from lavis.models.point_blip_models.point_blip_base import PADDED_TOKENS, PointBlipBase
 from lavis.models.point_blip_models.right_pairs import PairKeys, described
 from lavis.models.qformer.layers import KeyValue
@@ -73,19 +73,17 @@ class Stage1Losses(PointBlipBase):
     """Encoder, Q-Former and heads, and the losses that train them.
 
     Args:
-        options: None is the published setting.
-        backbone: arguments of `PointBlipBase`.
+        config: keys of stage 1.
     """
 
-    def __init__(self, options: Stage1Options | None = None, **backbone: Any) -> None:
-        super().__init__(**backbone)
-        options = options or Stage1Options()
-        self.options = options
-        self.max_txt_len = options.max_txt_len
-        self.loss_weights = {**Stage1Options().loss_weights, **options.loss_weights}
+    def __init__(self, config: PointBlipConfig) -> None:
+        super().__init__(config)
+        self.options: Stage1Options = config
+        self.max_txt_len = config.max_txt_len
+        self.loss_weights = {**Stage1Options().loss_weights, **config.loss_weights}
         width = self.qformer.config.hidden_size
-        self.vision_proj = nn.Linear(width, options.embed_dim)
-        self.text_proj = nn.Linear(width, options.embed_dim)
+        self.vision_proj = nn.Linear(width, config.embed_dim)
+        self.text_proj = nn.Linear(width, config.embed_dim)
         self.itm_head = nn.Linear(width, 2)
         self.temp = nn.Parameter(torch.tensor(0.07))
 

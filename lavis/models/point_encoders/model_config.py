@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from lavis.config import ModelConfig, option
@@ -30,10 +30,3 @@ class PointModelConfig(ModelConfig):
         encoder = completed["point_encoder"]
         completed["point_encoder"] = plain(point_encoder_defaults(encoder["name"])) | encoder
         return completed
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keys as arguments of a model; its checkpoints are loaded after it is built."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for key in ("pretrained", "finetuned"):
-            values.pop(key)
-        return values | {"point_encoder_cfg": values.pop("point_encoder")}

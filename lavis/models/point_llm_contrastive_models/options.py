@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lavis.common.errors import ConfigError, require_choice
+from lavis.common.errors import ConfigError
 from lavis.config import option
 from lavis.models.point_encoders.model_config import PointModelConfig
 
-CHOICES = {
-    "loss_type": ("generative", "contrastive", "center"),
-    "negatives": ("bank", "batch"),
-    "train_embeddings": ("all", "new"),
-}
 # Our own wording; one is drawn for each object and epoch, the first one in evaluation.
 INSTRUCTIONS = (
     "Describe this 3D object in a few words.",
@@ -22,17 +17,6 @@ INSTRUCTIONS = (
     "Say briefly what this point cloud is.",
     "Which object do these points belong to?",
 )
-
-
-def check_choices(loss_type: str, negatives: str, train_embeddings: str) -> None:
-    """Refuse option values that do not exist, by yaml key and with the nearest that does."""
-    given = {
-        "loss_type": loss_type,
-        "negatives": negatives,
-        "train_embeddings": train_embeddings,
-    }
-    for key, value in given.items():
-        require_choice(key, value, CHOICES[key], f"model.{key}")
 
 
 def check_center(loss_type: str, center_weight: float) -> None:
@@ -79,15 +63,15 @@ class PointLLMContrastiveConfig(PointModelConfig):
     llm: str = "smollm2-135m"
     llm_dtype: str = "float32"
     llm_attention: str | None = None
-    loss_type: str = option("generative", choices=CHOICES["loss_type"])
+    loss_type: str = option("generative", choices=("generative", "contrastive", "center"))
     hidden_dim: int = option(512, low=1)
     projector_seed: int = 42
     match_text_norm: bool = False
-    negatives: str = option("bank", choices=CHOICES["negatives"])
+    negatives: str = option("bank", choices=("bank", "batch"))
     memory_bank_size: int = option(256, low=1)
     temperature: float = option(0.07, low=1e-6)
     center_weight: float = option(0.0, low=0)
     end_in_target: bool = False
-    train_embeddings: str = option("all", choices=CHOICES["train_embeddings"])
+    train_embeddings: str = option("all", choices=("all", "new"))
     instructions: Sequence[str] | None = None
     token_cache: str | None = None

@@ -58,7 +58,6 @@ from lavis.models.point_llm_contrastive_models.options import (
     INSTRUCTIONS,
     PointLLMContrastiveConfig,
     check_center,
-    check_choices,
 )
 from lavis.models.point_llm_contrastive_models.projector import TokenProjector
 from lavis.models.point_llm_contrastive_models.token_cache import TokenCache, encoder_identity
@@ -69,25 +68,7 @@ class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
     """A projector between a frozen point encoder and a frozen language model.
 
     Args:
-        point_encoder_cfg: the encoder's yaml section.
-        point_encoder_weights: its checkpoint; None leaves it random (tests only).
-        llm: built-in name (`smollm2-135m`), folder, or hub name.
-        llm_dtype: of the frozen weights; `auto` is bfloat16 where that is native, or float32.
-        llm_attention: `sdpa` or `eager`; None is transformers' choice.
-        loss_type: `generative`, `contrastive`, or `center`, which is `center_loss` alone.
-        hidden_dim: of the projector.
-        projector_seed: of its initial weights; equal for all runs of a study.
-        match_text_norm: start projected tokens at the mean length of word embeddings.
-        negatives: of the contrastive loss: `bank` (published) or `batch`.
-        memory_bank_size: entries M of the bank.
-        temperature: of the contrastive loss.
-        center_weight: weight of `center_loss` beside either loss; 0 as published.
-        end_in_target: let the generative loss score the end token.
-        train_embeddings: `all` trains the whole embedding matrix beside the projector (published:
-            only two rows are read, yet weight decay reaches all); `new` only the two new tokens.
-        instructions: texts between the points and the target.
-        token_cache: folder of tokens that the point encoder wrote (`token_cache.py`); None encodes
-            every cloud. Cached tokens are those of evaluation, so augmentation has no effect.
+        config: yaml keys.
     """
 
     language_model: AlignedLanguageModel
@@ -102,57 +83,38 @@ class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
         "gpt-neo-1.3b": "configs/models/point_llm_contrastive/gpt-neo-1.3b.yaml",
     }
 
-    def __init__(
-        self,
-        point_encoder_cfg: DictConfig,
-        point_encoder_weights: str | None = None,
-        llm: str = "smollm2-135m",
-        llm_dtype: str = "float32",
-        llm_attention: str | None = None,
-        loss_type: str = "generative",
-        hidden_dim: int = 512,
-        projector_seed: int = 42,
-        match_text_norm: bool = False,
-        negatives: str = "bank",
-        memory_bank_size: int = 256,
-        temperature: float = 0.07,
-        center_weight: float = 0.0,
-        end_in_target: bool = False,
-        train_embeddings: str = "all",
-        instructions: Sequence[str] | None = None,
-        token_cache: str | None = None,
-    ) -> None:
+    def __init__(self, config: PointLLMContrastiveConfig) -> None:
         super().__init__()
-        check_choices(loss_type, negatives, train_embeddings)
-        check_center(loss_type, center_weight)
-        dtype = resolve_dtype(llm_dtype)
+        check_center(config.loss_type, config.center_weight)
+        dtype, seed = resolve_dtype(config.llm_dtype), config.projector_seed
         self.loaded_checkpoint: str | None = None
         self.trained_steps: int | None = None
-        self.loss_type, self.center_weight, self.temperature = loss_type, center_weight, temperature
-        self.llm_name, self.projector_seed = llm, projector_seed
-        self.instructions = list(instructions or INSTRUCTIONS)
-        self.point_encoder = build_point_encoder(point_encoder_cfg)
-        if point_encoder_weights:
-            load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
+        self.loss_type, self.temperature = config.loss_type, config.temperature
+        self.center_weight = config.center_weight
+        self.llm_name, self.projector_seed = config.llm, seed
+        self.instructions = list(config.instructions or INSTRUCTIONS)
+        self.point_encoder = build_point_encoder(config.point_encoder)
+        if config.point_encoder_weights:
+            path = get_abs_path(config.point_encoder_weights)
+            load_encoder_checkpoint(self.point_encoder, path)
         freeze(self.point_encoder)
-        self.token_cache = (
-            TokenCache(get_abs_path(token_cache), encoder_identity(self.point_encoder))
-            if token_cache
-            else None
+        self.token_cache: TokenCache | None = None
+        if config.token_cache:
+            identity = encoder_identity(self.point_encoder)
+            self.token_cache = TokenCache(get_abs_path(config.token_cache), identity)
+        self.language_model = load_aligned_llm(
+            config.llm, dtype, config.end_in_target, config.llm_attention
         )
-        self.language_model = load_aligned_llm(llm, dtype, end_in_target, llm_attention)
         width = self.language_model.hidden_size
         table = self.language_model.embedding_table()
-        text_norm = float(table.float().norm(dim=-1).mean()) if match_text_norm else None
+        text_norm = float(table.float().norm(dim=-1).mean()) if config.match_text_norm else None
         self.projector = TokenProjector(
-            self.point_encoder.embed_dim, width, hidden_dim, text_norm, projector_seed
+            self.point_encoder.embed_dim, width, config.hidden_dim, text_norm, seed
         )
-        self.memory_bank = (
-            MemoryBank(memory_bank_size, width, projector_seed)
-            if loss_type == "contrastive" and negatives == "bank"
-            else None
-        )
-        self._prepare_boundaries(train_embeddings, trained=loss_type == "generative")
+        self.memory_bank: MemoryBank | None = None
+        if config.loss_type == "contrastive" and config.negatives == "bank":
+            self.memory_bank = MemoryBank(config.memory_bank_size, width, seed)
+        self._prepare_boundaries(config.train_embeddings, config.loss_type == "generative")
 
     def _prepare_boundaries(self, train_embeddings: str, trained: bool) -> None:
         """Set up `<p_start>` and `<p_end>`; only the generative loss reads them."""
@@ -168,7 +130,7 @@ class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
     @classmethod
     def from_config(cls, cfg: DictConfig) -> PointLLMContrastive:
         """Build from the `model` section (`PointLLMContrastiveConfig`)."""
-        model = cls(**cls.config_class.read(cfg).arguments())
+        model = cls(cls.config_class.read(cfg))
         for key in ("pretrained", "finetuned"):
             if cfg.get(key):
                 load_projector(model, get_abs_path(cfg[key]), key=f"model.{key}")

@@ -52,16 +52,7 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     """Point encoder, frozen text tower, and projections into a joint space for each text source.
 
     Args:
-        point_encoder_cfg: the encoder's yaml section.
-        text_tower: `minilm`, a folder, or a hub name.
-        text_sources: weight of the contrast with each field of the samples that holds texts; the
-            first is the one that `embed` uses.
-        point_encoder_weights: encoder checkpoint to start from; None starts fresh.
-        whole_vocabulary: sources whose texts are all compared with an object, not a batch's alone.
-        label_smoothing: of the cross-entropy over them.
-        use_size: read the object's box beside its global feature (object_size.py).
-        head_width: width of a hidden layer before the projections; None: none.
-        head_dropout: of that layer.
+        config: yaml keys.
     """
 
     abilities = (JointEmbedder,)
@@ -72,38 +63,29 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         "bricks_voxel": "configs/models/ulip/ulip_text_bricks_voxel.yaml",
     }
 
-    def __init__(
-        self,
-        point_encoder_cfg: DictConfig,
-        text_tower: str = "minilm",
-        text_sources: Mapping[str, float] | None = None,
-        point_encoder_weights: str | None = None,
-        whole_vocabulary: Sequence[str] = (),
-        label_smoothing: float = 0.0,
-        use_size: bool = False,
-        head_width: int | None = None,
-        head_dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: UlipTextConfig) -> None:
         super().__init__()
         self.loaded_checkpoint: str | None = None
-        self.point_encoder = build_point_encoder(point_encoder_cfg)
-        if point_encoder_weights:
-            load_encoder_checkpoint(self.point_encoder, get_abs_path(point_encoder_weights))
-        self.text_tower = SentenceTeacher(text_tower)
+        self.point_encoder = build_point_encoder(config.point_encoder)
+        if config.point_encoder_weights:
+            path = get_abs_path(config.point_encoder_weights)
+            load_encoder_checkpoint(self.point_encoder, path)
+        self.text_tower = SentenceTeacher(config.text_tower)
         point_width, text_width = self.point_encoder.global_dim, self.text_tower.embed_dim
-        self.size_token = SizeToken(_SIZE_WIDTH) if use_size else None
-        point_width += _SIZE_WIDTH if use_size else 0
-        self.head = (
-            None if head_width is None else hidden_layer(point_width, head_width, head_dropout)
-        )
-        point_width = head_width or point_width
-        self.text_sources = dict(text_sources or {"caption": 1.0})
-        unknown = sorted(set(whole_vocabulary) - set(self.text_sources))
+        self.size_token, self.head = None, None
+        if config.use_size:
+            self.size_token = SizeToken(_SIZE_WIDTH)
+            point_width += _SIZE_WIDTH
+        if config.head_width is not None:
+            self.head = hidden_layer(point_width, config.head_width, config.head_dropout)
+            point_width = config.head_width
+        self.text_sources = dict(config.text_sources)
+        unknown = sorted(set(config.whole_vocabulary) - set(self.text_sources))
         if unknown:
             where, known = "model.whole_vocabulary", sorted(self.text_sources)
             raise ConfigError("no such text source", where=where, got=unknown, expected=known)
-        self.vocabularies: dict[str, list[str]] = {name: [] for name in whole_vocabulary}
-        self.label_smoothing = label_smoothing
+        self.vocabularies: dict[str, list[str]] = {name: [] for name in config.whole_vocabulary}
+        self.label_smoothing = config.label_smoothing
         self.point_proj = nn.ModuleDict(
             {name: nn.Linear(point_width, text_width) for name in self.text_sources}
         )
@@ -119,7 +101,7 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     @classmethod
     def from_config(cls, cfg: DictConfig) -> UlipText:
         """Build from the `model` section (`UlipTextConfig`)."""
-        model = cls(**cls.config_class.read(cfg).arguments())
+        model = cls(cls.config_class.read(cfg))
         load_own_checkpoints(model, cfg)
         return model
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from lavis.common.errors import ConfigError
@@ -18,9 +17,11 @@ from lavis.models.contrastive.grad_cache import (
     require_contrastive,
     statistics_kept,
 )
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_llm_contrastive_models.options import PointLLMContrastiveConfig
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
+from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.ulip_models.ulip_text import UlipText
 
 WORKER = Path(__file__).with_name("contrast_worker.py")
@@ -31,15 +32,20 @@ ROOT = Path(__file__).resolve().parents[3]
 def model(request, tiny_bert, tiny_llama, tiny_encoder_cfg):
     """A tiny model of each contrastive arch, with its contrast alone."""
     torch.manual_seed(0)
-    encoder = OmegaConf.create(tiny_encoder_cfg)
+    encoder = {"point_encoder": tiny_encoder_cfg}
     if request.param == "ulip_text":
-        return UlipText(encoder, text_tower=tiny_bert, text_sources={"caption": 1.0})
+        return UlipText(UlipTextConfig(**encoder, text_tower=tiny_bert))
     if request.param == "point_blip":
-        only_ptc = Stage1Options(embed_dim=16, loss_weights={"ptm": 0.0, "ptg": 0.0})
-        sizes = {"qformer_bert": tiny_bert, "num_query_token": 4}
-        return PointBlip(only_ptc, point_encoder_cfg=encoder, **sizes)
-    loss = {"loss_type": "contrastive", "negatives": "batch"}
-    return PointLLMContrastive(encoder, llm=tiny_llama, hidden_dim=16, **loss)
+        only_ptc = {"ptm": 0.0, "ptg": 0.0}
+        return point_blip(tiny_bert, tiny_encoder_cfg, loss_weights=only_ptc)
+    loss = {"loss_type": "contrastive", "negatives": "batch", "hidden_dim": 16}
+    return PointLLMContrastive(PointLLMContrastiveConfig(**encoder, llm=tiny_llama, **loss))
+
+
+def point_blip(bert: str, encoder: dict, **options) -> PointBlip:
+    sizes = {"embed_dim": 16, "num_query_token": 4, "qformer_width": None}
+    whole = {"point_encoder": encoder, "freeze_point_encoder": False, "qformer_bert": bert}
+    return PointBlip(PointBlipConfig(**whole, **sizes, **options))
 
 
 @pytest.fixture
@@ -126,12 +132,7 @@ def test_rows_of_growing_batches_lie_in_one_buffer():
 
 def test_a_micro_batch_keeps_its_own_matching_and_captioning(tiny_bert, tiny_encoder_cfg, samples):
     torch.manual_seed(0)
-    model = PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-    )
+    model = point_blip(tiny_bert, tiny_encoder_cfg)
     cache = GradCache(model, contextlib.nullcontext)
     halves = [select(samples, rows) for rows in torch.arange(4).split(2)]
     for half in halves:
@@ -154,7 +155,8 @@ def test_running_statistics_see_each_batch_once():
 
 
 def test_a_model_without_contrast_is_refused(tiny_llama, tiny_encoder_cfg):
-    generative = PointLLMContrastive(OmegaConf.create(tiny_encoder_cfg), llm=tiny_llama)
+    config = PointLLMContrastiveConfig(point_encoder=tiny_encoder_cfg, llm=tiny_llama)
+    generative = PointLLMContrastive(config)
     for model in (generative, nn.Linear(2, 2)):
         with pytest.raises(ConfigError, match=r"run\.accumulate"):
             require_contrastive(model)

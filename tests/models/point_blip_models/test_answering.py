@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from lavis.models.language.candidates import score_candidates
 from lavis.models.language.llm import LanguageModel
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig, PointBlipLLMConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
@@ -44,12 +43,9 @@ def test_candidates_come_back_in_order_over_batches():
 @pytest.fixture
 def qformer_model(tiny_bert, tiny_encoder_cfg) -> PointBlip:
     torch.manual_seed(0)
-    return PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-    ).eval()
+    sizes = {"embed_dim": 16, "num_query_token": 4, "qformer_width": None}
+    encoder = {"point_encoder": tiny_encoder_cfg, "qformer_bert": tiny_bert}
+    return PointBlip(PointBlipConfig(**encoder, **sizes)).eval()
 
 
 def test_qformer_likelihood_equals_one_pair_at_a_time(qformer_model, point_cloud):
@@ -78,12 +74,9 @@ def test_stage_2_scores_answers_of_several_questions(
     tiny_llama, tiny_bert, tiny_encoder_cfg, point_cloud
 ):
     torch.manual_seed(0)
-    model = PointBlipLLM(
-        llm=tiny_llama,
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-    ).eval()
+    sizes = {"llm": tiny_llama, "num_query_token": 4, "qformer_width": None}
+    encoder = {"point_encoder": tiny_encoder_cfg, "qformer_bert": tiny_bert}
+    model = PointBlipLLM(PointBlipLLMConfig(**encoder, **sizes)).eval()
     samples = {"point_cloud": point_cloud[:2], "question": QUESTIONS}
     both = model.score_answers(samples, CANDIDATES)
     second = model.score_answers(

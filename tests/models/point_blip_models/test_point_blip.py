@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError, ShapeError
 from lavis.models import contrastive
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig, Stage1Options
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_encoders import build_point_encoder, freeze
 from lavis.models.position_encoding import encode_xyz
@@ -21,13 +21,9 @@ from lavis.tasks.point_classification import class_embeddings
 
 def build(tiny_bert: str, encoder: dict, **options) -> PointBlip:
     torch.manual_seed(0)
-    return PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(encoder),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-        **options,
-    )
+    own = {"point_encoder": encoder, "freeze_point_encoder": False, "qformer_bert": tiny_bert}
+    own |= {"embed_dim": 16, "num_query_token": 4, "qformer_width": None}
+    return PointBlip(PointBlipConfig(**own | options))
 
 
 @pytest.fixture
@@ -70,12 +66,7 @@ def test_batch_of_one_works(model, samples):
 
 
 def test_a_loss_of_weight_zero_is_not_computed(tiny_bert, tiny_encoder_cfg, samples):
-    model = PointBlip(
-        Stage1Options(embed_dim=16, loss_weights={"ptm": 0.0}),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-    )
+    model = build(tiny_bert, tiny_encoder_cfg, loss_weights={"ptm": 0.0})
     output = model(samples)
     assert "loss_ptm" not in output
     torch.testing.assert_close(output["loss"], output["loss_ptc"] + output["loss_ptg"])
@@ -217,13 +208,10 @@ def test_beams_write_one_caption_per_cloud_whatever_the_batch(model, samples):
         model.generate(samples, prompt="a")
 
 
-def test_the_lift_folded_into_keys_equals_lifted_tokens(tiny_bert, tiny_encoder_cfg, samples):
-    model = PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        qformer_width=40,
-    ).eval()
+def test_the_projection_folded_into_keys_equals_projected_tokens(
+    tiny_bert, tiny_encoder_cfg, samples
+):
+    model = build(tiny_bert, tiny_encoder_cfg, num_query_token=32, qformer_width=40).eval()
     projected = model.qformer.project_cloud(model.encode_cloud(samples))
     folded = model.project_cloud(model.point_tokens(samples))
     torch.testing.assert_close(folded[0][0], projected[0][0], atol=1e-5, rtol=1e-4)
@@ -285,19 +273,14 @@ def test_bad_input_is_named(model, samples):
 def test_checkpoint_round_trip_and_misfit(model, samples, tiny_bert, tiny_encoder_cfg, tmp_path):
     path = tmp_path / "stage1.pth"
     torch.save({"model": model.state_dict()}, path)
-    sizes = {
-        "point_encoder_cfg": OmegaConf.create(tiny_encoder_cfg),
-        "qformer_bert": tiny_bert,
-        "num_query_token": 4,
-    }
-    other = PointBlip(Stage1Options(embed_dim=16), **sizes)
+    other = build(tiny_bert, tiny_encoder_cfg)
     other.load_from_pretrained(str(path))
     own, loaded = model.eval().extract_features(samples, "both"), other.eval()
     torch.testing.assert_close(
         own.point_embeds, loaded.extract_features(samples, "both").point_embeds
     )
     with pytest.raises(CheckpointError, match="does not fit"):
-        PointBlip(Stage1Options(embed_dim=8), **sizes).load_from_pretrained(str(path))
+        build(tiny_bert, tiny_encoder_cfg, embed_dim=8).load_from_pretrained(str(path))
 
 
 def test_blip2_names_load(model, tiny_bert, tiny_encoder_cfg, tmp_path):
@@ -347,11 +330,7 @@ def test_class_token_comes_before_the_group_tokens(model, samples):
 
 def test_unknown_text_pooling_is_refused(tiny_bert, tiny_encoder_cfg):
     with pytest.raises(ConfigError, match=r"model\.text_pooling"):
-        PointBlip(
-            Stage1Options(text_pooling="max"),
-            point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-            qformer_bert=tiny_bert,
-        )
+        build(tiny_bert, tiny_encoder_cfg, text_pooling="max")
 
 
 def test_an_encoder_without_class_token_is_told_by_the_key(model, samples):
@@ -410,9 +389,8 @@ def test_an_encoder_with_its_own_file_does_not_count_as_fresh(
 ):
     encoder = build_point_encoder(tiny_encoder_cfg)
     torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
-    options = {"qformer_bert": tiny_bert, "num_query_token": 4}
-    options |= {"point_encoder_weights": str(tmp_path / "encoder.pth")}
-    model = PointBlip(point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg), **options)
+    weights = str(tmp_path / "encoder.pth")
+    model = build(tiny_bert, tiny_encoder_cfg, point_encoder_weights=weights)
     state = {n: v for n, v in model.state_dict().items() if not n.startswith("point_encoder.")}
     torch.save({"model": state}, tmp_path / "stage1.pth")
     with caplog.at_level("INFO"):

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
 from lavis.models.language.llm import LanguageModel, LoraOptions, pack
+from lavis.models.point_blip_models.config import PointBlipConfig, PointBlipLLMConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 
 
 def build(llm: str, tiny_bert: str, encoder: dict, **options) -> PointBlipLLM:
     torch.manual_seed(0)
-    return PointBlipLLM(
-        llm=llm,
-        point_encoder_cfg=OmegaConf.create(encoder),
-        qformer_bert=tiny_bert,
-        num_query_token=4,
-        **options,
-    )
+    sizes = {"qformer_bert": tiny_bert, "num_query_token": 4, "qformer_width": None}
+    options = {"freeze_point_encoder": False} | options
+    return PointBlipLLM(PointBlipLLMConfig(llm=llm, point_encoder=encoder, **sizes, **options))
 
 
 @pytest.fixture(params=["tiny_llama", "tiny_opt", "tiny_t5"])
@@ -284,8 +280,8 @@ def test_the_text_half_comes_from_stage_1_without_its_head(
     tiny_llama, tiny_bert, tiny_encoder_cfg, tmp_path
 ):
     torch.manual_seed(3)
-    encoder = OmegaConf.create(tiny_encoder_cfg)
-    stage1 = PointBlip(point_encoder_cfg=encoder, qformer_bert=tiny_bert, num_query_token=4)
+    sizes = {"qformer_bert": tiny_bert, "num_query_token": 4, "qformer_width": None}
+    stage1 = PointBlip(PointBlipConfig(point_encoder=tiny_encoder_cfg, **sizes))
     with torch.no_grad():
         for parameter in stage1.parameters():
             parameter.add_(0.01)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError
 from lavis.common.model_state import load_trainable_state, trainable_state
+from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.lookup_keys import lookup_keys
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts, squared_distances
@@ -49,15 +49,17 @@ def build(tiny_llama, tiny_bert, tiny_encoder_cfg):
     def make(count: int = 2, lookup: str = "shape", **options) -> PointBlipLLM:
         torch.manual_seed(0)
         options = {"freeze_point_encoder": True, "prompt": "a", "qa_prompt": "{} ->"} | options
-        return PointBlipLLM(
+        config = PointBlipLLMConfig(
             llm=tiny_llama,
-            point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
+            point_encoder=tiny_encoder_cfg,
             qformer_bert=tiny_bert,
             num_query_token=4,
+            qformer_width=None,
             retrieved_texts=count,
             retrieval_lookup=lookup,
             **options,
         )
+        return PointBlipLLM(config)
 
     return make
 

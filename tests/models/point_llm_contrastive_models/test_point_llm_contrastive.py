@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import CheckpointError, ConfigError, DataError
@@ -13,6 +12,7 @@ from lavis.evaluation.alignment import PairedSets
 from lavis.models.point_llm_contrastive_models import aligned_llm
 from lavis.models.point_llm_contrastive_models.aligned_llm import AlignedLanguageModel
 from lavis.models.point_llm_contrastive_models.checkpoints import load_projector
+from lavis.models.point_llm_contrastive_models.options import PointLLMContrastiveConfig
 from lavis.models.point_llm_contrastive_models.point_llm_contrastive import PointLLMContrastive
 from lavis.models.point_llm_contrastive_models.token_cache import encoder_identity, write_tokens
 
@@ -28,7 +28,8 @@ OURS = {
 
 def build(llm: str, encoder: dict, seed: int = 0, **options) -> PointLLMContrastive:
     torch.manual_seed(seed)  # of the encoder, which has no weights to load here
-    return PointLLMContrastive(OmegaConf.create(encoder), llm=llm, hidden_dim=16, **options)
+    sizes = {"point_encoder": encoder, "hidden_dim": 16}
+    return PointLLMContrastive(PointLLMContrastiveConfig(llm=llm, **sizes, **options))
 
 
 @pytest.fixture
@@ -153,8 +154,9 @@ def test_the_center_alone_moves_the_centroid(tiny_llama, tiny_encoder_cfg, sampl
 
 
 def test_a_weight_beside_the_center_alone_is_refused():
+    config = PointLLMContrastiveConfig(loss_type="center", center_weight=1.0)
     with pytest.raises(ConfigError, match="center_weight"):
-        PointLLMContrastive(OmegaConf.create({}), loss_type="center", center_weight=1.0)
+        PointLLMContrastive(config)
 
 
 @pytest.fixture
@@ -291,13 +293,13 @@ def test_a_projector_of_other_sizes_is_refused(tiny_llama, tiny_encoder_cfg, tmp
     [
         ({"loss_type": "contrastiv"}, "contrastive"),
         ({"negatives": "banks"}, "bank"),
-        ({"train_embeddings": "old"}, "all or new"),
+        ({"train_embeddings": "old"}, "all, new"),
         ({"llm_dtype": "float8"}, "float32"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_nearest(option, hint):
     with pytest.raises(ConfigError, match=hint):
-        PointLLMContrastive(OmegaConf.create({}), **option)
+        PointLLMContrastive(PointLLMContrastiveConfig(**option))
 
 
 def test_empty_texts_are_refused(tiny_llama, tiny_encoder_cfg, samples):

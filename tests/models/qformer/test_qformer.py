@@ -170,7 +170,7 @@ def test_texts_beside_the_same_cloud_equal_copies_of_the_cloud(qformer, cloud_to
     torch.testing.assert_close(shared, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_lift_on_the_way_equals_lifted_tokens(qformer):
+def test_a_projection_on_the_way_equals_projected_tokens(qformer):
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randn(2, 7, 6, generator=generator)
     projection = torch.randn(6, 24, generator=generator)

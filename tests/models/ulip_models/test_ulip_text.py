@@ -11,6 +11,7 @@ from lavis.common.errors import CheckpointError, ConfigError
 from lavis.common.model_state import trainable_state
 from lavis.models.point_encoders import build_point_encoder, load_encoder_checkpoint
 from lavis.models.point_encoders.export import encoder_state
+from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.ulip_models.ulip_text import UlipText
 from lavis.tasks.embedding import similarity
 from lavis.tasks.point_classification import class_embeddings
@@ -19,8 +20,11 @@ from lavis.tasks.point_classification import class_embeddings
 @pytest.fixture
 def model(tiny_bert, tiny_encoder_cfg) -> UlipText:
     torch.manual_seed(0)
-    cfg = OmegaConf.create(tiny_encoder_cfg)
-    return UlipText(cfg, text_tower=tiny_bert, text_sources={"description": 1.0, "caption": 0.1})
+    sources = {"description": 1.0, "caption": 0.1}
+    config = UlipTextConfig(
+        point_encoder=tiny_encoder_cfg, text_tower=tiny_bert, text_sources=sources
+    )
+    return UlipText(config)
 
 
 @pytest.fixture
@@ -96,13 +100,10 @@ def test_class_names_are_told_from_the_whole_vocabulary(tiny_bert, tiny_encoder_
             return [{"category": name} for name in ("tile", "brick", "plate", "brick")]
 
     torch.manual_seed(0)
-    model = UlipText(
-        OmegaConf.create(tiny_encoder_cfg),
-        text_tower=tiny_bert,
-        text_sources={"category": 2.0},
-        whole_vocabulary=["category"],
-        label_smoothing=0.1,
-    ).eval()
+    keys = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    vocabulary = {"whole_vocabulary": ("category",), "label_smoothing": 0.1}
+    config = UlipTextConfig(**keys, text_sources={"category": 2.0}, **vocabulary)
+    model = UlipText(config).eval()
     named = samples | {"category": ["brick", "tile", "brick", "brick"]}
     with pytest.raises(ConfigError, match="not in the vocabulary"):
         model(named)
@@ -114,15 +115,16 @@ def test_class_names_are_told_from_the_whole_vocabulary(tiny_bert, tiny_encoder_
     output = model(named)
     torch.testing.assert_close(output["loss_category"], expected)
     torch.testing.assert_close(output["loss"], 2 * expected)
+    config = UlipTextConfig(**keys, whole_vocabulary=("class",))
     with pytest.raises(ConfigError, match="whole_vocabulary"):
-        UlipText(OmegaConf.create(tiny_encoder_cfg), tiny_bert, whole_vocabulary=["class"])
+        UlipText(config)
 
 
 def test_sizes_and_a_hidden_layer_are_read(tiny_bert, tiny_encoder_cfg, samples):
     torch.manual_seed(0)
-    keys = {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}}
-    cfg = OmegaConf.create(tiny_encoder_cfg)
-    model = UlipText(cfg, **keys, use_size=True, head_width=12, head_dropout=0.1).eval()
+    keys = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    head = {"use_size": True, "head_width": 12, "head_dropout": 0.1}
+    model = UlipText(UlipTextConfig(**keys, **head)).eval()
     with pytest.raises(ConfigError, match="use_size"):
         model.embed(samples, "point")
     sized = samples | {"box_size": torch.full((4, 3), 2.0)}

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lavis.common.errors import CheckpointError, ConfigError
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
 from lavis.models.weights.parts import loadable_parts
 
@@ -25,13 +25,7 @@ def section(tiny_bert, tiny_encoder_cfg) -> dict:
 
 @pytest.fixture
 def model(section) -> PointBlip:
-    return PointBlip(
-        Stage1Options(embed_dim=16),
-        point_encoder_cfg=OmegaConf.create(section["point_encoder"]),
-        qformer_bert=section["qformer_bert"],
-        num_query_token=4,
-        qformer_width=24,
-    )
+    return PointBlip(PointBlipConfig(**section, freeze_point_encoder=False))
 
 
 def write(model: PointBlip, path, without: str = "nothing") -> str:
