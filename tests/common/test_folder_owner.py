@@ -23,7 +23,7 @@ from pathlib import Path
 from lavis.common.folder_owner import folder_in_use
 with folder_in_use(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -64,7 +64,8 @@ def test_a_second_process_is_refused_with_the_first_ones_name(tmp_path, other_pr
 
 def test_a_killed_holder_is_gone(tmp_path, other_process, caplog):
     os.kill(other_process.pid, signal.SIGKILL)
-    time.sleep(0.2)  # a zombie until it is waited for: gone as well
+    # A zombie until it is waited for: gone as well.
+    os.waitid(os.P_PID, other_process.pid, os.WEXITED | os.WNOWAIT)
     with folder_in_use(tmp_path):
         assert folder_owner._read(tmp_path / NAME).pid == os.getpid()
     assert f"gone (process {other_process.pid}" in caplog.text
@@ -132,7 +133,7 @@ def test_a_full_disk_costs_the_lock_not_the_run(tmp_path, monkeypatch, caplog):
 
 
 def test_of_many_that_start_at_once_one_holds(tmp_path, repo_root):
-    script = HOLD.replace("time.sleep(60)", "sys.stdin.read()")
+    script = HOLD.replace("time.sleep(600)", "sys.stdin.read()")
     write(tmp_path, pid=2**22 + 1)  # a stale lock, which all of them see
     processes = [
         subprocess.Popen(
@@ -144,7 +145,7 @@ def test_of_many_that_start_at_once_one_holds(tmp_path, repo_root):
         )
         for _ in range(4)
     ]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while sum(p.poll() is None for p in processes) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert sum(p.poll() is None for p in processes) == 1

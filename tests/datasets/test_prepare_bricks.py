@@ -137,7 +137,7 @@ def prepare_again_until_packed(folder: Path, kept: dict[Path, int]) -> None:
 
 def test_two_processes_prepare_once(small_bricks: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path / "bricks") for _ in range(2)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
     assert contents(tmp_path / "bricks") == contents(small_bricks)
 
 
