@@ -69,7 +69,6 @@ class PointBlip(Stage1Losses):
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "pretrain": "configs/models/point_blip/point_blip_pretrain.yaml",
         "bricks": "configs/models/point_blip/point_blip_bricks.yaml",
-        "bricks_voxel": "configs/models/point_blip/point_blip_bricks_voxel.yaml",
     }
 
     @classmethod
