@@ -35,8 +35,6 @@ ROWS = SYSTEMS | {
     "point-llm": "Point-LLM",
     "point-llm-contrastive": "PointLLM-Contrastive",
     "text4point": "Text4Point",
-    "views-conse": "Rendered views only, image teacher untrained on them (ConSE)",
-    "views-head": "Rendered views only, image teacher with a head trained on the training views",
 }
 # A system's own control or teacher alone: no system, so it lacks nothing.
 NOT_SYSTEMS = ("views-conse", "views-head", "encoder", "mixcon3d-joint", "mixcon3d-image")

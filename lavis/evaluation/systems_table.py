@@ -23,6 +23,8 @@ SYSTEMS = {
     "mixcon3d-image": "MixCon3D, views alone",
     "point-bind": "Point-Bind, cloud alone",
     "point-llm": "Point-LLM, trained without clouds",
+    "views-conse": "Rendered views only, image teacher untrained on them (ConSE)",
+    "views-head": "Rendered views only, image teacher with a head trained on the training views",
 }
 SCENE_SYSTEMS = {
     "text4point": "Text4Point, pre-trained on frames",
