@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ def _files(folder: Path, most: int) -> Iterator[Item]:
             problem = str(error)
             continue
         count += 1
+        found = replace(found, name=Path(path).name)  # the page shows no folder of the server
         yield Item(Path(path).stem, found, draw_cloud(found.points), known_size=False)
         if count == most:
             return

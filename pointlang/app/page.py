@@ -20,6 +20,7 @@ from lavis.common.files import replace_file
 from lavis.datasets.convert.up_axis import CHOICES
 from pointlang.app.glb import cloud_glb
 from pointlang.app.service import Service, Table
+from pointlang.objects import Object
 
 TITLE = "Point clouds and language"
 # Fonts of the machine: gradio's own themes name fonts of a host.
@@ -30,7 +31,9 @@ CSS = """
 """
 NO_OBJECT = "Drop a mesh or a cloud, or pick an object below."
 PREFERRED = "demo"  # else the system that can do most
-_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+_MODEL = _PRIVATE | {"concurrency_id": "model", "concurrency_limit": 1}
+_READING = _PRIVATE | {"concurrency_limit": 4}  # a slow file keeps nobody else waiting
 _HOUR = 3600
 _WAITING = 32  # requests; further ones are told that the queue is full
 
@@ -70,8 +73,8 @@ def build(service: Service, folder: Path) -> gr.Blocks:
             return [listed, gr.update(visible=has_rooms), *chosen(first)]
 
         outputs = [can, *(button for _, button in flat)]
-        page.load(told(opened), None, [system, room, *outputs], api_visibility="private")
-        system.change(told(chosen), system, outputs, api_visibility="private")
+        page.load(told(opened), None, [system, room, *outputs], **_PRIVATE)
+        system.change(told(chosen), system, outputs, **_PRIVATE)
     return page
 
 
@@ -130,7 +133,7 @@ def _object_tab(
     numbers = gr.State([])  # of the found objects
 
     def shown(new: Table) -> list[Any]:
-        return [new, _write(folder, cloud_glb(new.object.points)), _described(new), [], ""]
+        return [new, _write(folder, cloud_glb(new.object.points)), _described(new.object), [], ""]
 
     def dropped(path: str | None, axis: str) -> list[Any]:
         return shown(service.place(path, axis)) if path else [gr.skip()] * 5
@@ -152,33 +155,31 @@ def _object_tab(
         return [cards, [k for k, _ in rows]]
 
     placed = [table, view, notes, chat, caption]
-    private: dict[str, Any] = {"api_visibility": "private"}
     # Without `show_progress_on` every output would have a sign of waiting, and of an error.
-    own = private | {"show_progress_on": view}
+    reading = _READING | {"show_progress_on": view}
     for event in (upload.upload, up.change):
-        failed = event(told(dropped), [upload, up], placed, **own).failure
-        failed(lambda: [None, None, NO_OBJECT, [], "", None], None, [*placed, upload], **private)
-    picker.select(told(picked), None, [*placed, upload], **own)
-    found.select(told(picked_found), numbers, [*placed, upload], **own)
-    chat.clear(lambda shown: shown and replace(shown, turns=()), table, table, **private)
-    model = _MODEL | private
-    describe.click(told(service.caption), [system, table], caption, **model)
+        failed = event(told(dropped), [upload, up], placed, **reading).failure
+        failed(lambda: [None, None, NO_OBJECT, [], "", None], None, [*placed, upload], **_PRIVATE)
+    picker.select(told(picked), None, [*placed, upload], **reading)
+    found.select(told(picked_found), numbers, [*placed, upload], **reading)
+    chat.clear(lambda shown: shown and replace(shown, turns=()), table, table, **_PRIVATE)
+    describe.click(told(service.caption), [system, table], caption, **_MODEL)
     gr.on(
         [ask.click, question.submit],
         told(asked),
         [system, table, question],
         [table, chat, question],
-        **model,
+        **_MODEL,
     )
     gr.on(
         [classify.click, labels.submit],
         told(service.classify),
         [system, table, labels],
         classes,
-        **model,
+        **_MODEL,
     )
-    gr.on([by_text.click, text.submit], told(searched), [system, text], [found, numbers], **model)
-    by_object.click(told(searched), [system, table], [found, numbers], **model)
+    gr.on([by_text.click, text.submit], told(searched), [system, text], [found, numbers], **_MODEL)
+    by_object.click(told(searched), [system, table], [found, numbers], **_MODEL)
     return {
         "caption": [describe],
         "ask": [ask],
@@ -189,31 +190,36 @@ def _object_tab(
 
 def _room_tab(service: Service, system: gr.Dropdown) -> gr.Button:
     """Lay out a room and its labels; returns the button."""
+    room = gr.State(None, time_to_live=12 * _HOUR)
     with gr.Row():
-        room = gr.File(label="Drop a room, in metres", height=140, elem_id="room")
+        upload = gr.File(label="Drop a room, in metres", height=140, elem_id="room")
         up = gr.Radio(list(CHOICES), value="auto", label="Axis that is up")
         words = gr.Textbox(
             label="Your words, separated by commas (empty: the labels of training)",
             elem_id="words",
         )
+    notes = gr.Markdown(elem_id="room_notes")
     segment = gr.Button("Label the points", variant="primary", elem_id="segment")
-    with gr.Row():
-        result = gr.HTML(elem_classes="room", elem_id="result")
+    result = gr.HTML(elem_classes="room", elem_id="result")
     shares = gr.Label(label="Shares of the points", elem_id="shares")
 
-    def labelled(name: str, path: str | None, axis: str, typed: str) -> list[Any]:
-        new = service.segment(name, path, axis, typed)
+    def dropped(path: str | None, axis: str) -> list[Any]:
+        if path is None:
+            return [None, ""]
+        new = service.room(path, axis)
+        return [new, _described(new)]
+
+    def labelled(name: str, own: Object | None, typed: str) -> list[Any]:
+        new = service.segment(name, own, typed)
         # A document of its own: the page's scripts and styles do not meet the demo's.
         frame = f'<iframe title="Labelled room" srcdoc="{escape(new.page)}"></iframe>'
         return [frame, new.shares]
 
-    segment.click(
-        told(labelled),
-        [system, room, up, words],
-        [result, shares],
-        api_visibility="private",
-        **_MODEL,
-    )
+    for event in (upload.change, up.change):
+        event(told(dropped), [upload, up], [room, notes], **_READING).failure(
+            lambda: [None, None, ""], None, [upload, room, notes], **_PRIVATE
+        )
+    segment.click(told(labelled), [system, room, words], [result, shares], **_MODEL)
     return segment
 
 
@@ -235,16 +241,18 @@ def _messages(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _described(table: Table) -> str:
-    size = " × ".join(f"{edge:.3g}" for edge in table.object.size)
-    parts = [table.object.name, f"{len(table.object.xyz):,} points", f"size {size}"]
-    parts += [note.replace("; --up sets it", "") for note in table.object.notes]
+def _described(new: Object) -> str:
+    size = " × ".join(f"{edge:.3g}" for edge in new.size)
+    parts = [new.name, f"{len(new.xyz):,} points", f"size {size}"]
+    parts += [note.replace("; --up sets it", "") for note in new.notes]
     return " · ".join(f"`{part.replace('`', '')}`" for part in parts)  # code: no markup of a name
 
 
 def _write(folder: Path, content: bytes) -> str:
-    """Write a file whose name is its content's hash; the same object is one file."""
+    """Write a .glb, of which gradio makes a copy that it removes later; few are kept."""
     path = folder / f"{hashlib.sha256(content).hexdigest()[:20]}.glb"
-    if not path.exists():
-        replace_file(path, content)
+    replace_file(path, content)
+    newest = sorted(folder.glob("*.glb"), key=lambda other: -other.stat().st_mtime_ns)
+    for old in newest[_WAITING * 2 :]:
+        old.unlink(missing_ok=True)
     return str(path)

@@ -44,6 +44,7 @@ def read_upload(
     process.start()
     theirs.close()  # so that the pipe ends with the process
     try:
+        ours.recv()  # it has started: the first one waits for the imports
         found = ours.recv() if ours.poll(seconds) else f"more than {seconds:g} s"
     except (EOFError, OSError):
         found = "the reading process ended: out of memory, or a file that breaks the reader"
@@ -60,6 +61,7 @@ def read_upload(
 
 
 def _read(answer: Connection, path: str, up: str, num_points: int) -> None:
+    answer.send(None)
     try:
         found = read_object(path, up, num_points)
     except DataError as error:

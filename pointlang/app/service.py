@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+
 from lavis.common.errors import ConfigError, DataError
 from lavis.evaluation.scenes.labelled import write_labelled
 from pointlang.app.collection import Item
@@ -55,12 +57,10 @@ class Room:
     Attributes:
         page: HTML that shows it, loading nothing.
         shares: {label: share of the points}, most first.
-        notes: what was assumed about the file.
     """
 
     page: str
     shares: dict[str, float]
-    notes: list[str]
 
 
 class _Loaded:
@@ -193,30 +193,36 @@ class Service:
             found = system.retrieve(asked, self._loaded[name].gallery, top)
         return [(int(number), score) for number, score in found]
 
-    def segment(self, name: str, path: str | Path | None, up: str, labels: str) -> Room:
-        """Label the points of an uploaded room.
+    def room(self, path: str | Path, up: str) -> Object:
+        """Return an uploaded room, in metres.
+
+        Raises:
+            DataError: see `read_upload`.
+        """
+        return read_upload(path, up, ROOM_POINTS, self._seconds)
+
+    def segment(self, name: str, room: Object | None, labels: str) -> Room:
+        """Label the points of a room.
 
         Args:
             name: of the system.
-            path: of the file, in metres.
-            up: see `read_object`.
+            room: see `room`.
             labels: own words; empty: those of training.
 
         Raises:
-            DataError: no file, see `read_upload`; too many or too long labels.
+            DataError: there is no room; too many or too long labels.
             ConfigError: the system is unknown, or cannot segment.
         """
-        if path is None:
+        if room is None:
             raise DataError("There is no room.", fix="drop a file with a room in metres")
         words = split_words(labels) or None
-        room = read_upload(path, up, ROOM_POINTS, self._seconds)
         with self._lock:
             found = self._system(name).segment(room, words)
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / f"{Path(room.name).stem}.html"
-            cloud = Object(room.name, found.xyz, found.rgb, room.size).points
+            cloud = np.concatenate([found.xyz, found.rgb], axis=1)
             write_labelled(place, cloud, found.label_of_point, found.labels)
-            return Room(place.read_text(encoding="utf-8"), found.shares(), room.notes)
+            return Room(place.read_text(encoding="utf-8"), found.shares())
 
     def _system(self, name: str, table: Table | None = None) -> System:
         """Return a system, loaded at its first use; the one used longest ago leaves the memory."""

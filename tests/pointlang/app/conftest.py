@@ -97,7 +97,7 @@ def root(golden: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-WAIT = 120  # seconds for an answer: a machine that trains beside the tests is slow
+WAIT = 600  # seconds for an answer: a machine that trains beside the tests is slow
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def server(
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
     """Return the address when it answers."""
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + WAIT
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=10):

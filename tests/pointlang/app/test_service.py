@@ -126,21 +126,20 @@ def test_few_systems_stay_in_memory(root: Path, tmp_path: Path, items: list[Item
 
 
 def test_a_room_in_own_words(service: Service, room: Path) -> None:
-    found = service.segment("rooms", room, "auto", "bed, floor <lamp>")
+    read = service.room(room, "auto")
+    found = service.segment("rooms", read, "bed, floor <lamp>")
     assert set(found.shares) == {"bed", "floor <lamp>"}
     assert sum(found.shares.values()) == pytest.approx(1)
     assert "floor &lt;lamp&gt;" in found.page
     assert "<title>my room</title>" in found.page
-    assert set(service.segment("rooms", room, "auto", " ").shares) == {"wall", "chair"}
+    assert set(service.segment("rooms", read, " ").shares) == {"wall", "chair"}
 
 
-def test_what_a_system_cannot_do_is_a_sentence(
-    service: Service, items: list[Item], room: Path
-) -> None:
+def test_what_a_system_cannot_do_is_a_sentence(service: Service, items: list[Item]) -> None:
     with pytest.raises(ConfigError, match="cannot caption"):
         service.caption("rooms", Table(items[0].object))
     with pytest.raises(ConfigError, match="cannot segment"):
-        service.segment("tiny", room, "auto", "")
+        service.segment("tiny", items[0].object, "")
     with pytest.raises(ConfigError, match="cannot retrieve"):
         service.search("rooms", "text")
 
@@ -155,7 +154,7 @@ def test_missing_and_overlong_inputs_are_sentences(service: Service, items: list
         (lambda: service.search("tiny", "  "), "text is empty"),
         (lambda: service.search("tiny", "x" * 501), "text is too long"),
         (lambda: service.search("tiny", None), "no object"),
-        (lambda: service.segment("rooms", None, "auto", ""), "no room"),
+        (lambda: service.segment("rooms", None, ""), "no room"),
         (lambda: split_words("a," * 101), "too many labels"),
         (lambda: split_words("a" * 6000), "too long"),
     ):
