@@ -19,6 +19,7 @@ from lavis.common.checkpoint import load_checkpoint_file, write_text_atomic
 from lavis.common.errors import CheckpointError, explain
 from lavis.common.model_state import frozen_names, load_trainable_state
 from lavis.common.text_files import read_json
+from lavis.models.weights.files import save_tensors
 
 FORMAT = "lavis-point-language/1"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -35,15 +36,10 @@ def write_folder(
         config: `kind` and what rebuilds the module; plain JSON values.
         state: tensors by name.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     # Tied tensors share memory, which safetensors refuses.
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file(copies, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS)
+    save_tensors(folder / WEIGHTS, copies, {"format": "pt"})
     text = json.dumps({"format": FORMAT} | dict(config), indent=2)
     write_text_atomic(folder / CONFIG, text + "\n")
 

@@ -1,4 +1,4 @@
-"""By what the neighbours of an object are found: its shape and size, or what the encoder says.
+"""Keys that neighbours are looked up by: occupancy and size, the encoder's feature, or both.
 
 CIDEr of the nearest caption and share of right categories on val of bricks v2 (docs/LOG.md): shape
 105.5 and 45.6, encoder 78.4 and 45.6, joint 111.7 and 47.6.

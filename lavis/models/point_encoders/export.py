@@ -26,6 +26,7 @@ from torch import Tensor
 from lavis.common.checkpoint import load_checkpoint_file
 from lavis.common.errors import CheckpointError
 from lavis.models.point_encoders.releases import RELEASES, load_released_encoder
+from lavis.models.weights.files import save_tensors
 
 PREFIX = "point_encoder."
 
@@ -82,8 +83,6 @@ def cast_state(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor
 
 def main() -> None:
     """Export from the command line."""
-    from safetensors.torch import save_file
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--out", required=True)
@@ -96,9 +95,8 @@ def main() -> None:
         state = released_state(args.checkpoint, args.release, dtype)
     else:
         state = encoder_state(args.checkpoint, dtype, args.average)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     source = args.release or "pretrain_encoder.yaml"
-    save_file(state, args.out, metadata={"format": "pt", "source": source})
+    save_tensors(Path(args.out), state, {"format": "pt", "source": source})
     size = sum(t.numel() * t.element_size() for t in state.values()) / 2**20
     print(f"{len(state)} tensors, {size:.1f} MiB -> {args.out}")
 

@@ -86,7 +86,7 @@ class VoxelResnet(PointEncoder):
         self.embed_dim = rest[1] + rest[2]
         self.global_dim = rest[1] + 2 * rest[2]
         self.num_tokens = (config.grid_size // 8) ** 3
-        self.to(memory_format=torch.channels_last_3d)
+        nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
         """Encode clouds.

@@ -30,9 +30,9 @@ from lavis.datasets.sound_classes import choose_clip, clips_of, object_name, sou
 from lavis.datasets.stores.packed_audio import PackedAudio
 from lavis.models.teachers.audio import read_sound_head
 from lavis.models.teachers.by_name import SOUND_PREFIXES, sound_text_teacher
-from lavis.models.teachers.head import save_tensors
 from lavis.models.teachers.sound_features import recording_folders, recordings, sound_features
 from lavis.models.teachers.train_sound_head import FEATURES_NAME, FOLDER, HEAD
+from lavis.models.weights.files import save_tensors
 
 OBJECTS = ("bricks", "furniture")
 

@@ -31,10 +31,10 @@ from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
 from lavis.models.teachers.by_name import IMAGE_PREFIXES, image_text_teacher
 from lavis.models.teachers.clip import ClipTeacher
-from lavis.models.teachers.head import save_tensors
 from lavis.models.teachers.image import ConseTeacher, HeadTeacher
 from lavis.models.teachers.imagebind import ImageBindTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
+from lavis.models.weights.files import save_tensors
 
 BATCH = 8  # objects
 CONSE, HEAD = ".conse.safetensors", ".head.safetensors"

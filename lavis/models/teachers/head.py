@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -82,15 +80,6 @@ def train_head(
             optimizer.step()
             losses.append(loss.item())
     return head.eval(), sum(losses) / len(losses)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write a safetensors file under its name in one step, readable by all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(facts))
-    os.chmod(partial, 0o644)  # safetensors makes it private
-    os.replace(partial, path)
 
 
 def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:

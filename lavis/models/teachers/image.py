@@ -92,7 +92,7 @@ def _merge_layers(net: nn.Module) -> None:
     With channels_last 1.8 times as fast on a CPU, features equal to 2e-5.
     """
     for block in net.modules():
-        parts = dict(block.named_children())
+        parts: dict[str, Any] = dict(block.named_children())
         for name, norm in _NORMED:
             if name in parts and norm in parts:
                 conv: Any = fuse_conv_bn_eval(parts[name], parts[norm])

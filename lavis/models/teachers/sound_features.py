@@ -17,7 +17,7 @@ from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.datasets.stores.packed_audio import AUDIO_NAME, PackedAudio
 from lavis.models.teachers.audio import SoundNetwork
-from lavis.models.teachers.head import save_tensors
+from lavis.models.weights.files import save_tensors
 
 SPLITS = ("train", "val", "test", "held_out")
 SOUNDS, STAMPS = "sounds", "stamps"

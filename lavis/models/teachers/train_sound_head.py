@@ -29,9 +29,10 @@ from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.manifest import write_json
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
-from lavis.models.teachers.head import FeatureHead, save_tensors, train_head
+from lavis.models.teachers.head import FeatureHead, train_head
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.sound_features import recording_folders, recordings, sound_features
+from lavis.models.weights.files import save_tensors
 
 FOLDER = "sound_teacher"
 HEAD, FEATURES_NAME = "head.safetensors", "features.safetensors"

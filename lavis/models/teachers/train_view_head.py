@@ -30,8 +30,9 @@ from lavis.common.errors import DataError, PointLanguageError, explain
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
-from lavis.models.teachers.head import save_tensors, train_head
+from lavis.models.teachers.head import train_head
 from lavis.models.teachers.sentence import SentenceTeacher
+from lavis.models.weights.files import save_tensors
 
 EMBEDS, TRAIN = (
     "bricks_views/views_4x128.conse.safetensors",

@@ -23,6 +23,7 @@ from lavis.common.errors import (
     PointLanguageError,
 )
 from lavis.common.utils import get_cache_path
+from lavis.models.weights.files import save_tensors
 from lavis.models.weights.foreign_code import KEY, code_hash
 
 MINILM = "minilm"
@@ -123,7 +124,6 @@ def prepare_smollm2() -> Path:
 def _convert_smollm2(source: Path, folder: Path) -> None:
     """Write model, configuration and tokenizer of the GGUF in `source` to an empty folder."""
     import torch
-    from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options = {"gguf_file": _SMOLLM2_GGUF, "trust_remote_code": False}
@@ -141,4 +141,4 @@ def _convert_smollm2(source: Path, folder: Path) -> None:
         for name, tensor in model.state_dict().items()
         if not (name == "lm_head.weight" and model.config.tie_word_embeddings)
     }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(folder / "model.safetensors", weights, {"format": "pt"})

@@ -1,8 +1,12 @@
-"""The weight files that a recipe names, and where to get them."""
+"""Weight files: those that a recipe names and where to get them, and how ours are written."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from lavis.common.errors import CheckpointError, nearest
 from lavis.common.utils import get_abs_path
@@ -36,3 +40,20 @@ def weights_file(path: str, key: str) -> Path:
             "Weight file not found." + hint, where=key, got=found, fix=SOURCES[key]
         )
     return found
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write a safetensors file under its name in one step, readable by all.
+
+    Args:
+        path: its folder is created.
+        tensors: by name; those that share memory are refused by safetensors.
+        facts: the file's metadata.
+    """
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(facts))
+    os.chmod(partial, 0o644)  # safetensors makes it private
+    os.replace(partial, path)
