@@ -238,7 +238,9 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _messages(question: str, answer: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    """Return one turn of the chat; escaped, because gradio shows a text as HTML."""
+    turn = {"user": question, "assistant": answer}
+    return [{"role": role, "content": escape(text, quote=False)} for role, text in turn.items()]
 
 
 def _described(new: Object) -> str:

@@ -97,7 +97,7 @@ def root(golden: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-WAIT = 600  # seconds for an answer: a machine that trains beside the tests is slow
+WAIT = 240  # seconds for an answer: a machine that trains beside the tests is slow
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 import pointlang
 
 pytestmark = pytest.mark.slow
-WAIT = 600  # seconds for an answer: a machine that trains beside the tests is slow
+WAIT = 240  # seconds for an answer: a machine that trains beside the tests is slow
 MESSAGES = "#chat [data-testid=user], #chat [data-testid=bot]"
 # WebGL in software draws all the time that a page is open: for the test that looks at the cloud.
 QUIET = ("--disable-gpu", "--disable-3d-apis")
