@@ -64,6 +64,7 @@ def serve(given: argparse.Namespace) -> None:
         from pointlang.app import page
         from pointlang.app.policy import middleware
 
+        print(f"Demo: http://{given.host}:{given.port}/ (Ctrl+C ends it)", file=sys.stderr)
         page.build(service, Path(folder)).launch(
             server_name=given.host,
             server_port=given.port,
@@ -71,6 +72,7 @@ def serve(given: argparse.Namespace) -> None:
             theme=page.THEME,
             css=page.CSS,
             app_kwargs={"middleware": middleware()},
+            quiet=True,  # its own line proposes a public link
             footer_links=[],
             run_history=False,
             share=False,
