@@ -18,6 +18,8 @@ SYSTEMS = {
     "demo": "PointBLIP, `make demo`",
     "full": "PointBLIP, `make full`",
     "encoder": "Point-BERT encoder alone, `make full`",
+    "voxel": "PointBLIP, voxel network and retrieved texts",
+    "voxel-encoder": "Voxel network alone",
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, cloud and views",
     "mixcon3d-image": "MixCon3D, views alone",
