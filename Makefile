@@ -1,4 +1,4 @@
-# make setup | demo | demo-seed | full | study | test | lint | readme | docs | leaderboard | recompute | app | clean
+# make setup | demo | demo-seed | full | retrieved | study | test | lint | readme | docs | leaderboard | recompute | app | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-seed full study test lint readme docs leaderboard recompute app clean
+.PHONY: setup demo demo-seed full retrieved study test lint readme docs leaderboard recompute app clean
 
 setup: $(VENV)/.installed $(VENV)/.linked
 
@@ -57,6 +57,15 @@ full: setup
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/qa_controls.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml
 	$(PY) -m lavis.evaluation.report --run output/bricks
+
+# Captions from retrieved texts on the voxel network: 50 minutes on two cores.
+retrieved: setup
+	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml
+	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --out output/bricks/voxel_bricks.safetensors
+	$(PY) train.py --cfg-path $(BRICKS)/train/voxel_captioning.yaml
+	$(PY) train.py --cfg-path $(BRICKS)/train/voxel_captioning_2.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_classification.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_captioning.yaml
 
 # Losses x centre term and the centre term alone, equal samples and updates; captions and answers behind both losses.
 study: setup

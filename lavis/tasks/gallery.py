@@ -29,7 +29,7 @@ class Share:
     """What one rank embedded, in the order of its loader.
 
     Attributes:
-        batches: length of the loader; its first batch is not smaller than the others.
+        batches: length of the loader; a batch larger than the first costs a copy.
         ids, texts, sounds: of the items; the class of a sound is "" where it is not known.
         embeds: {modality: [n,E] | [n,Q,E] on the CPU}, of which the first `len(ids)` rows are
             filled; the same keys on every rank that has items.
@@ -51,6 +51,10 @@ class Share:
             if modality not in self.embeds:  # rows that are never written take no memory
                 rows = self.batches * len(values)
                 self.embeds[modality] = values.new_empty(rows, *values.shape[1:], device="cpu")
+            missing = len(self.ids) - len(self.embeds[modality])
+            if missing > 0:  # a batch larger than the first
+                more = values.new_empty(missing, *values.shape[1:], device="cpu")
+                self.embeds[modality] = torch.cat([self.embeds[modality], more])
             self.embeds[modality][begin : len(self.ids)] = values
 
     def take(self, modality: str) -> Tensor | None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-GOALS = ("demo", "full")
+GOALS = ("demo", "full", "retrieved")
 TRAINING = Path("lavis/projects/bricks/train")
 
 

@@ -88,7 +88,7 @@ def test_folded_batch_norms_change_nothing(make_cloud):
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_a_room_larger_than_the_grid_is_refused(scale, make_cloud):
-    encoder = build_point_encoder({"name": "sparse_unet", "grid_size": 32, "widths": [4]})
+    encoder = build_point_encoder({"name": "sparse_unet", "grid_size": 16, "widths": [4]})
     with pytest.raises(ShapeError, match=r"(?s)larger than the voxel grid.*crop the scene"):
         encoder(make_cloud() * scale)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks.qformer_reference import (
     CAPTIONS,
@@ -18,7 +17,7 @@ from benchmarks.qformer_reference import (
     fill_by_name,
     gradient_summary,
 )
-from lavis.models.point_blip_models.config import Stage1Options
+from lavis.models.point_blip_models.config import PointBlipConfig
 from lavis.models.point_blip_models.point_blip import PointBlip
 
 # float32 on both sides, other kernels (SDPA, packed rows): bounds on states, losses, and on
@@ -49,10 +48,15 @@ def reference(repo_root: Path) -> dict:
 @pytest.fixture(scope="module")
 def model(tiny_bert, tiny_encoder_cfg) -> FromTokens:
     model = FromTokens(
-        Stage1Options(embed_dim=EMBED_DIM, contrast_trains_both=False),
-        point_encoder_cfg=OmegaConf.create(tiny_encoder_cfg),
-        qformer_bert=tiny_bert,
-        num_query_token=NUM_QUERIES,
+        PointBlipConfig(
+            embed_dim=EMBED_DIM,
+            contrast_trains_both=False,
+            point_encoder=tiny_encoder_cfg,
+            freeze_point_encoder=False,
+            qformer_bert=tiny_bert,
+            qformer_width=None,
+            num_query_token=NUM_QUERIES,
+        )
     )
     assert model.qformer.config.encoder_width == ENCODER_WIDTH
     named = {official_name(n): p for n, p in model.named_parameters() if "point_encoder" not in n}
