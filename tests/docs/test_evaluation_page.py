@@ -8,7 +8,8 @@ import re
 
 def test_every_published_baseline_is_defined(repo_root):
     page = (repo_root / "docs/evaluation.md").read_text(encoding="utf-8")
-    table = page.split("## Baselines")[1].split("\n## ")[0]
+    sections = [page.split(f"## {name}")[1].split("\n## ")[0] for name in ("Baselines", "Scenes")]
+    table = "\n".join(sections)
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     defined = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
     files = [json.loads(p.read_text("utf-8")) for p in (repo_root / "docs/results").glob("*.json")]
