@@ -157,10 +157,11 @@ def test_the_command_writes_shards_once(many, tmp_path, capsys) -> None:
         (["red.npy", "--segment", "bed"], "it can: caption, ask, classify, embed, retrieve"),
     ],
 )
-def test_mistakes_are_sentences(files, capsys, monkeypatch, arguments, message) -> None:
-    (files / "a").mkdir(exist_ok=True)
-    shutil.copyfile(files / "red.npy", files / "a" / "red.npy")
-    monkeypatch.chdir(files)
+def test_mistakes_are_sentences(files, capsys, monkeypatch, tmp_path, arguments, message) -> None:
+    (tmp_path / "a").mkdir()  # `files` is shared by all tests
+    for name in ("red.npy", "a/red.npy"):
+        shutil.copyfile(files / "red.npy", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
     code, rows, errors = run(capsys, *arguments)
     assert (code, rows) == (2, [])
     assert message in errors
