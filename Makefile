@@ -58,7 +58,7 @@ full: setup
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml
 	$(PY) -m lavis.evaluation.report --run output/bricks
 
-# Captions from retrieved texts on the voxel network: 50 minutes on two cores.
+# Captions from retrieved texts on the voxel network: 40 minutes of training on one core, and two evaluations.
 retrieved: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --out output/bricks/voxel_bricks.safetensors

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lavis.common.command import positive
 from lavis.common.errors import ConfigError, PointLanguageError, explain
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.convert.up_axis import CHOICES
@@ -178,20 +179,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add("--up", choices=CHOICES, default="auto", help="axis that is up; auto goes by the format")
     add("--file-size", action="store_true", help="the files have the unit of the training data")
-    add("--top", type=_positive, default=10, help="of --retrieve: results (default: %(default)s)")
-    add("--num-beams", type=_positive, default=1, help="of captions and answers")
+    add("--top", type=positive, default=10, help="of --retrieve: results (default: %(default)s)")
+    add("--num-beams", type=positive, default=1, help="of captions and answers")
     add("--out", type=Path, metavar="FOLDER", help="write shards that a second start continues")
-    add("--shard-size", type=_positive, default=1000, help="files a shard (default: %(default)s)")
+    add("--shard-size", type=positive, default=1000, help="files a shard (default: %(default)s)")
     add("--format", choices=shards.FORMATS, default="jsonl", help="of the shards")
     add("--ray", metavar="ADDRESS", help="with --out: on a Ray cluster: host:port, auto or local")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the command lines share: help from the module docstring, errors without a traceback."""
+"""What the command lines share: help from the docstring, positive numbers, errors as sentences."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def command_parser(doc: str | None, prog: str | None = None) -> argparse.Argumen
     """Return a parser whose help shows a module docstring line by line."""
     style = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(prog=prog, description=doc, formatter_class=style)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1, as the `type` of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1")
+    return int(text)
 
 
 def report_errors(*further: type[Exception]) -> Callable[[Callable[P, int]], Callable[P, int]]:

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lavis.common.command import command_parser, positive
 from lavis.common.errors import ConfigError, DependencyError, PointLanguageError
 from lavis.common.preemption import leave_at_signals
 
@@ -111,8 +112,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pointlang.app", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__, "python -m pointlang.app")
     add = parser.add_argument
     add("systems", nargs="*", help="names below output/, run or hub folders (default: all)")
     add("--root", type=Path, metavar="FOLDER", help="folder of the systems (default: output/)")
@@ -120,15 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     add("--host", default=HOST, help="0.0.0.0 lets other machines in (default: %(default)s)")
     add("--port", type=int, default=PORT, help="(default: %(default)s)")
-    add("--max-megabytes", type=_positive, default=200, help="of an upload (default: %(default)s)")
-    add("--read-seconds", type=_positive, default=60, help="for a file (default: %(default)s)")
+    add("--max-megabytes", type=positive, default=200, help="of an upload (default: %(default)s)")
+    add("--read-seconds", type=positive, default=60, help="for a file (default: %(default)s)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

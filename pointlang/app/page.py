@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 _MODEL = _PRIVATE | {"concurrency_id": "model", "concurrency_limit": 1}
 _READING = _PRIVATE | {"concurrency_limit": 4}  # a slow file keeps nobody else waiting
 _HOUR = 3600
-_WAITING = 32  # requests; further ones are told that the queue is full
+_WAITING = 32  # requests; further ones get the error that the queue is full
 
 
 def build(service: Service, folder: Path) -> gr.Blocks:
@@ -59,7 +59,7 @@ def build(service: Service, folder: Path) -> gr.Blocks:
         flat = [(ability, button) for ability, own in buttons.items() for button in own]
 
         def chosen(name: str | None) -> list[Any]:
-            """Say what a system can do, and switch the other buttons off."""
+            """List what a system can do, and disable the other buttons."""
             able = service.systems().get(name or "", ())
             switched = [gr.update(interactive=ability in able) for ability, _ in flat]
             return [f"It can: {', '.join(able) or 'nothing of this page'}.", *switched]
@@ -73,15 +73,44 @@ def build(service: Service, folder: Path) -> gr.Blocks:
             return [listed, gr.update(visible=has_rooms), *chosen(first)]
 
         outputs = [can, *(button for _, button in flat)]
-        page.load(told(opened), None, [system, room, *outputs], **_PRIVATE)
-        system.change(told(chosen), system, outputs, **_PRIVATE)
+        page.load(reported(opened), None, [system, room, *outputs], **_PRIVATE)
+        system.change(reported(chosen), system, outputs, **_PRIVATE)
     return page
 
 
-def _object_tab(
-    service: Service, folder: Path, system: gr.Dropdown, table: gr.State
-) -> dict[str, list[gr.Button]]:
-    """Lay out an object and what is asked about it; returns the buttons of each ability."""
+@dataclass(frozen=True)
+class _ObjectParts:
+    """Parts of the object tab that events read or write.
+
+    Attributes:
+        view, notes, upload, up, picker: the object.
+        describe, caption, question, ask, chat, labels, classify, classes: what is asked about it.
+        text, by_text, by_object, found: search in the collection.
+        numbers: items of the collection that were found, in the order of `found`.
+    """
+
+    view: gr.Model3D
+    notes: gr.Markdown
+    upload: gr.File
+    up: gr.Radio
+    describe: gr.Button
+    caption: gr.Textbox
+    chat: gr.Chatbot
+    question: gr.Textbox
+    ask: gr.Button
+    labels: gr.Textbox
+    classify: gr.Button
+    classes: gr.Label
+    text: gr.Textbox
+    by_text: gr.Button
+    by_object: gr.Button
+    found: gr.Gallery
+    picker: gr.Gallery
+    numbers: gr.State
+
+
+def _object_parts(service: Service) -> _ObjectParts:
+    """Lay out an object and what is asked about it."""
     with gr.Row():
         with gr.Column(scale=5):
             view = gr.Model3D(label="Object", height=360, interactive=False, elem_id="view")
@@ -130,7 +159,33 @@ def _object_tab(
         visible=bool(pictures),
         elem_id="picker",
     )
-    numbers = gr.State([])  # of the found objects
+    return _ObjectParts(
+        view=view,
+        notes=notes,
+        upload=upload,
+        up=up,
+        describe=describe,
+        caption=caption,
+        chat=chat,
+        question=question,
+        ask=ask,
+        labels=labels,
+        classify=classify,
+        classes=classes,
+        text=text,
+        by_text=by_text,
+        by_object=by_object,
+        found=found,
+        picker=picker,
+        numbers=gr.State([]),
+    )
+
+
+def _object_tab(
+    service: Service, folder: Path, system: gr.Dropdown, table: gr.State
+) -> dict[str, list[gr.Button]]:
+    """Lay out the object tab and connect its events; returns the buttons of each ability."""
+    parts = _object_parts(service)
 
     def shown(new: Table) -> list[Any]:
         return [new, _write(folder, cloud_glb(new.object.points)), _described(new.object), [], ""]
@@ -154,37 +209,47 @@ def _object_tab(
         cards = [(item.picture, f"{score:.2f} {item.title}") for item, score in titled]
         return [cards, [k for k, _ in rows]]
 
-    placed = [table, view, notes, chat, caption]
+    placed = [table, parts.view, parts.notes, parts.chat, parts.caption]
     # Without `show_progress_on` every output would have a sign of waiting, and of an error.
-    reading = _READING | {"show_progress_on": view}
-    for event in (upload.upload, up.change):
-        failed = event(told(dropped), [upload, up], placed, **reading).failure
-        failed(lambda: [None, None, NO_OBJECT, [], "", None], None, [*placed, upload], **_PRIVATE)
-    picker.select(told(picked), None, [*placed, upload], **reading)
-    found.select(told(picked_found), numbers, [*placed, upload], **reading)
-    chat.clear(lambda shown: shown and replace(shown, turns=()), table, table, **_PRIVATE)
-    describe.click(told(service.caption), [system, table], caption, **_MODEL)
+    reading = _READING | {"show_progress_on": parts.view}
+    for event in (parts.upload.upload, parts.up.change):
+        failed = event(reported(dropped), [parts.upload, parts.up], placed, **reading).failure
+        failed(
+            lambda: [None, None, NO_OBJECT, [], "", None], None, [*placed, parts.upload], **_PRIVATE
+        )
+    parts.picker.select(reported(picked), None, [*placed, parts.upload], **reading)
+    parts.found.select(reported(picked_found), parts.numbers, [*placed, parts.upload], **reading)
+    parts.chat.clear(lambda shown: shown and replace(shown, turns=()), table, table, **_PRIVATE)
+    parts.describe.click(reported(service.caption), [system, table], parts.caption, **_MODEL)
     gr.on(
-        [ask.click, question.submit],
-        told(asked),
-        [system, table, question],
-        [table, chat, question],
+        [parts.ask.click, parts.question.submit],
+        reported(asked),
+        [system, table, parts.question],
+        [table, parts.chat, parts.question],
         **_MODEL,
     )
     gr.on(
-        [classify.click, labels.submit],
-        told(service.classify),
-        [system, table, labels],
-        classes,
+        [parts.classify.click, parts.labels.submit],
+        reported(service.classify),
+        [system, table, parts.labels],
+        parts.classes,
         **_MODEL,
     )
-    gr.on([by_text.click, text.submit], told(searched), [system, text], [found, numbers], **_MODEL)
-    by_object.click(told(searched), [system, table], [found, numbers], **_MODEL)
+    gr.on(
+        [parts.by_text.click, parts.text.submit],
+        reported(searched),
+        [system, parts.text],
+        [parts.found, parts.numbers],
+        **_MODEL,
+    )
+    parts.by_object.click(
+        reported(searched), [system, table], [parts.found, parts.numbers], **_MODEL
+    )
     return {
-        "caption": [describe],
-        "ask": [ask],
-        "classify": [classify],
-        "retrieve": [by_text, by_object],
+        "caption": [parts.describe],
+        "ask": [parts.ask],
+        "classify": [parts.classify],
+        "retrieve": [parts.by_text, parts.by_object],
     }
 
 
@@ -216,14 +281,14 @@ def _room_tab(service: Service, system: gr.Dropdown) -> gr.Button:
         return [frame, new.shares]
 
     for event in (upload.change, up.change):
-        event(told(dropped), [upload, up], [room, notes], **_READING).failure(
+        event(reported(dropped), [upload, up], [room, notes], **_READING).failure(
             lambda: [None, None, ""], None, [upload, room, notes], **_PRIVATE
         )
-    segment.click(told(labelled), [system, room, words], [result, shares], **_MODEL)
+    segment.click(reported(labelled), [system, room, words], [result, shares], **_MODEL)
     return segment
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
+def reported(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with errors of ours as messages of the page."""
 
     @functools.wraps(function)

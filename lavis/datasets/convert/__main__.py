@@ -18,6 +18,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from lavis.common.command import command_parser, positive
 from lavis.common.errors import PointLanguageError
 from lavis.common.preemption import leave_at_signals
 from lavis.common.text_files import read_json
@@ -67,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lavis.datasets.convert", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__, "python -m lavis.datasets.convert")
     add = parser.add_argument
     add("source", type=Path, help="folder of meshes or clouds; folders below it are read, too")
     add("--captions", type=Path, help="table of texts: .csv .tsv .json .jsonl .parquet")
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--shards", type=int, default=0, help="objects in a tar shard; without it none is written")
     add("--encoding", help="of a table that is not UTF-8, e.g. cp1252")
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-    add("--workers", type=_positive, default=workers, help="processes (default: %(default)s)")
+    add("--workers", type=positive, default=workers, help="processes (default: %(default)s)")
     add("--ray", metavar="ADDRESS", help="convert on a Ray cluster: host:port, auto or local")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -93,12 +93,6 @@ def _column(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"{text}: write e.g. caption=text_en")
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ from lavis.common.files import file_below
 MAX_FILE_BYTES = 1 << 28  # of one unpacked file
 MAX_TOTAL_BYTES = 1 << 32  # of all that are read from an archive
 _AR_MAGIC, _AR_HEADER = b"!<arch>\n", 60
-_DAMAGE = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
-_DAMAGE += (lzma.LZMAError, RuntimeError, NotImplementedError)  # encrypted, unknown compression
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
+    *(lzma.LZMAError, RuntimeError, NotImplementedError),  # encrypted, unknown compression
+)
 
 Wanted = Callable[[str], bool]
 

@@ -17,8 +17,8 @@ class UlipTextConfig(PointModelConfig):
         text_tower: text teacher: `minilm`, a folder, or a hub name.
         text_sources: weight of the contrast with each text field of the samples; the first one
             classifies.
-        whole_vocabulary: sources of few distinct texts, such as class names: an object is told from
-            all texts of the training split (cross-entropy) instead of those of its batch (InfoNCE).
+        whole_vocabulary: sources of few distinct texts, such as class names: cross-entropy over all
+            texts of the training split instead of InfoNCE over those of the batch.
         label_smoothing: of that cross-entropy.
         use_size: read the object's box beside its global feature, for data with a common unit.
         head_width: width of a hidden layer between the feature and the projections; null: none.

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lavis.common.errors import CheckpointError, nearest
+from lavis.common.files import whole_file
 from lavis.common.utils import get_abs_path
 
 SOURCES = {
@@ -53,7 +54,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(facts))
-    os.chmod(partial, 0o644)  # safetensors makes it private
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        save_file({n: t.contiguous() for n, t in tensors.items()}, partial, dict(facts))
+        os.chmod(partial, 0o644)  # safetensors makes it private

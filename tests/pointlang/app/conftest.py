@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import runpy
 import shutil
 import signal
 import socket
@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden(repo_root: Path) -> ModuleType:
-    """The module that knows the options of the tiny committed checkpoints."""
-    path = repo_root / "tests/golden/record.py"
-    spec = importlib.util.spec_from_file_location("golden_record", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def golden(repo_root: Path) -> SimpleNamespace:
+    """The options of the tiny committed checkpoints (tests/golden/record.py)."""
+    return SimpleNamespace(**runpy.run_path(str(repo_root / "tests/golden/record.py")))
 
 
 @pytest.fixture(scope="session")
-def root(golden: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(golden: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of systems: `tiny` (two committed checkpoints), and `rooms` of random weights."""
     from lavis.common.registry import registry
 
