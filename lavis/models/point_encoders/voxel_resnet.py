@@ -175,7 +175,18 @@ class VoxelBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform x [B,C,s,s,s] to [B,D,s/2,s/2,s/2]."""
         hidden = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        return F.relu(self.norm2(self.conv2(hidden)) + self.norm3(self.shortcut(x)))
+        return F.relu(self.norm2(self.second(hidden)) + self.norm3(self.shortcut(x)))
+
+    def second(self, x: Tensor) -> Tensor:
+        """Return the second convolution of x [B,D,s,s,s], on 2x2x2 cells in float32.
+
+        oneDNN 3.12 returns a wrong weight gradient for them in bf16, often infinite, on processors
+        with AVX512-BF16.
+        """
+        if x.shape[-1] != 2 or x.device.type != "cpu":
+            return self.conv2(x)
+        with torch.autocast("cpu", enabled=False):
+            return self.conv2(x.float())
 
 
 def surrounding_cube(xyz: Tensor, valid: Tensor | None = None) -> Cube:
