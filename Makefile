@@ -83,7 +83,7 @@ readme: setup
 	$(PY) -m lavis.evaluation.tables
 	$(PY) -m lavis.evaluation.leaderboard
 	$(PY) -m benchmarks.tables
-	$(PY) -m lavis.models.ability_table
+	$(PY) -m lavis.evaluation.ability_table
 
 # The documentation as a site, offline: output/docs/site/index.html
 docs: setup

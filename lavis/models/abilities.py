@@ -8,7 +8,7 @@ A model declares its abilities in a class attribute:
 
 Tasks name the abilities they need (`PointTask.needed_abilities`); `check_abilities` refuses a model
 without them before anything is trained or evaluated. `docs/abilities.md` lists models by abilities
-(`python -m lavis.models.ability_table`).
+(`python -m lavis.evaluation.ability_table`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from lavis.common.registry import registry
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.intervals import mean_metric
 from lavis.evaluation.retrieval import RetrievalScores, streamed_retrieval_scores
-from lavis.models.joint_queries import mix_embeddings
+from lavis.models.contrastive.joint_queries import mix_embeddings
 from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.gallery import Gallery
 from lavis.tasks.modality_retrieval import (

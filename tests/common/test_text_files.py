@@ -26,7 +26,7 @@ OWN_FILES = {
     "evaluation/training_cost.py",
     "evaluation/report/page.py",
     "evaluation/tables.py",
-    "models/ability_table.py",
+    "evaluation/ability_table.py",
     "models/point_llm_contrastive_models/token_cache.py",
     "runners/loss_curve.py",
     "tasks/alignment_compare.py",

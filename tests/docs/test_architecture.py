@@ -26,3 +26,7 @@ def test_a_room_imports_what_the_table_says(repo_root, room):
     row = re.search(rf"^\| `lavis/{room}` \|.*\| (.*) \|$", text, re.MULTILINE)
     assert row is not None
     assert imported_rooms(repo_root / "lavis" / room) == set(row[1].split(", ")) - {"–"}
+
+
+def test_the_room_of_models_holds_at_most_six_files_of_its_own(repo_root):
+    assert len(list((repo_root / "lavis" / "models").glob("*.py"))) <= 6

@@ -11,6 +11,7 @@ from lavis.common.registry import registry
 from omegaconf import OmegaConf
 
 from lavis.common.errors import ConfigError
+from lavis.evaluation.ability_table import PATH, ability_page
 from lavis.models.abilities import (
     ABILITIES,
     Answerer,
@@ -27,7 +28,6 @@ from lavis.models.abilities import (
     check_abilities,
     members,
 )
-from lavis.models.ability_table import PATH, ability_page
 from lavis.tasks.embedding import similarity
 from lavis.tasks.modality_retrieval import ModalityRetrievalTask, rank_modalities
 from lavis.tasks.point_classification import PointClassificationTask, class_embeddings

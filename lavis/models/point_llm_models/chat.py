@@ -24,8 +24,8 @@ from typing import Any
 
 import lavis  # noqa: F401  (registers models and processors)
 from lavis.common.errors import ConfigError, PointLanguageError, explain
+from lavis.models.hub.trained_run import cloud_processor, load_run
 from lavis.models.teachers.item import Input, ItemReader, add_input_flags, read_inputs
-from lavis.models.trained_run import cloud_processor, load_run
 
 RUN = "output/point_llm/furniture_bricks_pretrain"
 TURNS = 8  # of a dialogue that a prompt repeats

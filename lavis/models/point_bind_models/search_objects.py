@@ -1,7 +1,7 @@
 """Find 3D objects by a cloud, an image, a sound, a text, or a mixture (any-to-3D retrieval).
 
-    python -m lavis.models.search_objects --gallery <run>/result/dev_test_embeds.safetensors \\
-        --sound bark.wav --cloud figure.ply
+    python -m lavis.models.point_bind_models.search_objects --sound bark.wav --cloud figure.ply \\
+        --gallery <run>/result/dev_test_embeds.safetensors
     … --image cat.png:0.7 --text "a black cat:0.3" --count 10
 
 The gallery is what the task `embedding_export` writes (docs/systems/point_bind.md). The query is
@@ -28,9 +28,9 @@ import lavis  # noqa: F401  (registers models and processors)
 from lavis.common.command import command_parser, report_errors
 from lavis.common.errors import ConfigError
 from lavis.models.abilities import JointEmbedder, check_abilities
-from lavis.models.joint_queries import ObjectGallery, mix_embeddings
+from lavis.models.contrastive.joint_queries import ObjectGallery, mix_embeddings
+from lavis.models.hub.trained_run import cloud_processor, load_run
 from lavis.models.teachers.item import ItemReader, add_input_flags, read_inputs
-from lavis.models.trained_run import cloud_processor, load_run
 
 RUN = "output/point_bind/furniture_bricks"
 

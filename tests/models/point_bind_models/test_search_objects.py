@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import ConfigError
 from lavis.common.model_state import trainable_state
-from lavis.models import search_objects
-from lavis.models.trained_run import cloud_processor, load_run
+from lavis.models.hub.trained_run import cloud_processor, load_run
+from lavis.models.point_bind_models import search_objects
 from lavis.tasks.embedding_export import as_safetensors
 
 

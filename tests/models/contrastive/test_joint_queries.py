@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, DataError, ShapeError
-from lavis.models.joint_queries import Found, ObjectGallery, mix_embeddings
+from lavis.models.contrastive.joint_queries import Found, ObjectGallery, mix_embeddings
 from lavis.tasks.embedding_export import as_safetensors
 
 
