@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from lavis.datasets.footprints import UNIT, footprint, rounded_sides
 from lavis.evaluation.baselines.blind import BlindAnswerer
-from lavis.evaluation.baselines.footprints import UNIT, footprint, rounded_sides
 from lavis.evaluation.baselines.forests import class_posterior
 from lavis.evaluation.baselines.named_words import is_yes_no, named_words
 from lavis.evaluation.baselines.pool import Pool

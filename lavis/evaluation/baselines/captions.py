@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lavis.datasets.footprints import FOOTPRINT, UNIT, footprint, with_own_size
 from lavis.datasets.scene_text import with_article
 from lavis.evaluation.baselines.chance import random_captions
 from lavis.evaluation.baselines.colors import own_colors, recolor
-from lavis.evaluation.baselines.footprints import FOOTPRINT, UNIT, footprint, with_own_size
 from lavis.evaluation.baselines.forests import class_posterior
 from lavis.evaluation.baselines.neighbours import SURVIVORS
 from lavis.evaluation.baselines.pool import Entry, Pool

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from lavis.common.errors import DataError
+from lavis.datasets.footprints import GROUND
 from lavis.datasets.stores.point_stores import check_cloud
 from lavis.evaluation.baselines.cache import MANIFEST, code_digest, load_or_compute
-from lavis.evaluation.baselines.footprints import GROUND
 
 GRID = 6
 N_CELLS = GRID**3

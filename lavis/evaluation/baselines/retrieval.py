@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lavis.datasets.footprints import GROUND, sides_in
 from lavis.evaluation.baselines.captions import (
     first_records,
     footprint_boxes,
@@ -24,7 +25,6 @@ from lavis.evaluation.baselines.captions import (
     training_text,
 )
 from lavis.evaluation.baselines.colors import color_in, own_colors
-from lavis.evaluation.baselines.footprints import GROUND, sides_in
 from lavis.evaluation.baselines.pool import Pool
 from lavis.evaluation.baselines.text_classes import text_posterior
 from lavis.evaluation.baselines.text_index import TextIndex

@@ -121,7 +121,12 @@ class PointBlipLLMConfig(BackboneConfig):
         retrieved_texts: texts of the k nearest training objects in every prompt; 0: none. Never the
             object's own (retrieved_texts.py).
         retrieval_lookup: what neighbours are found by: `shape` (occupancy and box), `encoder` (its
-            global feature, and the box), or `joint`.
+            global feature, and the box), `joint`, or `head` (`shape`, and the features of
+            `retrieval_head`, which do not count in training).
+        retrieval_head: file of the layer behind the frozen encoder
+            (`python -m lavis.models.point_encoders.export --part object_head`).
+        retrieved_own_size: replace the footprint in a retrieved text ("2 x 4") by that of the
+            object's box, for data whose unit is the stud.
         retrieved_prompt: text before the prompt; `{}` is the texts.
     """
 
@@ -138,4 +143,6 @@ class PointBlipLLMConfig(BackboneConfig):
     loss_weights: Mapping[str, float] = option({"lm": 1.0, "draft": 1.0}, low=0)
     retrieved_texts: int = option(0, low=0)
     retrieval_lookup: str = option("joint", choices=LOOKUPS)
+    retrieval_head: str | None = None
+    retrieved_own_size: bool = False
     retrieved_prompt: str = "Similar objects: {}."

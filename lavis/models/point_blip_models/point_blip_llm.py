@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lavis.common.errors import ConfigError, explain
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
+from lavis.common.utils import get_abs_path
 from lavis.models.abilities import (
     Answerer,
     AnswerScorer,
@@ -36,6 +37,7 @@ from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts
+from lavis.models.point_encoders.object_head import ObjectHead, load_object_head
 from lavis.models.point_encoders.object_size import box_sizes, size_text
 
 SIZE_PLACE = "{size}"  # in prompts
@@ -82,11 +84,23 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         if config.freeze_pc_projection and self.pc_projection is not None:
             self.pc_projection.requires_grad_(False)
         self.retrieval: RetrievedTexts | None = None
+        self.retrieval_head: ObjectHead | None = None
         if config.retrieved_texts and self.loss_weights["lm"]:
-            check_lookup(config.retrieval_lookup, self.encoder_is_frozen)
-            self.retrieval = RetrievedTexts(
-                config.retrieved_texts, config.retrieval_lookup, config.retrieved_prompt
-            )
+            self.retrieval = self._build_retrieval(config)
+
+    def _build_retrieval(self, config: PointBlipLLMConfig) -> RetrievedTexts:
+        has_head = config.retrieval_head is not None
+        check_lookup(config.retrieval_lookup, self.encoder_is_frozen, has_head)
+        if config.retrieval_head is not None:
+            path, width = get_abs_path(config.retrieval_head), self.point_encoder.global_dim
+            self.retrieval_head = load_object_head(path, width, "model.retrieval_head")
+        return RetrievedTexts(
+            config.retrieved_texts,
+            config.retrieval_lookup,
+            config.retrieved_prompt,
+            0 if self.retrieval_head is None else self.retrieval_head.out_dim,
+            config.retrieved_own_size,
+        )
 
     def _build_draft(self, length: int) -> CaptionDraft:
         queries = self.qformer.config.num_query_token
@@ -135,7 +149,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         assert self.retrieval is not None
         cloud = samples["point_cloud"].to(self.device)
         samples = {**samples, "point_cloud": cloud}
-        return lookup_keys(self.point_encoder, samples, self.retrieval.lookup)
+        return lookup_keys(self.point_encoder, samples, self.retrieval.lookup, self.retrieval_head)
 
     def with_retrieved(self, prompts: list[str], samples: Mapping[str, Any]) -> list[str]:
         """Put the texts of neighbours before prompts, where the model retrieves any."""

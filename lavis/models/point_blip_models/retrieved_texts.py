@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError
+from lavis.datasets.footprints import with_own_size
 from lavis.datasets.samples import collate
+from lavis.models.point_encoders.object_size import box_sizes
 
 KEY = "model.retrieved_texts"
 _TOGETHER = 64  # objects embedded at once
@@ -77,6 +80,11 @@ class RetrievedTexts(nn.Module):
         count: texts per object k.
         lookup: name of what the keys are; a pool of another one is refused.
         template: text with `{}` for the k texts, put before the prompt.
+        hidden_in_training: the last columns of the keys do not count in training: features of a
+            network that was trained with the pool's texts, whose neighbours are nearly always
+            right there and half the time on new objects.
+        own_size: replace the footprint in a text ("2 x 4") by the object's own, where it is known;
+            for boxes in the unit that texts name (studs).
 
     Attributes:
         keys: float32 [M,F].
@@ -86,12 +94,20 @@ class RetrievedTexts(nn.Module):
     keys: Tensor
     content: Tensor
 
-    def __init__(self, count: int, lookup: str, template: str) -> None:
+    def __init__(
+        self,
+        count: int,
+        lookup: str,
+        template: str,
+        hidden_in_training: int = 0,
+        own_size: bool = False,
+    ) -> None:
         super().__init__()
         if "{}" not in template:
             where = "model.retrieved_prompt"
             raise ConfigError("no place for texts", where=where, got=template, expected="{}")
         self.count, self.lookup, self.template = count, lookup, template
+        self.hidden_in_training, self.own_size = hidden_in_training, own_size
         self.register_buffer("keys", torch.empty(0, 0))
         self.register_buffer("content", torch.empty(0, dtype=torch.uint8))
         self.entries: Entries | None = None
@@ -176,7 +192,8 @@ class RetrievedTexts(nn.Module):
             keys: [B,F]; entries that are NaN (an unknown size) do not count.
             ids: object ids of the queries; the group of one that is in the pool is left out.
         """
-        distances = squared_distances(keys, self.keys)
+        counted = keys.shape[1] - (self.hidden_in_training if self.training else 0)
+        distances = squared_distances(keys[:, :counted], self.keys[:, :counted])
         groups = self._group_numbers.to(distances.device)
         for place, name in enumerate(ids):
             own = self._row_of_id.get(str(name))
@@ -189,14 +206,29 @@ class RetrievedTexts(nn.Module):
         """Put the texts of the nearest objects before the B prompts of a batch.
 
         Raises:
-            ConfigError: the pool was never built.
+            ConfigError: the pool was never built, or there are no sizes for `own_size`.
+        """
+        return [
+            f"{self.template.replace('{}', '; '.join(texts))} {prompt}"
+            for texts, prompt in zip(self.texts(samples, embed), prompts, strict=True)
+        ]
+
+    def texts(self, samples: Samples, embed: Embed) -> list[list[str]]:
+        """Return the k texts for each of a batch's B objects, the nearest first.
+
+        Raises:
+            ConfigError: see `forward`.
         """
         keys = self.queries(samples, embed)
-        found = self.nearest(keys, samples.get("object_id", ())).tolist()
         assert self.entries is not None
-        texts = ["; ".join(self.entries.texts[row] for row in rows) for rows in found]
+        rows = self.nearest(keys, samples.get("object_id", ())).tolist()
+        found = [[self.entries.texts[row] for row in near] for near in rows]
+        if not self.own_size:
+            return found
+        boxes = box_sizes(samples, "model.retrieved_own_size").cpu().numpy()
         return [
-            f"{self.template.replace('{}', t)} {p}" for t, p in zip(texts, prompts, strict=True)
+            texts if np.isnan(box).any() else [with_own_size(text, box) for text in texts]
+            for texts, box in zip(found, boxes, strict=True)
         ]
 
 

@@ -5,6 +5,7 @@
         --checkpoint output/bricks/encoder/checkpoint_last.pth --out
         weights/point_bert_bricks.safetensors
     # --average: the averaged weights of a run with run.ema_decay
+    # --part object_head: the layer behind the encoder, for model.retrieval_head
 
     # a published file: checked against its release, without optimiser state and other towers
     python -m lavis.models.point_encoders.export \\
@@ -28,11 +29,14 @@ from lavis.common.errors import CheckpointError
 from lavis.models.point_encoders.releases import RELEASES, load_released_encoder
 from lavis.models.weights.files import save_tensors
 
-PREFIX = "point_encoder."
+ENCODER, HEAD = "point_encoder", "object_head"
 
 
 def encoder_state(
-    checkpoint: str | Path, dtype: torch.dtype = torch.float16, average: bool = False
+    checkpoint: str | Path,
+    dtype: torch.dtype = torch.float16,
+    average: bool = False,
+    part: str = ENCODER,
 ) -> dict[str, Tensor]:
     """Take the encoder out of a run's checkpoint: published names.
 
@@ -40,9 +44,11 @@ def encoder_state(
         checkpoint: of one of our runs.
         dtype: of the result.
         average: take the averaged weights of `run.ema_decay`.
+        part: the encoder, or the object head behind it.
 
     Raises:
-        CheckpointError: the checkpoint holds no encoder (it was frozen in that run), or no average.
+        CheckpointError: the checkpoint holds no such part (it was frozen in that run), or no
+            average.
     """
     payload = load_checkpoint_file(checkpoint, key="--checkpoint")
     state = payload.get("model", payload)
@@ -53,12 +59,13 @@ def encoder_state(
                 what, where=f"--checkpoint: {checkpoint}", expected="run.ema_decay", fix=fix
             )
         state = {**state, **payload["ema"]}
-    found = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
+    prefix = f"{part}."
+    found = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     if not any(name.endswith(".weight") for name in found):
         raise CheckpointError(
-            "the checkpoint holds no trained point encoder",
+            f"the checkpoint holds no trained {part}",
             where=f"--checkpoint: {checkpoint}",
-            expected="a run that trains the encoder, e.g. pretrain_encoder.yaml",
+            expected="a run that trains it, e.g. pretrain_voxel_encoder.yaml",
         )
     return cast_state(found, dtype)
 
@@ -89,12 +96,13 @@ def main() -> None:
     parser.add_argument("--release", choices=sorted(RELEASES), help="of a published file")
     parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], default="float16")
     parser.add_argument("--average", action="store_true", help="averaged weights of a run")
+    parser.add_argument("--part", choices=[ENCODER, HEAD], default=ENCODER, help="of a run")
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
     if args.release:
         state = released_state(args.checkpoint, args.release, dtype)
     else:
-        state = encoder_state(args.checkpoint, dtype, args.average)
+        state = encoder_state(args.checkpoint, dtype, args.average, args.part)
     source = args.release or "pretrain_encoder.yaml"
     save_tensors(Path(args.out), state, {"format": "pt", "source": source})
     size = sum(t.numel() * t.element_size() for t in state.values()) / 2**20

@@ -39,12 +39,10 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
-from lavis.models.point_encoders.object_size import SizeToken, box_sizes
+from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.weights.own import load_own_checkpoints
-
-_SIZE_WIDTH = 128  # of the size beside the global feature
 
 
 @registry.register_model("ulip_text")
@@ -71,14 +69,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             path = get_abs_path(config.point_encoder_weights)
             load_encoder_checkpoint(self.point_encoder, path)
         self.text_tower = SentenceTeacher(config.text_tower)
-        point_width, text_width = self.point_encoder.global_dim, self.text_tower.embed_dim
-        self.size_token, self.head = None, None
-        if config.use_size:
-            self.size_token = SizeToken(_SIZE_WIDTH)
-            point_width += _SIZE_WIDTH
-        if config.head_width is not None:
-            self.head = hidden_layer(point_width, config.head_width, config.head_dropout)
-            point_width = config.head_width
+        self.object_head = ObjectHead(
+            self.point_encoder.global_dim, config.use_size, config.head_width, config.head_dropout
+        )
         self.text_sources = dict(config.text_sources)
         unknown = sorted(set(config.whole_vocabulary) - set(self.text_sources))
         if unknown:
@@ -87,7 +80,10 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         self.vocabularies: dict[str, list[str]] = {name: [] for name in config.whole_vocabulary}
         self.label_smoothing = config.label_smoothing
         self.point_proj = nn.ModuleDict(
-            {name: nn.Linear(point_width, text_width) for name in self.text_sources}
+            {
+                name: nn.Linear(self.object_head.out_dim, self.text_tower.embed_dim)
+                for name in self.text_sources
+            }
         )
         # Named after its parameters: "logit_scale.<source>" in checkpoints.
         self.logit_scale = ContrastiveTerms(
@@ -139,10 +135,7 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             ConfigError: the model reads sizes, and the samples have none.
         """
         feature = encode_batch(self.point_encoder, samples, self.device).global_feature
-        if self.size_token is not None:
-            size = self.size_token(box_sizes(samples, "model.use_size").to(self.device))
-            feature = torch.cat([feature, size.to(feature.dtype)], 1)
-        return feature if self.head is None else self.head(feature)
+        return self.object_head(feature, samples)
 
     def texts_of(self, samples: Mapping[str, Any], source: str) -> list[str]:
         """Return the texts of a source.
@@ -211,10 +204,3 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings [B,E] of the tower."""
         return self.text_tower(texts)
-
-
-def hidden_layer(in_dim: int, out_dim: int, dropout: float) -> nn.Sequential:
-    """Return linear layer, LayerNorm, GELU and dropout."""
-    return nn.Sequential(
-        nn.Linear(in_dim, out_dim), nn.LayerNorm(out_dim), nn.GELU(), nn.Dropout(dropout)
-    )

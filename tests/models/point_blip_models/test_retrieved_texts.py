@@ -13,6 +13,8 @@ from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.lookup_keys import lookup_keys
 from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts, squared_distances
+from lavis.models.point_encoders.object_head import ObjectHead
+from lavis.models.weights.files import save_tensors
 
 VERSION = {"name": "bricks", "version": 2, "split_file_sha256": "aa"}
 
@@ -118,6 +120,38 @@ def test_an_unknown_size_leaves_the_shape(build, clouds):
     model.read_training_objects([objects])
     unknown = batch_of(objects, [3], object_id=["new"], box_size=torch.full((1, 3), torch.nan))
     assert "text 3." in model.caption_prompts(unknown)[0]
+
+
+def test_features_of_the_head_count_in_evaluation_only(build, clouds, tmp_path):
+    """The head is trained with the pool's texts: in training its neighbours are too good."""
+    objects = Objects(clouds)
+    torch.manual_seed(1)
+    head = ObjectHead(build(0).point_encoder.global_dim, use_size=True, width=8)
+    head.layer[0].weight.data.mul_(100)  # far more than shape
+    save_tensors(tmp_path / "head.safetensors", head.state_dict(), {})
+    model = build(1, "head", retrieval_head=str(tmp_path / "head.safetensors"))
+    model.read_training_objects([objects])
+    assert not any(p.requires_grad for p in model.retrieval_head.parameters())
+    keys = model.lookup_keys(batch_of(objects, list(range(6))))
+    shape = model.retrieval.train().nearest(keys)
+    model.retrieval.keys[:, -8:] = model.retrieval.keys[:, -8:].flip(0)
+    assert torch.equal(model.retrieval.nearest(keys), shape)
+    assert not torch.equal(model.retrieval.eval().nearest(keys), shape)
+    with pytest.raises(ConfigError, match="belong together"):
+        build(1, "head")
+    with pytest.raises(ConfigError, match="belong together"):
+        build(1, "joint", retrieval_head=str(tmp_path / "head.safetensors"))
+
+
+def test_retrieved_texts_take_the_objects_own_size(build, clouds):
+    objects = Objects(clouds)
+    for sample in objects:
+        sample["text_input"] = "plate 4 x 2 with 3 x 3 hole"
+    model = build(1, retrieved_own_size=True).eval()
+    model.read_training_objects([objects])
+    box = torch.tensor([[5.9, 1.0, 8.2], [torch.nan] * 3])
+    texts = model.retrieval.texts(batch_of(objects, [0, 1], box_size=box), model.lookup_keys)
+    assert texts == [["plate 8 x 6 with 3 x 3 hole"], ["plate 4 x 2 with 3 x 3 hole"]]
 
 
 def test_a_control_looks_up_another_object(build, clouds):

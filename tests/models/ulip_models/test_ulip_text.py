@@ -9,10 +9,16 @@ from torch.nn import functional as F
 
 from lavis.common.errors import CheckpointError, ConfigError
 from lavis.common.model_state import trainable_state
-from lavis.models.point_encoders import build_point_encoder, load_encoder_checkpoint
+from lavis.models.point_encoders import (
+    build_point_encoder,
+    encode_batch,
+    load_encoder_checkpoint,
+)
 from lavis.models.point_encoders.export import encoder_state
+from lavis.models.point_encoders.object_head import load_object_head
 from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.ulip_models.ulip_text import UlipText
+from lavis.models.weights.files import save_tensors
 from lavis.tasks.embedding import similarity
 from lavis.tasks.point_classification import class_embeddings
 
@@ -134,13 +140,28 @@ def test_sizes_and_a_hidden_layer_are_read(tiny_bert, tiny_encoder_cfg, samples)
     assert not torch.allclose(embeds[0], embeds[1])
     assert torch.isfinite(embeds[2]).all()
     model.train()(sized)["loss"].backward()
-    assert all(p.grad is not None for p in model.head.parameters())
-    assert all(p.grad is not None for p in model.size_token.parameters())
+    assert all(p.grad is not None for p in model.object_head.layer.parameters())
+    assert all(p.grad is not None for p in model.object_head.size_token.parameters())
+
+
+def test_the_head_is_exported_and_loaded_alone(tiny_bert, tiny_encoder_cfg, samples, tmp_path):
+    keys = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert, "use_size": True}
+    model = UlipText(UlipTextConfig(**keys, head_width=12)).eval()
+    torch.save({"model": model.state_dict()}, tmp_path / "run.pth")
+    state = encoder_state(tmp_path / "run.pth", torch.float32, part="object_head")
+    save_tensors(tmp_path / "head.safetensors", state, {})
+    width = model.point_encoder.global_dim
+    head = load_object_head(tmp_path / "head.safetensors", width, "model.retrieval_head")
+    sized = samples | {"box_size": torch.full((4, 3), 2.0)}
+    feature = encode_batch(model.point_encoder, sized).global_feature
+    assert torch.equal(head(feature, sized), model.object_feature(sized))
+    with pytest.raises(CheckpointError, match="no head of this encoder"):
+        load_object_head(tmp_path / "head.safetensors", width + 1, "model.retrieval_head")
 
 
 def test_export_refuses_a_run_without_an_encoder(tmp_path):
     torch.save({"model": {"qformer.query_tokens": torch.zeros(1)}}, tmp_path / "run.pth")
-    with pytest.raises(CheckpointError, match="no trained point encoder"):
+    with pytest.raises(CheckpointError, match="no trained point_encoder"):
         encoder_state(tmp_path / "run.pth")
 
 
