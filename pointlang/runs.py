@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from lavis.common.registry import registry
 
-from lavis.common.errors import CheckpointError, ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, explain, nearest
 from lavis.config.run_config import RunConfig
 from lavis.config.sources import as_plain, load_yaml, merge
 from lavis.models import load_preprocess
 from lavis.models.hub import is_hub_folder, load_folder, read_config
+from lavis.models.trained_run import build_trained, find_file
 from lavis.tasks.options import WritingOptions
 from pointlang.system import Member, Parts, System
 
@@ -67,38 +68,9 @@ class Run:
         return found
 
     def start(self) -> Path | None:
-        """Return the checkpoint that the run started from, where it is still there.
-
-        A run folder may have been copied: then its sibling of the same name is meant.
-        """
+        """Return the checkpoint that the run started from, where it is still there."""
         named = self.config["model"].get("pretrained")
-        if not named:
-            return None
-        beside = self.folder.parent / Path(named).parent.name / Path(named).name
-        places = (beside, Path(registry.get_path("library_root")) / named)
-        return next((place.resolve() for place in places if place.exists()), None)
-
-    def options(self) -> list[str]:
-        """Return the changes of its configuration that load its own checkpoint."""
-        start = self.start()
-        named = self.config["model"].get("pretrained")
-        if named and start is None and not _is_whole(self):
-            raise CheckpointError(
-                explain(
-                    "The checkpoint's base model is missing.",
-                    where=f"{self.folder / CONFIG}: model.pretrained",
-                    got=named,
-                    expected=f"that file, or {self.folder.parent / Path(named).parent.name}",
-                    fix="copy the folder of that run beside this one",
-                )
-            )
-        first = "null" if start is None else str(start)
-        return [f"model.pretrained={first}", f"model.finetuned={self.checkpoint.resolve()}"]
-
-
-def _is_whole(run: Run) -> bool:
-    """Return whether a checkpoint may do without its start: every part is checked on loading."""
-    return hasattr(run.model_class, "load_weights")
+        return find_file(named, self.folder) if named else None
 
 
 def load(source: str | Path = "demo", device: str = "auto") -> System:
@@ -162,8 +134,8 @@ def run_of(folder: Path) -> Run | None:
 
 def _member(run: Run, device: torch.device) -> Member:
     def build() -> Parts:
-        config = RunConfig.from_file(run.folder / CONFIG, run.options())
-        model = run.model_class.from_config(config.model_cfg)
+        config = RunConfig.from_file(run.folder / CONFIG)
+        model = build_trained(as_plain(config.model_cfg), run.checkpoint)
         sections = as_plain(config.datasets_cfg)
         return model, _processor(sections), WritingOptions.read(config.run_cfg).decoding()
 

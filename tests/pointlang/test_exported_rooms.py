@@ -17,22 +17,23 @@ from lavis.evaluation.sharing import main as export
 from lavis.models.hub import read_config
 
 RECIPE = "lavis/projects/text4point/train/rooms_segmentation.yaml"
+GONE = "output/gone/rooms_pretrain/checkpoint_last.pth"
 ENCODER = ("widths=[8,12,16]", "voxel_size=0.2")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, repo_root: Path, tiny_bert: str) -> Path:
-    """The folder of a run of the recipe, with a tiny model that was not trained."""
+    """The folder of a copied run of the recipe: its pre-training is not on this machine."""
     folder = tmp_path_factory.mktemp("text4point") / "rooms_segmentation"
     options = [f"model.point_encoder.{option}" for option in ENCODER]
     options += [f"model.text_teacher={tiny_bert}", "model.embed_dim=32", "model.query_heads=2"]
-    options += ["model.pretrained=null"]
     folder.mkdir()
-    config = RunConfig.from_file(repo_root / RECIPE, options)
+    config = RunConfig.from_file(repo_root / RECIPE, [*options, "model.pretrained=null"])
     torch.manual_seed(0)
     model = registry.get_model_class("text4point_segmentation").from_config(config.model_cfg)
     save_checkpoint({"model": trainable_state(model)}, folder / "checkpoint_last.pth")
-    config.save(folder / "config.yaml")
+    options += [f"model.pretrained={GONE}", f"model.point_encoder_weights={GONE}"]
+    RunConfig.from_file(repo_root / RECIPE, options).save(folder / "config.yaml")
     return folder
 
 

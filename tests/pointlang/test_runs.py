@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lavis.common.errors import CheckpointError, ConfigError
+from lavis.common.errors import ConfigError
 from pointlang.runs import find_runs, load, run_of, systems
 
 
@@ -50,16 +50,7 @@ def test_a_system_has_the_abilities_of_its_runs(demo: Path) -> None:
 def test_the_start_of_a_copied_run_is_its_sibling(demo: Path) -> None:
     run = run_of(demo / "stage2")
     assert run is not None
-    start = demo / "draft" / "checkpoint_last.pth"
-    assert run.options()[0] == f"model.pretrained={start.resolve()}"
-
-
-def test_a_missing_base_model_is_named(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "tuned", "point_llm", 1, "output/gone/phase1/checkpoint_last.pth")
-    run = run_of(folder)
-    assert run is not None
-    with pytest.raises(CheckpointError, match="base model is missing"):
-        run.options()
+    assert run.start() == (demo / "draft" / "checkpoint_last.pth").resolve()
 
 
 def test_what_is_no_system_is_a_sentence(tmp_path: Path) -> None:

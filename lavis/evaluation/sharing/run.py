@@ -10,10 +10,9 @@ from typing import Any
 
 from lavis.common.errors import CheckpointError, EvaluationError
 from lavis.common.files import file_sha256
-from lavis.common.registry import registry
-from lavis.common.utils import get_abs_path
 from lavis.evaluation.read_records import read_records
 from lavis.evaluation.run_records import RunRecord, named
+from lavis.models.trained_run import build_trained, trained_section
 
 CHECKPOINTS = ("checkpoint_best.pth", "checkpoint_last.pth")  # the first that is there
 
@@ -39,14 +38,8 @@ class TrainedRun:
 
     @property
     def section(self) -> dict[str, Any]:
-        """The `model` section that loads the checkpoint, and its first stage where that is there.
-
-        A checkpoint leaves out what its stage kept frozen.
-        """
-        section = dict(self.config["model"])
-        first = section.get("pretrained")
-        kept = first if first and Path(get_abs_path(first)).is_file() else None
-        return section | {"finetuned": str(self.checkpoint), "pretrained": kept}
+        """The `model` section that loads the checkpoint, and what it started from where needed."""
+        return trained_section(self.config["model"], self.checkpoint)[0]
 
     @property
     def preprocess(self) -> dict[str, Any]:
@@ -56,12 +49,12 @@ class TrainedRun:
         return {k: {"eval": data[k]["eval"]} for k in kinds if "eval" in (data.get(k) or {})}
 
     def build(self) -> Any:
-        """Build the model with the checkpoint's weights, in evaluation mode."""
-        from omegaconf import OmegaConf
+        """Build the model with the checkpoint's weights, in evaluation mode.
 
-        arch = self.config["model"]["arch"]
-        model = registry.get_model_class(arch).from_config(OmegaConf.create(self.section))
-        return model.eval()
+        Raises:
+            CheckpointError: see `build_trained`.
+        """
+        return build_trained(self.config["model"], self.checkpoint)
 
 
 def read_run(folder: str | Path) -> TrainedRun:

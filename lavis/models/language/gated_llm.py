@@ -65,6 +65,7 @@ class GatedLanguageModel(LanguageModel):
         self.has_lora = True
         self.gates.requires_grad_(False)
         self.prefix.requires_grad_(False)
+        self.own_names = ("gates", "prefix.weight")
         for name, parameter in self.model.named_parameters():
             if "norm" in name:
                 parameter.requires_grad_(True)

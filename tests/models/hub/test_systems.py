@@ -115,6 +115,17 @@ def test_adapters_are_shared_and_the_frozen_base_is_not(share, model_sections):
     assert all("lora_" in name for name in names)
 
 
+def test_gates_and_prefixes_of_the_first_phase_are_shared(build_model, model_sections, tmp_path):
+    model_sections["point_llm"]["phase"] = "finetune"
+    model = build_model("point_llm").eval()
+    torch.nn.init.normal_(model.language_model.gates)
+    model.hub_section = {"arch": "point_llm"} | model_sections["point_llm"]
+    model.save_pretrained(tmp_path)
+    loaded, _ = load_folder(tmp_path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+
+
 def test_a_loaded_system_can_be_saved_again(share, tmp_path):
     _, folder = share("ulip_text")
     loaded, _ = load_folder(folder)
