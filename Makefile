@@ -62,8 +62,8 @@ full: setup
 retrieved: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --out output/bricks/voxel_bricks.safetensors
+	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --part object_head --out output/bricks/voxel_head.safetensors
 	$(PY) train.py --cfg-path $(BRICKS)/train/voxel_captioning.yaml
-	$(PY) train.py --cfg-path $(BRICKS)/train/voxel_captioning_2.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_classification.yaml
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_captioning.yaml
 

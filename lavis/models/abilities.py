@@ -73,6 +73,13 @@ class Captioner(Protocol):
         """Return B captions."""
 
 
+class TextRetriever(Protocol):
+    """Looks up texts of similar objects before it writes."""
+
+    def retrieved_captions(self, batch: Batch) -> list[list[str]]:
+        """Return for each of B objects the texts, the nearest object's first; [] of no pool."""
+
+
 class Answerer(Protocol):
     """Writes answers to questions about objects."""
 
@@ -129,6 +136,7 @@ ABILITIES: tuple[type, ...] = (
     WordEmbedder,
     Reranker,
     Captioner,
+    TextRetriever,
     Answerer,
     AnswerScorer,
     SceneSegmenter,

@@ -1,8 +1,8 @@
 """Captioning: generate a caption for each object and score it against the human one.
 
-Baselines are those of evaluation/baselines/captions.py, and the caption of the nearest training
-object in the model's own embedding (`nearest_in_own_embedding`). All copy from the full training
-split.
+Baselines are those of evaluation/baselines/captions.py, the caption of the nearest training object
+in the model's own embedding (`nearest_in_own_embedding`), and of a model that retrieves texts the
+first of them (`first_retrieved_text`). All copy from the full training split.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lavis.evaluation.captioning import (
     caption_scores,
 )
 from lavis.evaluation.tokenization import TOKENIZER_NAME
-from lavis.models.abilities import Captioner, Embedder
+from lavis.models.abilities import Captioner, Embedder, TextRetriever, can
 from lavis.tasks.data_needs import DataNeeds
 from lavis.tasks.embedding import embed_objects, object_embeddings
 from lavis.tasks.options import WritingOptions, task_option
@@ -84,6 +84,9 @@ class PointCaptioningTask(PointTask):
                 samples["instance_id"], samples["caption"], captions, strict=True
             )
         ]
+        if can(model, TextRetriever) and not self.altered:
+            for record, texts in zip(records, model.retrieved_captions(samples), strict=True):
+                record |= {"retrieved": texts} if texts else {}
         if self.train_captions:
             embeds = object_embeddings(model, samples).float().cpu().numpy()
             for record, embed in zip(records, embeds, strict=True):
@@ -96,9 +99,10 @@ class PointCaptioningTask(PointTask):
         A data set without training objects has no baselines. Splits under a
         control or corruption keep the baselines of the split itself, and need no embeddings.
         """
+        self.altered = getattr(dataset, "alteration", None) is not None
         self.train_captions: list[str] = []
         self.train_embeds: np.ndarray | None = None
-        if self.options.own_embedding_baseline and getattr(dataset, "alteration", None) is None:
+        if self.options.own_embedding_baseline and not self.altered:
             full = full_reference(dataset)
             self.train_captions = [entry["caption"] for entry in full.annotation]
             if self.train_captions:
@@ -118,6 +122,8 @@ class PointCaptioningTask(PointTask):
             embeds = np.stack([record.pop("embedding") for record in records])
             copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
             found["nearest_in_own_embedding"] = dict(zip(references, copied, strict=True))
+        if records and "retrieved" in records[0]:
+            found["first_retrieved_text"] = {r["image_id"]: r["retrieved"][0] for r in records}
         baselines = {name: self.scored(given, references) for name, given in found.items()}
         cider, bleu = scores.values["cider"], scores.values["bleu_4"]
         selects = None if cider is None or bleu is None else cider + bleu  # as GPT4Point

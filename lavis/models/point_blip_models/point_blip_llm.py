@@ -27,6 +27,7 @@ from lavis.models.abilities import (
     AnswerScorer,
     Captioner,
     Embedder,
+    TextRetriever,
     check_modality,
 )
 from lavis.models.language.candidates import score_candidates
@@ -52,7 +53,7 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         config: keys of stage 2.
     """
 
-    abilities = (Embedder, Captioner, Answerer, AnswerScorer)
+    abilities = (Embedder, Captioner, TextRetriever, Answerer, AnswerScorer)
     modalities = ("point",)
     config_class = PointBlipLLMConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
@@ -156,6 +157,12 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         if self.retrieval is None:
             return prompts
         return self.retrieval(prompts, samples, self.lookup_keys)
+
+    def retrieved_captions(self, batch: Mapping[str, Any]) -> list[list[str]]:
+        """Return the texts that stand before the prompt of each of B objects."""
+        if self.retrieval is None:
+            return [[] for _ in batch["point_cloud"]]
+        return self.retrieval.texts(batch, self.lookup_keys)
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
         """Score captions, or answers where the batch has questions.
