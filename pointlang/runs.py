@@ -21,7 +21,7 @@ from lavis.config.run_config import RunConfig
 from lavis.config.sources import as_plain, load_yaml, merge
 from lavis.models import load_preprocess
 from lavis.models.hub import is_hub_folder, load_folder, read_config
-from lavis.models.trained_run import build_trained, find_file
+from lavis.models.hub.trained_run import build_trained, find_file
 from lavis.tasks.options import WritingOptions
 from pointlang.system import Member, Parts, System
 

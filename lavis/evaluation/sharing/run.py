@@ -12,7 +12,7 @@ from lavis.common.errors import CheckpointError, EvaluationError
 from lavis.common.files import file_sha256
 from lavis.evaluation.read_records import read_records
 from lavis.evaluation.run_records import RunRecord, named
-from lavis.models.trained_run import build_trained, trained_section
+from lavis.models.hub.trained_run import build_trained, trained_section
 
 CHECKPOINTS = ("checkpoint_best.pth", "checkpoint_last.pth")  # the first that is there
 

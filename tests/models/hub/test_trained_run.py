@@ -14,7 +14,7 @@ from lavis.common.checkpoint import save_checkpoint
 from lavis.common.errors import CheckpointError
 from lavis.common.model_state import trainable_state
 from lavis.models.hub.folder import base_names
-from lavis.models.trained_run import build_trained, find_file, trained_section
+from lavis.models.hub.trained_run import build_trained, find_file, trained_section
 from lavis.models.weights.files import save_tensors
 from lavis.stock import registered
 
