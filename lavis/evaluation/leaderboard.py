@@ -5,8 +5,10 @@
     python -m lavis.evaluation.leaderboard --cost demo output/demo/stage1 output/demo/stage2
                                                               # budget of a system, from its logs
 
-Scores come from docs/results/*.json (`run_records.py`), costs from
-docs/results/costs/<system>.json. A listed system without results stays in the table.
+Scores come from docs/results/*.json (`run_records.py`), costs of training from
+docs/results/costs/<system>.json, and those of inference from
+benchmarks/results/system_inference.json. PointLLM-Contrastive's are in the record of its study
+(`study_runs.py`). A listed system without results stays in the table.
 
 The rows "rendered views only" are evaluations of the image teacher without points:
 lavis/projects/mixcon3d/eval/bricks_conse.yaml, published as views-conse_*.json and (trained head)
@@ -24,8 +26,11 @@ from typing import Any
 
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.formatting import ABSENT, format_value, markdown_table
+from lavis.evaluation.inference_cost import NOT_MEASURED, InferenceCosts, load_inference
 from lavis.evaluation.run_records import RunRecord, load_records
 from lavis.evaluation.seeds import spread
+from lavis.evaluation.study_runs import SYSTEM as STUDIED
+from lavis.evaluation.study_runs import study_costs, study_runs
 from lavis.evaluation.summary_table import score_cell
 from lavis.evaluation.systems_table import SYSTEMS
 from lavis.evaluation.training_cost import TrainingCost, load_costs, read_cost, write_cost
@@ -33,8 +38,16 @@ from lavis.evaluation.training_cost import TrainingCost, load_costs, read_cost, 
 ROWS = SYSTEMS | {
     "point-bind": "Point-Bind",
     "point-llm": "Point-LLM",
-    "point-llm-contrastive": "PointLLM-Contrastive",
+    STUDIED: "PointLLM-Contrastive",
     "text4point": "Text4Point",
+}
+# system -> what the reader has to know of its row
+REMARKS = {
+    STUDIED: "From the [alignment study](alignment_study.md): contrastive loss with the centre "
+    "term, frozen encoder and language model. Retrieval is the mean of three seeds; captions are "
+    "those of one seed, whose training has no captioning loss. The study scores answers to all "
+    "questions, colours included, which is another column.",
+    "text4point": "It labels rooms: [results](results.md).",
 }
 # A system's own control or teacher alone: no system, so it lacks nothing.
 NOT_SYSTEMS = ("views-conse", "views-head", "encoder", "mixcon3d-joint", "mixcon3d-image")
@@ -65,6 +78,10 @@ Object-views count every object that a training step reads, in all stages. Syste
 equal budgets.
 
 {costs}
+
+## Inference
+
+{inference}
 
 ## Not done
 
@@ -107,18 +124,25 @@ COLUMNS = (
 )
 
 
-def leaderboard(runs: Sequence[RunRecord], costs: Mapping[str, TrainingCost]) -> str:
+def leaderboard(
+    runs: Sequence[RunRecord],
+    costs: Mapping[str, TrainingCost],
+    inference: InferenceCosts | None = None,
+) -> str:
     """Compose the page, Markdown.
 
     Args:
         runs: of docs/results.
-        costs: {system: what its training took}.
+        costs: {system: what its training took}; the study's are added.
+        inference: what inference takes; None where it is not measured.
     """
-    bricks = [run for run in runs if _counts(run)]
+    bricks = [run for run in [*runs, *study_runs(runs)] if _counts(run)]
+    costs = study_costs(runs) | dict(costs)
     return PAGE.format(
         absent=ABSENT,
         scores=_score_table(bricks),
         costs=_cost_table(bricks, costs),
+        inference=NOT_MEASURED if inference is None else inference.table(ROWS),
         missing=_missing(bricks, costs),
     )
 
@@ -203,9 +227,10 @@ def _cost_table(runs: Sequence[RunRecord], costs: Mapping[str, TrainingCost]) ->
 def _cost(cost: TrainingCost | None) -> list[str]:
     if cost is None:
         return [ABSENT] * 5
-    memory = ABSENT if cost.gigabytes is None else f"{cost.gigabytes:.1f}"
-    jobs = ", ".join(cost.jobs)
-    return [f"{cost.object_views:,}", f"{cost.minutes:.1f}", memory, cost.device, jobs]
+    known = [
+        ABSENT if value is None else f"{value:.1f}" for value in (cost.minutes, cost.gigabytes)
+    ]
+    return [f"{cost.object_views:,}", *known, cost.device or ABSENT, ", ".join(cost.jobs)]
 
 
 def _seeds(runs: Sequence[RunRecord]) -> int:
@@ -214,16 +239,21 @@ def _seeds(runs: Sequence[RunRecord]) -> int:
 
 
 def _missing(runs: Sequence[RunRecord], costs: Mapping[str, TrainingCost]) -> str:
-    """List for each system the columns without a score, and an unknown budget."""
+    """List for each system the columns without a score, an unknown budget, and remarks."""
     lines = []
     for name, label in ROWS.items():
         own = _of(runs, name)
         absent = [column.label for column in COLUMNS if best_run(own, column) is None]
-        absent += ["budget of training"] if name not in costs and name not in NOT_SYSTEMS else []
+        cost = costs.get(name)
+        if cost is None and name not in NOT_SYSTEMS:
+            absent.append("budget of training")
+        elif cost is not None and cost.minutes is None:
+            absent.append("time and memory of training")
+        remark = f" {REMARKS[name]}" if name in REMARKS else ""
         if not own:
-            lines.append(f"- {label}: not evaluated on this split.")
+            lines.append(f"- {label}: not evaluated on this split.{remark}")
         elif absent:
-            lines.append(f"- {label}: {'; '.join(absent)}.")
+            lines.append(f"- {label}: {'; '.join(absent)}.{remark}")
     return "\n".join(lines) or "Nothing."
 
 
@@ -236,6 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when different")
     parser.add_argument("--cost", nargs="+", metavar="NAME", help="system, then its job folders")
     parser.add_argument("--results", type=Path, default=root / "results")
+    measured = root.parent / "benchmarks/results/system_inference.json"
+    parser.add_argument("--inference", type=Path, default=measured)
     parser.add_argument("--page", type=Path, default=root / "leaderboard.md")
     options = parser.parse_args(arguments)
     costs = options.results / "costs"
@@ -243,7 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.cost:
             system, *folders = options.cost
             write_cost(read_cost([Path(folder) for folder in folders]), costs / f"{system}.json")
-        text = leaderboard(load_records(options.results), load_costs(costs))
+        runs, inference = load_records(options.results), load_inference(options.inference)
+        text = leaderboard(runs, load_costs(costs), inference)
     except EvaluationError as error:
         print(error, file=sys.stderr)
         return 1

@@ -19,14 +19,14 @@ class TrainingCost:
     Attributes:
         jobs: their folders' names.
         object_views: objects read in training, repeats counted.
-        minutes: of training.
+        minutes: of training; None where nothing recorded them.
         gigabytes: highest memory of a process.
         device: of the jobs, e.g. "cpu".
     """
 
     jobs: tuple[str, ...]
     object_views: int
-    minutes: float
+    minutes: float | None
     gigabytes: float | None
     device: str
 
