@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.datasets.datasets.record_texts import all_texts
 from lavis.evaluation.baselines import nearest_neighbour_captions
@@ -36,6 +37,7 @@ from lavis.tasks.options import WritingOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
 
 CLAIMED = ("cider", "rouge_l")
+GENERATED, RETRIEVED = "generated", "retrieved"
 DIVERSITY = ("distinct_1", "distinct_2", "distinct_captions", "vocabulary", "mean_length")
 
 
@@ -51,6 +53,14 @@ class CaptioningOptions(WritingOptions):
         True, "captions of the nearest training object in the model's own embedding"
     )
     java_metrics: bool = task_option(False, "METEOR and SPICE, where Java and their files are")
+    caption_source: str = task_option(
+        GENERATED, "write, or take the first retrieved text", choices=(GENERATED, RETRIEVED)
+    )
+
+    def decoding(self) -> dict[str, Any]:
+        """Return what captions come from: arguments of `generate`, or the source."""
+        written = self.caption_source == GENERATED
+        return super().decoding() if written else {"caption_source": self.caption_source}
 
 
 @registry.register_task("point_captioning")
@@ -73,20 +83,25 @@ class PointCaptioningTask(PointTask):
         needed: dict[type, str] = {Captioner: "run.task"}
         if self.options.own_embedding_baseline:
             needed[Embedder] = "run.own_embedding_baseline"
+        if self.options.caption_source == RETRIEVED:
+            needed[TextRetriever] = "run.caption_source"
         return needed
 
     def valid_step(self, model: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
         """Caption a batch."""
-        captions = model.generate(samples, **self.options.decoding())
+        retrieved = model.retrieved_captions(samples) if can(model, TextRetriever) else []
+        if self.options.caption_source == RETRIEVED:
+            captions = first_texts(retrieved)
+        else:
+            captions = model.generate(samples, **self.options.decoding())
         records = [
             {"image_id": str(i), "2d_caption": reference, "caption": caption}
             for i, reference, caption in zip(
                 samples["instance_id"], samples["caption"], captions, strict=True
             )
         ]
-        if can(model, TextRetriever) and not self.altered:
-            for record, texts in zip(records, model.retrieved_captions(samples), strict=True):
-                record |= {"retrieved": texts} if texts else {}
+        for record, texts in zip(records, retrieved):
+            record |= {"retrieved": texts} if texts else {}
         if self.train_captions:
             embeds = object_embeddings(model, samples).float().cpu().numpy()
             for record, embed in zip(records, embeds, strict=True):
@@ -99,10 +114,9 @@ class PointCaptioningTask(PointTask):
         A data set without training objects has no baselines. Splits under a
         control or corruption keep the baselines of the split itself, and need no embeddings.
         """
-        self.altered = getattr(dataset, "alteration", None) is not None
         self.train_captions: list[str] = []
         self.train_embeds: np.ndarray | None = None
-        if self.options.own_embedding_baseline and not self.altered:
+        if self.options.own_embedding_baseline and not altered(dataset):
             full = full_reference(dataset)
             self.train_captions = [entry["caption"] for entry in full.annotation]
             if self.train_captions:
@@ -122,7 +136,7 @@ class PointCaptioningTask(PointTask):
             embeds = np.stack([record.pop("embedding") for record in records])
             copied = nearest_neighbour_captions(self.train_embeds, self.train_captions, embeds)
             found["nearest_in_own_embedding"] = dict(zip(references, copied, strict=True))
-        if records and "retrieved" in records[0]:
+        if not altered(dataset) and records and "retrieved" in records[0]:
             found["first_retrieved_text"] = {r["image_id"]: r["retrieved"][0] for r in records}
         baselines = {name: self.scored(given, references) for name, given in found.items()}
         cider, bleu = scores.values["cider"], scores.values["bleu_4"]
@@ -170,6 +184,23 @@ class PointCaptioningTask(PointTask):
             java_metrics=self.options.java_metrics,
             scorer=self.options.caption_scorer,
         )
+
+
+def altered(dataset: Any) -> bool:
+    """Return whether a split is under a control or corruption."""
+    return getattr(dataset, "alteration", None) is not None
+
+
+def first_texts(retrieved: list[list[str]]) -> list[str]:
+    """Return the nearest object's text for each of B objects.
+
+    Raises:
+        ConfigError: the model retrieves none.
+    """
+    if not all(retrieved):
+        what, fix = "the model retrieves no texts", "set model.retrieved_texts: 1 or more"
+        raise ConfigError(what, where="run.caption_source", got=RETRIEVED, fix=fix)
+    return [texts[0] for texts in retrieved]
 
 
 def references_of(records: list[dict[str, Any]], dataset: Any) -> dict[str, list[str]]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from lavis.common.errors import EvaluationError
-from lavis.tasks.point_captioning import PointCaptioningTask
+from lavis.common.errors import ConfigError, EvaluationError
+from lavis.models.abilities import Captioner, TextRetriever
+from lavis.tasks.point_captioning import PointCaptioningTask, first_texts
 from lavis.tasks.point_classification import named_prediction
 from lavis.tasks.point_qa import PointQATask
 from lavis.tasks.point_retrieval import same_caption_groups
@@ -153,6 +154,42 @@ def test_captions_carry_their_baselines(runner, tmp_path):
     # The model wrote what the nearest training object's caption says: the scores are equal.
     ours = metrics["metrics"]["cider"]["value"]
     assert metrics["baselines"]["nearest_in_own_embedding"]["cider"] == pytest.approx(ours)
+
+
+class Retriever:
+    """Writes one caption; two texts are retrieved for each object."""
+
+    abilities = (Captioner, TextRetriever)
+
+    def generate(self, samples, **settings):
+        return ["a brick"] * len(samples["instance_id"])
+
+    def retrieved_captions(self, batch):
+        return [["a red brick", "a tile"], ["a blue plate", "a tile"]]
+
+
+@pytest.mark.parametrize("source", ["generated", "retrieved"])
+def test_the_first_retrieved_text_is_a_baseline_or_the_caption(runner, tmp_path, source):
+    run = {"seed": 1, "caption_source": source, "own_embedding_baseline": False}
+    task = PointCaptioningTask(OmegaConf.create(run))
+    dataset = SimpleNamespace(annotation=[{"instance_id": "1"}, {"instance_id": "2"}])
+    task.before_evaluation(Retriever(), dataset)
+    samples = {"instance_id": ["1", "2"], "caption": ["a red brick", "a blue plate round"]}
+    records = task.valid_step(Retriever(), samples)
+    task.after_evaluation(records, "test", "best", dataset, None, runner)
+    captions = [entry["caption"] for entry in json.loads((tmp_path / "test.json").read_text())]
+    copied = ["a red brick", "a blue plate"]
+    assert captions == (copied if source == "retrieved" else ["a brick", "a brick"])
+    metrics = json.loads((tmp_path / "test_metrics.json").read_text())
+    ours, first = metrics["metrics"]["cider"]["value"], metrics["baselines"]["first_retrieved_text"]
+    assert (first["cider"] == pytest.approx(ours)) == (source == "retrieved")
+
+
+def test_a_model_without_retrieved_texts_cannot_copy_them():
+    with pytest.raises(ConfigError, match="retrieves no texts"):
+        first_texts([["a brick"], []])
+    run = OmegaConf.create({"caption_source": "retrieved"})
+    assert PointCaptioningTask(run).needed_abilities()[TextRetriever] == "run.caption_source"
 
 
 def test_equal_captions_are_each_others_positives():
