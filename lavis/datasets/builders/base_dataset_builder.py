@@ -151,36 +151,29 @@ class Source(Protocol):
 
 
 class SourceBuilder(BaseDatasetBuilder):
-    """A builder that only names its source and its data set class.
+    """A builder that only names its source and its data set class; see `register_source`.
 
-    Class attributes of a subclass:
-        registered_name: set by `register_builder`.
-        source_cls: built from (configuration, registered name, data set class).
-        layouts: {build_info.layout: source class}, for a release with several layouts.
+    Class attributes:
+        registered_name: of the data set.
+        sources: {build_info.layout: source}; one layout has the name "".
     """
 
     registered_name: ClassVar[str] = ""
-    source_cls: Any = None
-    layouts: ClassVar[Mapping[str, Any]] = {}
+    sources: ClassVar[Mapping[str, Any]] = {}
 
-    def make_source(self) -> Source:
-        """Return the configured source.
+    @cached_property
+    def source(self) -> Source:
+        """The configured source, made once.
 
         Raises:
             ConfigError: an unknown `build_info.layout`.
         """
-        name, source_cls = self.registered_name, self.source_cls
-        if self.layouts:
+        layout = ""
+        if layout not in self.sources:
             layout = str(self.config.build_info.layout)
-            where = f"datasets.{name}.build_info.layout"
-            require_choice("layout", layout, list(self.layouts), where)
-            source_cls = self.layouts[layout]
-        return source_cls(self.config, name, self.train_dataset_cls)
-
-    @cached_property
-    def source(self) -> Source:
-        """The source, made once."""
-        return self.make_source()
+            where = f"datasets.{self.registered_name}.build_info.layout"
+            require_choice("layout", layout, list(self.sources), where)
+        return self.sources[layout](self.config, self.registered_name, self.train_dataset_cls)
 
     def _download_data(self) -> None:
         self.source.prepare()
@@ -191,11 +184,28 @@ class SourceBuilder(BaseDatasetBuilder):
         return self.source.build(self.point_processors, self.text_processors)
 
 
-def register_builder(name: str) -> Callable[[type[SourceBuilder]], type[SourceBuilder]]:
-    """Return a decorator that registers a builder and sets its `registered_name`."""
+def register_source(
+    name: str,
+    source: Callable[..., Source] | Mapping[str, Callable[..., Source]],
+    dataset_cls: type,
+    yamls: str | Mapping[str, str] = "",
+) -> None:
+    """Register the builder of a source.
 
-    def register(cls: type[SourceBuilder]) -> type[SourceBuilder]:
-        cls.registered_name = name
-        return registry.register_builder(name)(cls)
-
-    return register
+    Args:
+        name: of the data set in recipes, e.g. `rooms_detection`.
+        source: called with (configuration, name, data set class), or {build_info.layout: source}.
+        dataset_cls: torch data set that reads the annotations.
+        yamls: {type: yaml below configs/datasets}, or the default's; "" is <family>/<use>.
+    """
+    types = yamls if isinstance(yamls, Mapping) else {"default": yamls or name.replace("_", "/")}
+    attributes = {
+        "__module__": __name__,
+        "registered_name": name,
+        "sources": source if isinstance(source, Mapping) else {"": source},
+        "train_dataset_cls": dataset_cls,
+        "DATASET_CONFIG_DICT": {
+            key: f"configs/datasets/{yaml}.yaml" for key, yaml in types.items()
+        },
+    }
+    registry.register_builder(name)(type(name, (SourceBuilder,), attributes))

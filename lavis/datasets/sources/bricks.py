@@ -41,10 +41,11 @@ class BricksSource:
 
     Args:
         config: the section.
+        name: of the builder.
         dataset_cls: what reads the annotations.
     """
 
-    def __init__(self, config: DictConfig, dataset_cls: type[PointTextDataset]) -> None:
+    def __init__(self, config: DictConfig, name: str, dataset_cls: type[PointTextDataset]) -> None:
         self.config, self.info, self.dataset_cls = config, config.build_info, dataset_cls
 
     @property

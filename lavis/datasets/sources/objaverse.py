@@ -49,10 +49,11 @@ class ObjaverseSource:
     Args:
         config: a `datasets.objaverse_*` section.
         name: of the builder, for messages.
+        dataset_cls: what reads the annotations.
     """
 
-    def __init__(self, config: DictConfig, name: str) -> None:
-        self.config, self.name = config, name
+    def __init__(self, config: DictConfig, name: str, dataset_cls: type[RecordDataset]) -> None:
+        self.config, self.name, self.dataset_cls = config, name, dataset_cls
 
     def prepare(self) -> None:
         """Nothing is downloaded: name every missing file of the splits in use in one message.
@@ -186,7 +187,7 @@ class ObjaverseSource:
         points, texts = (kind[mode] for kind in self.processors)
         # Baselines copy from whatever is there; scores and training need (nearly) everything.
         share = 1.0 if split == "reference" else self.config.build_info.max_bad_fraction
-        dataset = RecordDataset(
+        dataset = self.dataset_cls(
             entries,
             [PointLoader(self.store, points), CaptionLoader(texts, draws=split == "train")],
             where=f"{[f'{self.name} {split}']}",

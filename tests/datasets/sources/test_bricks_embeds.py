@@ -8,24 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from lavis.common.registry import registry
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+import lavis  # noqa: F401  (registers builders)
 from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.builders.base_dataset_builder import load_dataset_config
-from lavis.datasets.builders.bricks_builder import (
-    BricksCaptionBuilder,
-    BricksClassificationBuilder,
-    BricksQABuilder,
-    BricksRetrievalBuilder,
-)
 
-BUILDERS = (
-    BricksCaptionBuilder,
-    BricksRetrievalBuilder,
-    BricksQABuilder,
-    BricksClassificationBuilder,
-)
+BUILDERS = [
+    registry.get_builder_class(f"bricks_{use}")
+    for use in ("caption", "retrieval", "qa", "classification")
+]
+CAPTIONS, RETRIEVAL, QA, CLASSIFICATION = BUILDERS
 
 
 def build(cls: type, folder: Path, **build_info: Any) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def test_objects_bring_the_embeddings_of_their_views(cls, small_bricks, embeds):
 
 
 def test_without_the_key_nothing_is_added(small_bricks):
-    assert "image_embeds" not in build(BricksCaptionBuilder, small_bricks)["train"][0]
+    assert "image_embeds" not in build(CAPTIONS, small_bricks)["train"][0]
 
 
 @pytest.mark.parametrize(
@@ -73,4 +68,4 @@ def test_without_the_key_nothing_is_added(small_bricks):
 )
 def test_what_cannot_be_embedded_is_refused(small_bricks, embeds, options, error, message):
     with pytest.raises(error, match=message):
-        build(BricksCaptionBuilder, small_bricks, **{"image_embeds": str(embeds), **options})
+        build(CAPTIONS, small_bricks, **{"image_embeds": str(embeds), **options})
