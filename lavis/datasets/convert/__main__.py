@@ -18,8 +18,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from lavis.common.command import command_parser, positive
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, positive, report_errors
 from lavis.common.preemption import leave_at_signals
 from lavis.common.text_files import read_json
 from lavis.datasets.convert import ray_engine
@@ -32,35 +31,32 @@ from lavis.datasets.convert.up_axis import CHOICES
 _MOST_WORKERS = 16
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the folder is whole."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("trimesh").setLevel(logging.ERROR)  # it names no file
-    try:
-        options = Options(
-            given.source,
-            given.captions,
-            given.num_points,
-            given.seed,
-            given.up,
-            given.val,
-            given.test,
-            dict(part.split("=", 1) for part in given.columns),
-            given.encoding,
-            given.shards,
-        )
+    options = Options(
+        given.source,
+        given.captions,
+        given.num_points,
+        given.seed,
+        given.up,
+        given.val,
+        given.test,
+        dict(part.split("=", 1) for part in given.columns),
+        given.encoding,
+        given.shards,
+    )
 
-        def engine(pieces: Sequence[Piece]) -> Generator[Done, None, None]:
-            if given.ray:
-                return ray_engine.run(pieces, given.ray)
-            return in_processes(pieces, given.workers)
+    def engine(pieces: Sequence[Piece]) -> Generator[Done, None, None]:
+        if given.ray:
+            return ray_engine.run(pieces, given.ray)
+        return in_processes(pieces, given.workers)
 
-        with leave_at_signals("while converting: the same command goes on"):
-            convert(options, given.out, engine, not given.quiet)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with leave_at_signals("while converting: the same command goes on"):
+        convert(options, given.out, engine, not given.quiet)
     lines = summary(read_json(given.out / "report.json"))
     lines.append(f"Written: {given.out}; look at {given.out / 'contact_sheet.png'}")
     print("\n".join(lines))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import lavis.common.utils as utils
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.common.files import file_sha256
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts.bricks_text import stable_hash
@@ -88,10 +88,10 @@ def _rank(object_id: str) -> int:
     return stable_hash(f"limit:{object_id}")
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when everything is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     default = Path(utils.get_cache_path("furniture"))
     parser.add_argument("--out", type=Path, default=default, help="target folder")
     parser.add_argument("--models", type=Path, help="model files (default: <out>_models)")
@@ -105,12 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     models = options.models or models_folder(options.out)
-    try:
-        with leave_at_signals("while preparing: the next launch continues"):
-            print(_run(options, models))
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with leave_at_signals("while preparing: the next launch continues"):
+        print(_run(options, models))
     return 0
 
 

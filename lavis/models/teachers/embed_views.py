@@ -15,7 +15,6 @@ the model then has the same `model.text_teacher`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.common.files import file_sha256
 from lavis.datasets.rendering.view_store import ViewStore
 from lavis.models.teachers.by_name import IMAGE_PREFIXES, image_text_teacher
@@ -111,10 +110,10 @@ def _conse(name: str) -> ConseTeacher:
     return ConseTeacher(SentenceTeacher(name, key="--text-teacher"))
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the file is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--views", type=Path, required=True, help="file of rendered views")
     parser.add_argument("--out", type=Path, help="file to write (default: beside the views)")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
@@ -130,16 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     suffix = f".{named.partition(':')[0]}.safetensors" if named else HEAD if head else CONSE
     out = options.out or options.views.with_suffix(suffix)
-    try:
-        teacher: ConseTeacher | HeadTeacher | ClipTeacher | ImageBindTeacher
-        if named:
-            teacher = image_text_teacher(named, key="--teacher", cache_size=0)
-        else:
-            teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
-        embed_views(options.views, out, teacher, options.limit, head)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    teacher: ConseTeacher | HeadTeacher | ClipTeacher | ImageBindTeacher
+    if named:
+        teacher = image_text_teacher(named, key="--teacher", cache_size=0)
+    else:
+        teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
+    embed_views(options.views, out, teacher, options.limit, head)
     print(f"Embeddings: {out}")
     return 0
 

@@ -12,7 +12,6 @@ chance and the text of the nearest training recording. Then
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import PointLanguageError
+from lavis.common.command import command_parser, report_errors
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.manifest import write_json
@@ -104,27 +103,23 @@ def _chance(labels: Sequence[str]) -> dict[str, float]:
     return chance_retrieval([1] * len(labels), len(set(labels)))
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the head and its report are there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     default = Path(get_cache_path(FOLDER)) / HEAD
     parser.add_argument("--out", type=Path, default=default, help="file of the head")
     parser.add_argument("--text-teacher", default="minilm", help="whose space sounds enter")
     parser.add_argument("--epochs", type=int, default=40, help="passes through the texts")
     parser.add_argument("--seed", type=int, default=42, help="of weights and order")
     options = parser.parse_args(arguments)
-    try:
-        folders = recording_folders()
-        records = [record for folder in folders for record in recordings(folder)]
-        ids, features = sound_features(folders, options.out.with_name(FEATURES_NAME))
-        teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
-        pairs = training_pairs(records, ids)
-        head, loss = train_head(features[:, None], pairs, teacher, options.epochs, options.seed)
-        report = evaluate(head, features, ids, records, teacher)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    folders = recording_folders()
+    records = [record for folder in folders for record in recordings(folder)]
+    ids, features = sound_features(folders, options.out.with_name(FEATURES_NAME))
+    teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
+    pairs = training_pairs(records, ids)
+    head, loss = train_head(features[:, None], pairs, teacher, options.epochs, options.seed)
+    report = evaluate(head, features, ids, records, teacher)
     save_tensors(options.out, head.state_dict(), {"space": teacher.space})
     facts = {"epochs": options.epochs, "seed": options.seed, "texts": len(pairs), "loss": loss}
     write_json(options.out.with_suffix(".json"), {**facts, "held_out": report})
