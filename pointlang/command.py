@@ -25,7 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lavis.common.command import positive
-from lavis.common.errors import ConfigError, PointLanguageError, explain
+from lavis.common.errors import ConfigError, PointLanguageError
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.convert.up_axis import CHOICES
 from pointlang import ray_shards, shards
@@ -70,7 +70,7 @@ def _task(given: argparse.Namespace) -> tuple[Task, list[str]]:
     chosen = [name for name, value in asked.items() if value is not None] or ["caption"]
     if len(chosen) > 1:
         what = "One prediction at a time."
-        raise ConfigError(explain(what, got=", ".join(chosen), fix="give one of them"))
+        raise ConfigError(what, got=", ".join(chosen), fix="give one of them")
     (ability,) = chosen
     task = Task(
         ability,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.convert.up_axis import CONVENTION
 from pointlang.objects import FORMATS
 
@@ -48,7 +48,7 @@ def expand(inputs: Sequence[str], listed: Iterable[str] | None = None) -> list[s
     if not found:
         got = " ".join(inputs) or "nothing"
         expected = f"files, folders or globs of {FORMATS}"
-        raise DataError(explain("No file to predict on.", got=got, expected=expected))
+        raise DataError("No file to predict on.", got=got, expected=expected)
     return list(found)
 
 
@@ -78,7 +78,7 @@ def _expand(given: str) -> Iterator[str]:
         yield from (path for path in matches if _is_read(path))
     else:
         fix = "check the path; a question needs a space or a question mark"
-        raise DataError(explain("File not found.", where=given, got="missing", fix=fix))
+        raise DataError("File not found.", where=given, got="missing", fix=fix)
 
 
 def _below(folder: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.convert.mesh_checks import MAX_FILE_BYTES
 from lavis.datasets.convert.mesh_files import MESH_SUFFIXES
 from lavis.datasets.convert.scan import NOT_READ
@@ -71,7 +71,7 @@ def read_object(path: str | Path, up: str = "auto", num_points: int = NUM_POINTS
     if found.problem:
         what = "The file holds no object that can be read."
         fix = f"open it in a viewer and export it again as .glb or .ply; formats: {FORMATS}"
-        raise DataError(explain(what, where=str(path), got=found.problem, fix=fix))
+        raise DataError(what, where=str(path), got=found.problem, fix=fix)
     rgb = found.rgb.astype(np.float32) / 255
     return Object(
         str(path),
@@ -103,14 +103,12 @@ def object_of_array(points: np.ndarray, name: str = "array") -> Object:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] not in (3, 6) or not np.isfinite(points).all():
         got = f"shape {points.shape}, finite: {bool(np.isfinite(points).all())}"
-        raise DataError(
-            explain("not a cloud", where=name, got=got, expected="finite [N,3] or [N,6]")
-        )
+        raise DataError("not a cloud", where=name, got=got, expected="finite [N,3] or [N,6]")
     low, high = points[:, :3].min(0), points[:, :3].max(0)
     xyz = points[:, :3] - (low + high) / 2
     radius = float(np.linalg.norm(xyz, axis=1).max())
     if radius <= 0:
-        raise DataError(explain("all points are at one place", where=name, got=f"{len(points)}"))
+        raise DataError("all points are at one place", where=name, got=f"{len(points)}")
     has_color = points.shape[1] == 6
     rgb = points[:, 3:] if has_color else np.full(xyz.shape, NO_COLOR)
     return Object(
@@ -143,7 +141,7 @@ def _check_file(path: Path) -> None:
         got = f"{path.stat().st_size / 2**30:.1f} GiB"
         expected = f"at most {MAX_FILE_BYTES / 2**30:.0f} GiB; sample it to fewer points first"
     if what:
-        raise DataError(explain(what, where=str(path), got=got, expected=expected))
+        raise DataError(what, where=str(path), got=got, expected=expected)
 
 
 def _notes(facts: Mapping[str, Any], up: str, is_grey: bool) -> list[str]:

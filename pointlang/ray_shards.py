@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.convert import ray_engine
 from pointlang.shards import Shard, predict_shard
 from pointlang.task import Task
@@ -49,4 +49,4 @@ def run(task: Task, shards: Sequence[Shard], address: str) -> Iterator[int]:
     if died:
         fix = "give the command again with --shard-size smaller, or find the file that kills it"
         got = f"{len(died)} shards: {', '.join(died[:5])}"
-        raise DataError(explain("Workers died while predicting.", got=got, fix=fix))
+        raise DataError("Workers died while predicting.", got=got, fix=fix)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from lavis.common.registry import registry
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.config.run_config import RunConfig
 from lavis.config.sources import as_plain, load_yaml, merge
 from lavis.models import load_preprocess
@@ -58,12 +58,10 @@ class Run:
         found = registry.get_model_class(arch) if arch else None
         if found is None:
             raise ConfigError(
-                explain(
-                    "The run is of a model that is not registered here.",
-                    where=f"{self.folder / CONFIG}: model.arch",
-                    got=arch,
-                    expected=", ".join(sorted(registry.list_models())),
-                )
+                "The run is of a model that is not registered here.",
+                where=f"{self.folder / CONFIG}: model.arch",
+                got=arch,
+                expected=", ".join(sorted(registry.list_models())),
             )
         return found
 
@@ -92,9 +90,7 @@ def load(source: str | Path = "demo", device: str = "auto") -> System:
     if not runs:
         what, got = "The folder holds no trained run.", _content(folder)
         expected = f"{CONFIG} and {CHECKPOINTS[-1]}, in it or in its folders; or an exported folder"
-        raise ConfigError(
-            explain(what, where=str(folder), got=got, expected=expected, fix=NO_MODEL)
-        )
+        raise ConfigError(what, where=str(folder), got=got, expected=expected, fix=NO_MODEL)
     return System(str(source), [_member(run, place) for run in runs], place)
 
 
@@ -170,9 +166,7 @@ def _processor(sections: dict[str, Any]) -> Any:
         if (section.get("point_processor") or {}).get("eval"):
             return load_preprocess(merge(section))[0]["eval"]
     raise ConfigError(
-        explain(
-            "The run has no processor of clouds.", where=f"{CONFIG}: datasets.*.point_processor"
-        )
+        "The run has no processor of clouds.", where=f"{CONFIG}: datasets.*.point_processor"
     )
 
 
@@ -189,7 +183,7 @@ def _folder(source: str | Path) -> Path:
     known = [path.name for path in (_root() / "output").glob("*") if path.is_dir()]
     what = f"No trained system {str(source)!r}.{nearest(str(source), known)}"
     got = f"neither the folder {source} nor {named}"
-    raise ConfigError(explain(what, where="--model", got=got, fix=NO_MODEL))
+    raise ConfigError(what, where="--model", got=got, fix=NO_MODEL)
 
 
 def _content(folder: Path) -> str:
@@ -213,7 +207,7 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         got = f"{name}: {str(error).splitlines()[0]}"
         what, expected = "The device cannot be used.", "auto, cpu, cuda, cuda:1 …"
-        raise ConfigError(explain(what, where="--device", got=got, expected=expected)) from error
+        raise ConfigError(what, where="--device", got=got, expected=expected) from error
     return device
 
 

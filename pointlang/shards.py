@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from lavis.common.errors import ConfigError, DependencyError, explain
+from lavis.common.errors import ConfigError, DependencyError
 from lavis.common.files import replace_file
 from pointlang.task import Record, Task, predict
 
@@ -53,7 +53,7 @@ def plan(task: Task, files: Sequence[str], folder: Path, size: int, kind: str) -
     """
     if kind == "parquet" and find_spec("pyarrow") is None:
         fix = "pip install -r requirements-parquet.txt, or --format jsonl"
-        raise DependencyError(explain("pyarrow is not installed.", where="--format", fix=fix))
+        raise DependencyError("pyarrow is not installed.", where="--format", fix=fix)
     digest = hashlib.sha256("\n".join(files).encode("utf-8", "surrogateescape")).hexdigest()
     settings = {key: value for key, value in asdict(task).items() if key not in _NOT_COMPARED}
     own = {"task": settings, "inputs": len(files), "sha256": digest, "size": size, "format": kind}
@@ -70,12 +70,10 @@ def _note(path: Path, own: dict[str, Any]) -> None:
     differing = [key for key in own if found.get(key) != own[key]]
     if differing:
         raise ConfigError(
-            explain(
-                "The folder holds predictions of other files or options.",
-                where=f"--out {path.parent}",
-                got=f"another {', '.join(differing)}",
-                fix="name another folder, or give the first command again to continue it",
-            )
+            "The folder holds predictions of other files or options.",
+            where=f"--out {path.parent}",
+            got=f"another {', '.join(differing)}",
+            fix="name another folder, or give the first command again to continue it",
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.samples import collate
 from lavis.models.abilities import (
     Answerer,
@@ -173,7 +173,7 @@ class System:
             DataError: an empty question.
         """
         if not question.strip():
-            raise DataError(explain("The question is empty.", expected=f'e.g. "{QUESTION}"'))
+            raise DataError("The question is empty.", expected=f'e.g. "{QUESTION}"')
         turns = [f"{asked} Answer: {answer}" for asked, answer in history]
         text = " Question: ".join([*turns, question.strip()])
         model, processor, _ = self._parts("ask")
@@ -197,7 +197,7 @@ class System:
         names = list(dict.fromkeys(label.strip() for label in labels))
         if len(names) < 2 or not all(names):
             expected = "two or more different, not empty"
-            raise DataError(explain("Labels are missing.", got=list(labels), expected=expected))
+            raise DataError("Labels are missing.", got=list(labels), expected=expected)
         model, processor, _ = self._parts("classify", prefer=JointEmbedder)
         if can(model, JointEmbedder):
             classes = self._run(lambda: class_embeddings(model, names, TEMPLATES))
@@ -230,7 +230,7 @@ class System:
             found, processor, lambda batch: list(object_embeddings(model, batch).float().cpu())
         )
         if not rows:
-            raise DataError(explain("There are no objects.", expected="one or more"))
+            raise DataError("There are no objects.", expected="one or more")
         return Gallery([one.name for one in found], torch.stack(rows))
 
     def retrieve(
@@ -318,13 +318,11 @@ class System:
 
     def _lacks(self, ability: str, what: str) -> ConfigError:
         return ConfigError(
-            explain(
-                f"The system {self.name} cannot {what}.",
-                where=ability,
-                got=f"models {', '.join(member.name for member in self.members)}",
-                expected=f"it can: {', '.join(self.abilities) or 'nothing of this list'}",
-                fix="choose another system with --model (docs/abilities.md)",
-            )
+            f"The system {self.name} cannot {what}.",
+            where=ability,
+            got=f"models {', '.join(member.name for member in self.members)}",
+            expected=f"it can: {', '.join(self.abilities) or 'nothing of this list'}",
+            fix="choose another system with --model (docs/abilities.md)",
         )
 
     def _each(

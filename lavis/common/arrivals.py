@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from torch.distributed import Store
 
-from lavis.common.errors import ProcessGroupError, explain
+from lavis.common.errors import ProcessGroupError
 
 
 class Arrivals:
@@ -47,14 +47,14 @@ class Arrivals:
                 self.store.set(f"arrived/{self.rank}", str(self.count))
             yield
         except RuntimeError as error:  # all that torch.distributed raises
-            raise ProcessGroupError(self.message(what, error)) from error
+            raise self.error(what, error) from error
 
-    def message(self, what: str, error: Exception) -> str:
-        """Return a message with the failed collective and the ranks that did not reach it."""
+    def error(self, what: str, error: Exception) -> ProcessGroupError:
+        """Return an error with the failed collective and the ranks that did not reach it."""
         absent = self.absent()
         ranks = f"ranks {absent}" if absent else "another rank"
         limit = "" if self.timeout is None else f" within {self.timeout}"
-        return explain(
+        return ProcessGroupError(
             f"{ranks} did not come to {what}",
             where=f"rank {self.rank} of {self.world_size}, collective {self.count}",
             got=str(error).strip().splitlines()[0] if str(error).strip() else repr(error),

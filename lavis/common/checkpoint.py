@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import CheckpointError, explain, nearest_file
+from lavis.common.errors import CheckpointError, nearest_file
 from lavis.common.files import file_sha256, whole_file
 
 FORMAT = 1
@@ -60,7 +60,7 @@ def save_checkpoint(payload: Mapping[str, Any], path: str | Path, step: int | No
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write (disk full) as RuntimeError.
-        raise CheckpointError(write_failed(path, needed, error)) from error
+        raise write_failed(path, needed, error) from error
 
 
 def payload_bytes(payload: Any) -> int:
@@ -74,10 +74,10 @@ def payload_bytes(payload: Any) -> int:
     return 0
 
 
-def write_failed(path: Path, needed: int, error: Exception) -> str:
-    """Compose the message of a save that failed."""
+def write_failed(path: Path, needed: int, error: Exception) -> CheckpointError:
+    """Return the error of a save that failed."""
     free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
-    return explain(
+    return CheckpointError(
         "a checkpoint could not be written; the previous one is untouched",
         where=str(path),
         got=f"{error} ({free:,} bytes free)",
@@ -140,15 +140,15 @@ def read_file(path: Path, key: str) -> Any:
         with torch.serialization.safe_globals(_harmless_types()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (*_UNREADABLE, SafetensorError) as error:
-        raise CheckpointError(_unreadable(error, f"{key}: {path}")) from error
+        raise _unreadable(error, f"{key}: {path}") from error
 
 
-def _unreadable(error: Exception, where: str) -> str:
-    """Compose the message of a file that cannot be read, or holds a type that is refused."""
+def _unreadable(error: Exception, where: str) -> CheckpointError:
+    """Return the error of a file that cannot be read, or holds a type that is refused."""
     text = _TERMINAL_CODE.sub("", str(error))
     refused = _REFUSED_TYPE.search(text)
     if refused:
-        return explain(
+        return CheckpointError(
             "a checkpoint is refused",
             where=where,
             got=f"an object of type {refused[1]}",
@@ -156,7 +156,7 @@ def _unreadable(error: Exception, where: str) -> str:
             fix="re-save its state dict, as .safetensors if you can",
         )
     foreign = isinstance(error, pickle.UnpicklingError)
-    return explain(
+    return CheckpointError(
         "a checkpoint cannot be read",
         where=where,
         got="no file of torch.save" if foreign else (text.splitlines() or [repr(error)])[0],

@@ -51,7 +51,7 @@ def save_newest(payload: Mapping[str, Any], folder: Path, step: int, keep: int) 
             settle_manifest(path)
             _keep_as_predecessor(path, old_step)
         except OSError as error:
-            raise CheckpointError(write_failed(path, payload_bytes(payload), error)) from error
+            raise write_failed(path, payload_bytes(payload), error) from error
     save_checkpoint(payload, path, step)
     run = manifest_run(path)
     # Those of an earlier run in the same folder go first, whatever their step.

@@ -2,8 +2,8 @@
 
     raise ConfigError("a required key is missing", where="run.yaml: run.task", fix="add the key")
 
-Catch `PointLanguageError` to catch them all. Every message has the layout of `explain`, so that a
-reader finds the file and the key at once.
+Catch `PointLanguageError` to catch them all. Every message has one line per part, so that a reader
+finds the file and the key at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ class PointLanguageError(Exception):
     """Base class of every error that this project raises on purpose.
 
     Args:
-        what, where, got, expected, fix: parts of the message, see `explain`.
+        what: one sentence that names the problem.
+        where: file, key or tensor it concerns, e.g. ``"run.yaml: run.init_lr"``.
+        got: what was found (left out when None).
+        expected: what would have been right (left out when None).
+        fix: the next step for the user.
     """
 
     def __init__(
@@ -29,7 +33,11 @@ class PointLanguageError(Exception):
         expected: object = None,
         fix: str | None = None,
     ) -> None:
-        super().__init__(explain(what, where=where, got=got, expected=expected, fix=fix))
+        parts = {"where": where, "got": got, "expected": expected, "next": fix}
+        lines = [f"  {f'{name}:':<9} {part}" for name, part in parts.items() if part is not None]
+        # Half a surrogate pair (of a file name, an option) cannot be printed or logged.
+        text = "\n".join([what, *lines]).encode("utf-8", "backslashreplace").decode("utf-8")
+        super().__init__(text)
 
 
 class ConfigError(PointLanguageError):
@@ -92,35 +100,6 @@ def nearest_file(path: Path, pattern: str = "*") -> str:
     if not path.parent.is_dir():
         return f": the folder {path.parent} does not exist"
     return "." + nearest(path.name, [p.name for p in path.parent.glob(pattern) if p.is_file()])
-
-
-def explain(
-    what: str,
-    *,
-    where: str | Path | None = None,
-    got: object = None,
-    expected: object = None,
-    fix: str | None = None,
-) -> str:
-    """Compose an error message.
-
-    Args:
-        what: one sentence that names the problem.
-        where: file, key or tensor it concerns, e.g. ``"run.yaml: run.init_lr"``.
-        got: what was found (left out when None).
-        expected: what would have been right (left out when None).
-        fix: the next step for the user.
-
-    Returns:
-        A message of one line per part.
-    """
-    parts = [what]
-    parts += [f"  where:    {where}"] if where is not None else []
-    parts += [f"  got:      {got}"] if got is not None else []
-    parts += [f"  expected: {expected}"] if expected is not None else []
-    parts += [f"  next:     {fix}"] if fix is not None else []
-    # Half a surrogate pair (of a file name, an option) cannot be printed or logged.
-    return "\n".join(parts).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def require_choice(what: str, value: str, choices: Sequence[str], where: str) -> None:

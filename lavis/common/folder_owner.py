@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 NAME = ".in_use.json"
 BEAT, WATCH = 5.0, 30.0  # seconds
@@ -101,7 +101,7 @@ def folder_in_use(folder: Path, watch: float = WATCH) -> Iterator[None]:
         yield
         return
     if holder is not None:
-        raise ConfigError(_refusal(path, holder))
+        raise _refusal(path, holder)
     end = threading.Event()
     threading.Thread(target=_beat, args=(path, end), daemon=True, name="folder in use").start()
     try:
@@ -112,9 +112,9 @@ def folder_in_use(folder: Path, watch: float = WATCH) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _refusal(path: Path, holder: Holder) -> str:
-    """Compose the message of the second run."""
-    return explain(
+def _refusal(path: Path, holder: Holder) -> ConfigError:
+    """Return the error of the second run."""
+    return ConfigError(
         "the job's folder is in use by another run",
         where=str(path.parent),
         got=holder,

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256, private_folder
 from lavis.common.folder_owner import boot_id
 from lavis.common.strict_json import parse_json
@@ -75,11 +75,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         files = manifest["files"]
         known = all({"bytes", "sha256"} <= set(entry) for entry in files.values())
     except FileNotFoundError as error:
-        raise DataError(_damaged(path, "missing", "a finished preparation")) from error
+        raise _damaged(path, "missing", "a finished preparation") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(_damaged(path, repr(error), "a manifest of this project")) from error
+        raise _damaged(path, repr(error), "a manifest of this project") from error
     if version != FORMAT_VERSION or not known:
-        raise DataError(_damaged(path, f"format {version}", f"format {FORMAT_VERSION}"))
+        raise _damaged(path, f"format {version}", f"format {FORMAT_VERSION}")
     return manifest
 
 
@@ -101,14 +101,14 @@ def verify_manifest(folder: Path, full: bool = False) -> dict[str, Any]:
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise DataError(_damaged(path, "missing", f"{expected['bytes']} bytes"))
+            raise _damaged(path, "missing", f"{expected['bytes']} bytes")
         size = path.stat().st_size
         if size != expected["bytes"]:
-            raise DataError(_damaged(path, f"{size} bytes", f"{expected['bytes']} bytes"))
+            raise _damaged(path, f"{size} bytes", f"{expected['bytes']} bytes")
         if full:
             digest = file_sha256(path)
             if digest != expected["sha256"]:
-                raise DataError(_damaged(path, f"sha256 {digest}", f"sha256 {expected['sha256']}"))
+                raise _damaged(path, f"sha256 {digest}", f"sha256 {expected['sha256']}")
     return manifest
 
 
@@ -145,8 +145,8 @@ def _mark(folder: Path, manifest: dict[str, Any]) -> Path | None:
     return None if home is None else home / digest.hexdigest()
 
 
-def _damaged(path: Path, got: str, expected: str) -> str:
-    return explain(
+def _damaged(path: Path, got: str, expected: str) -> DataError:
+    return DataError(
         "the prepared data set is not whole",
         where=str(path),
         got=got,

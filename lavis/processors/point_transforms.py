@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.readers.values import unit_colors
 
 PointFields = dict[str, np.ndarray]
@@ -110,14 +110,14 @@ def _colors(rgb: np.ndarray) -> np.ndarray:
     try:
         colors = unit_colors(rgb)
     except ValueError as error:
-        raise DataError(_no_colors(str(error))) from error
+        raise _no_colors(str(error)) from error
     if colors.rgb is None:
-        raise DataError(_no_colors(colors.notes["normals"]))
+        raise _no_colors(colors.notes["normals"])
     return colors.rgb
 
 
-def _no_colors(got: str) -> str:
-    return explain(
+def _no_colors(got: str) -> DataError:
+    return DataError(
         "the columns after xyz are no colours, and use_color is on",
         where="point_processor.*.use_color",
         got=got,

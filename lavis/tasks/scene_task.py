@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lavis.common.errors import ConfigError, EvaluationError, explain
+from lavis.common.errors import ConfigError, EvaluationError
 from lavis.evaluation.baselines.scene_points import training_scenes
 from lavis.evaluation.scenes.pictures import Picture, scene_page, scenes_json
 from lavis.evaluation.scenes.resampling import SceneScores
@@ -67,7 +67,7 @@ class SceneItem:
             what = f"the data set has no {name}, and {task} needs it"
             fix = "choose a data set of this task (docs/data_sources.md)"
             got = sorted(self.fields)
-            raise EvaluationError(explain(what, where=self.instance_id, got=got, fix=fix))
+            raise EvaluationError(what, where=self.instance_id, got=got, fix=fix)
         return np.asarray(self.fields[name])
 
 
@@ -172,12 +172,10 @@ def known_classes(model: Any, dataset: Any) -> int:
         differ = [k for k, (a, b) in enumerate(zip(own, names, strict=False)) if a != b]
         place = differ[0] if differ else min(len(own), len(names))
         raise ConfigError(
-            explain(
-                "the model has other classes than the data set",
-                where=f"model.labels, class {place}",
-                got=f"{len(own)} classes, {own[place : place + 3]}",
-                expected=f"{len(names)} classes or the first of them, {names[place : place + 3]}",
-                fix="list the data set's classes in their order under model.labels",
-            )
+            "the model has other classes than the data set",
+            where=f"model.labels, class {place}",
+            got=f"{len(own)} classes, {own[place : place + 3]}",
+            expected=f"{len(names)} classes or the first of them, {names[place : place + 3]}",
+            fix="list the data set's classes in their order under model.labels",
         )
     return len(own)

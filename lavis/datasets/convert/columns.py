@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, nearest
 
 # {meaning: names in use, in lower case}. Several columns may hold captions.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -43,11 +43,9 @@ def columns_of(names: Sequence[str], chosen: Mapping[str, str], where: str) -> d
             is_known = meaning in NAMES
             hint = nearest(column if is_known else meaning, names if is_known else NAMES)
             raise ConfigError(
-                explain(
-                    f"--columns names what is not there.{hint}",
-                    where=f"--columns {meaning}={column}",
-                    expected=f"{', '.join(NAMES)} = one of: {', '.join(names)}",
-                )
+                f"--columns names what is not there.{hint}",
+                where=f"--columns {meaning}={column}",
+                expected=f"{', '.join(NAMES)} = one of: {', '.join(names)}",
             )
         found[meaning] = [column]
     taken = set(chosen.values())
@@ -59,12 +57,10 @@ def columns_of(names: Sequence[str], chosen: Mapping[str, str], where: str) -> d
             taken.update(found[meaning])
     if "object" not in found:
         raise DataError(
-            explain(
-                "no column of the table names the objects",
-                where=where,
-                got=", ".join(names)[:300],
-                expected=" or ".join(NAMES["object"]),
-                fix="--columns object=<name of the column>",
-            )
+            "no column of the table names the objects",
+            where=where,
+            got=", ".join(names)[:300],
+            expected=" or ".join(NAMES["object"]),
+            fix="--columns object=<name of the column>",
         )
     return found

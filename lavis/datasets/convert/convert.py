@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.files import file_sha256, storing
 from lavis.datasets.convert import contact_sheet, preview
 from lavis.datasets.convert.columns import columns_of
@@ -85,7 +85,7 @@ def _check_apart(source: Path, out: Path) -> None:
     """Refuse a target in the user's folder, whose arrays the next conversion would read."""
     if out.resolve().is_relative_to(source.resolve()):
         what, fix = "the target is in the folder that is converted", "name another --out"
-        raise ConfigError(explain(what, where="--out", got=str(out), fix=fix))
+        raise ConfigError(what, where="--out", got=str(out), fix=fix)
 
 
 def _join(options: Options, found: Found) -> Joined:
@@ -180,12 +180,10 @@ def _is_converted(out: Path, options: Options, found: Found) -> bool:
     changed = [name for name, value in now.items() if then.get(name) != value]
     if manifest.get("kind") != KIND or changed:
         raise DataError(
-            explain(
-                "the target holds another conversion",
-                where=str(out / MANIFEST_NAME),
-                got=f"other {', '.join(changed) or 'data'}",
-                fix=f"delete {out} to convert again, or name another folder with --out",
-            )
+            "the target holds another conversion",
+            where=str(out / MANIFEST_NAME),
+            got=f"other {', '.join(changed) or 'data'}",
+            fix=f"delete {out} to convert again, or name another folder with --out",
         )
     return True
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from PIL import Image
 from trimesh.resolvers import Resolver
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 
 MAX_NEARBY_BYTES = 2**28
@@ -75,7 +75,7 @@ class NearbyFiles(Resolver):
         real = path.resolve()
         if not real.is_relative_to(self.root):
             what = "a link leads out of the folder"
-            raise DataError(explain(what, where=str(self.root), got=name))
+            raise DataError(what, where=str(self.root), got=name)
         return real
 
     def keys(self) -> list[str]:

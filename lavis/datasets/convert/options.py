@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.datasets.convert.splits import RULE
 from lavis.datasets.convert.tasks import FORMAT
 from lavis.datasets.convert.up_axis import CHOICES
@@ -55,7 +55,7 @@ class Options:
         for name, (got, is_right, expected) in checks.items():
             if not is_right:
                 what = "an option is out of range"
-                raise ConfigError(explain(what, where=name, got=got, expected=expected))
+                raise ConfigError(what, where=name, got=got, expected=expected)
 
     def parameters(self) -> dict[str, Any]:
         """Return what the manifest records and compares."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256, storing
 from lavis.datasets.convert.annotations import write_annotations
 from lavis.datasets.convert.engines import Piece
@@ -59,7 +59,7 @@ def choose(work: Work, pieces: Sequence[Piece], joined: Joined, val: float, test
         else:
             chosen.facts[result.object_id] = dict(result.facts)
     if not chosen.facts:
-        raise DataError(_nothing(chosen.problems))
+        raise _nothing(chosen.problems)
     chosen.texts = dict(joined.of)
     _drop_duplicates(chosen)
     members = [_member(object_id, chosen) for object_id in chosen.facts]
@@ -175,9 +175,9 @@ def version_of(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _nothing(problems: Mapping[str, str]) -> str:
+def _nothing(problems: Mapping[str, str]) -> DataError:
     first = [f"{name}: {why}" for name, why in list(problems.items())[:5]]
-    return explain(
+    return DataError(
         "no file could be converted",
         got="; ".join(first) + (" …" if len(problems) > 5 else ""),
         expected="at least one mesh or cloud",

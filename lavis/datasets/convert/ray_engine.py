@@ -21,7 +21,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lavis.common.errors import ConfigError, DependencyError, explain
+from lavis.common.errors import ConfigError, DependencyError
 from lavis.datasets.convert.engines import ATTEMPTS, DIED, Done, Piece
 from lavis.datasets.convert.tasks import Converted, Job, convert_file, convert_piece, encode
 
@@ -84,8 +84,7 @@ def imported() -> Any:
     try:
         import ray
     except ImportError as error:
-        what = explain("Ray is not installed.", where="--ray", fix=INSTALL)
-        raise DependencyError(what) from error
+        raise DependencyError("Ray is not installed.", where="--ray", fix=INSTALL) from error
     return ray
 
 
@@ -106,7 +105,7 @@ def connected(ray: Any, address: str) -> Iterator[int]:
     except (OSError, ValueError, RuntimeError) as error:
         what, fix = "No Ray cluster answers.", "`ray start --head` prints the address of a cluster"
         got = f"{address}: {str(error).splitlines()[0]}"
-        raise ConfigError(explain(what, where="--ray", got=got, fix=fix)) from error
+        raise ConfigError(what, where="--ray", got=got, fix=fix) from error
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:

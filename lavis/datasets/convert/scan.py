@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.convert.mesh_files import MESH_SUFFIXES
 from lavis.datasets.convert.up_axis import CONVENTION
 
@@ -52,7 +52,7 @@ def scan(folder: Path, leave_out: Path | None = None) -> Found:
     if not folder.is_dir():
         got = "a file" if folder.exists() else "missing"
         what = "the folder of meshes or clouds cannot be read"
-        raise DataError(explain(what, where=str(folder), got=got, expected="a folder"))
+        raise DataError(what, where=str(folder), got=got, expected="a folder")
     found = Found()
     for relative in sorted(_files(folder)):
         path = folder / relative
@@ -60,7 +60,7 @@ def scan(folder: Path, leave_out: Path | None = None) -> Found:
             _add(found, relative, path)
     found.objects = dict(sorted(found.objects.items()))
     if not found.objects:
-        raise DataError(_nothing(folder, found))
+        raise _nothing(folder, found)
     return found
 
 
@@ -92,10 +92,10 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _nothing(folder: Path, found: Found) -> str:
+def _nothing(folder: Path, found: Found) -> DataError:
     reasons = [f"{name}: {why}" for name, why in list(found.skipped.items())[:3]]
     others = [f"{count} {suffix}" for suffix, count in found.others.most_common(8)]
-    return explain(
+    return DataError(
         "the folder holds no mesh or cloud that is read",
         where=str(folder),
         got="; ".join([*reasons, *others]) or "no files",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, DataError, DependencyError, explain
+from lavis.common.errors import ConfigError, DataError, DependencyError
 from lavis.common.strict_json import parse_json
 from lavis.common.text_files import decode
 
@@ -46,9 +46,9 @@ def read_table(path: Path, encoding: str | None = None) -> list[Row]:
         else:
             raise ValueError(f"a {suffix or 'nameless'} file")
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(_unreadable(path, error)) from error
+        raise _unreadable(path, error) from error
     if not rows:
-        raise DataError(_unreadable(path, "no rows"))
+        raise _unreadable(path, "no rows")
     return rows
 
 
@@ -57,7 +57,7 @@ def _text(path: Path, encoding: str | None) -> str:
     try:
         return decode(content) if encoding is None else content.decode(encoding)
     except LookupError as error:
-        raise ConfigError(explain("unknown encoding", where="--encoding", got=encoding)) from error
+        raise ConfigError("unknown encoding", where="--encoding", got=encoding) from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         shown = content[max(error.start - 20, 0) : error.start + 20]
@@ -115,7 +115,7 @@ def _parquet(path: Path) -> list[Row]:
     except ImportError as error:
         fix = "pip install -r requirements-parquet.txt, or save the table as .csv or .jsonl"
         what = "a .parquet table needs pyarrow"
-        raise DependencyError(explain(what, where=str(path), fix=fix)) from error
+        raise DependencyError(what, where=str(path), fix=fix) from error
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except pyarrow.lib.ArrowException as error:
@@ -130,9 +130,9 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _unreadable(path: Path, problem: object) -> str:
+def _unreadable(path: Path, problem: object) -> DataError:
     own = isinstance(problem, str) or type(problem) is ValueError
-    return explain(
+    return DataError(
         "a table of texts cannot be read",
         where=str(path),
         got=problem if own else f"{type(problem).__name__}: {problem}",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import replace_file
 from lavis.datasets.convert.engines import Piece
 from lavis.datasets.convert.tasks import FORMAT, Converted, Job, read_piece
@@ -76,7 +76,7 @@ class Work:
             except DAMAGE as error:
                 path.unlink(missing_ok=True)
                 what, fix = "finished work was damaged on the disk", "run the command again"
-                raise DataError(explain(what, where=str(path), got=repr(error), fix=fix)) from error
+                raise DataError(what, where=str(path), got=repr(error), fix=fix) from error
             yield from found
 
     def _path(self, piece: Piece) -> Path:

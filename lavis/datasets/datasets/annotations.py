@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.text_files import read_json
 from lavis.datasets.datasets.record_texts import Entry, is_missing, one_text_each
 
@@ -117,15 +117,15 @@ def read_annotation(paths: Sequence[str | Path]) -> list[Entry]:
         try:
             content = read_json(path)
         except (OSError, ValueError) as error:
-            raise DataError(_bad_annotation(path, str(error))) from error
+            raise _bad_annotation(path, str(error)) from error
         if not isinstance(content, list) or not all(isinstance(e, Mapping) for e in content):
-            raise DataError(_bad_annotation(path, type(content).__name__))
+            raise _bad_annotation(path, type(content).__name__)
         entries += content
     return entries
 
 
-def _bad_annotation(path: str | Path, got: str) -> str:
-    return explain(
+def _bad_annotation(path: str | Path, got: str) -> DataError:
+    return DataError(
         "an annotation file cannot be read",
         where=str(path),
         got=got,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import replace_file
 from lavis.common.text_files import read_text
 from lavis.datasets.download_scripts.bricks_classes import HELD_OUT, class_of, names_held_out
@@ -118,14 +118,14 @@ def read_frozen(path: Path = SPLIT_FILE) -> dict[str, FrozenPart]:
         header, *lines = read_text(path).splitlines()
         rows = [line.split("\t") for line in lines]
     except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise DataError(_bad_split_file(path, str(error))) from error
+        raise _bad_split_file(path, str(error)) from error
     if tuple(header.split("\t")) != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-        raise DataError(_bad_split_file(path, header[:80]))
+        raise _bad_split_file(path, header[:80])
     return {part: FrozenPart(split, group, geometry) for part, split, group, geometry in rows}
 
 
-def _bad_split_file(path: Path, got: str) -> str:
-    return explain(
+def _bad_split_file(path: Path, got: str) -> DataError:
+    return DataError(
         "the split file cannot be read",
         where=str(path),
         got=got,

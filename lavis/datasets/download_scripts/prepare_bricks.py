@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts import bricks_files, bricks_meshes, bricks_text
@@ -152,7 +152,7 @@ def candidates_of(folder: Path) -> tuple[list[Record], list[str]]:
     manifest = verify_manifest(folder)
     if manifest["parameters"]["limit"] is not None:
         raise DataError(
-            explain("groups are made of all parts", where=str(folder), got="a limited preparation")
+            "groups are made of all parts", where=str(folder), got="a limited preparation"
         )
     parts, _ = select_parts(*bricks_meshes.read_catalogue(bricks_meshes.package_folder()), None)
     geometry = bricks_files.read_json(folder / "geometry.json")

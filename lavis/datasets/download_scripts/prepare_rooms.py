@@ -10,7 +10,6 @@ seed, split and number alone, so an interrupted run continues with the rooms tha
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -23,7 +22,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import DataError, PointLanguageError
 from lavis.common.files import file_sha256
 from lavis.common.preemption import leave_at_signals
 from lavis.datasets.download_scripts import bricks_meshes
@@ -118,7 +118,7 @@ def room_orders(rooms: int) -> list[Order]:
     counts = {"train": rooms - sum(counts.values()), **counts}
     if min(counts.values()) < 1:
         what = "every split needs a room"
-        raise DataError(explain(what, where="--rooms", got=rooms, expected="at least 4"))
+        raise DataError(what, where="--rooms", got=rooms, expected="at least 4")
     return [(split, number) for split in SPLITS for number in range(counts[split])]
 
 
@@ -190,10 +190,10 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when everything is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "data/rooms", help="target folder")
     parser.add_argument("--rooms", type=int, default=600, help="of all splits together")
     parser.add_argument("--models", type=Path, help="furniture models (default: beside --out)")
@@ -206,15 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("trimesh").setLevel(logging.WARNING)  # a line for each model
     plan = Plan(num_points=options.num_points, views=options.views, seed=options.seed)
-    try:
-        with leave_at_signals("while preparing: the next launch continues"):
-            folder = prepare_rooms(
-                options.out, options.rooms, plan, options.models, options.workers, not options.quiet
-            )
-        counts = verify_manifest(folder)["counts"]
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with leave_at_signals("while preparing: the next launch continues"):
+        folder = prepare_rooms(
+            options.out, options.rooms, plan, options.models, options.workers, not options.quiet
+        )
+    counts = verify_manifest(folder)["counts"]
     summary = {key: counts[key] for key in ("splits", "objects", "frames", "expressions")}
     print(f"{folder}: {counts['rooms']} rooms, {summary}")
     return 0

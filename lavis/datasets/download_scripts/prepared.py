@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.datasets.download_scripts.bricks_text import stable_hash
 from lavis.datasets.download_scripts.folder_lock import folder_lock
 from lavis.datasets.manifest import MANIFEST_NAME, verify_once, write_manifest
@@ -67,12 +67,10 @@ def is_prepared(folder: Path, parameters: Facts) -> bool:
     manifest = verify_once(folder)
     if manifest.get("parameters") != parameters:
         raise DataError(
-            explain(
-                "the folder was prepared with other parameters",
-                where=str(folder / MANIFEST_NAME),
-                got=manifest.get("parameters"),
-                expected=dict(parameters),
-                fix="delete the folder, or name another one in build_info.points.storage",
-            )
+            "the folder was prepared with other parameters",
+            where=str(folder / MANIFEST_NAME),
+            got=manifest.get("parameters"),
+            expected=dict(parameters),
+            fix="delete the folder, or name another one in build_info.points.storage",
         )
     return True

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, DependencyError, explain
+from lavis.common.errors import DataError, DependencyError
 from lavis.common.files import file_below
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.files import DAMAGE
@@ -95,9 +95,9 @@ def read_pixels(path: Path) -> np.ndarray:
     try:
         pixels = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _decode(path)
     except (*DAMAGE, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-        raise DataError(_unusable(path, repr(error))) from error
+        raise _unusable(path, repr(error)) from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise DataError(_unusable(path, f"{pixels.dtype} {pixels.shape}"))
+        raise _unusable(path, f"{pixels.dtype} {pixels.shape}")
     return pixels
 
 
@@ -112,8 +112,8 @@ def _decode(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _unusable(path: Path, got: str) -> str:
-    return explain(
+def _unusable(path: Path, got: str) -> DataError:
+    return DataError(
         "an image cannot be used",
         where=str(path),
         got=got,

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import decode
 from lavis.datasets.readers.cloud import Cloud, cloud_of_fields
 from lavis.datasets.readers.las import cloud_of_las
@@ -67,7 +67,7 @@ def read_cloud(
     where = str(path) if object_id is None else f"object {object_id}: {path}"
     if not path.is_file():
         got = "no regular file" if path.exists() else "missing"
-        raise DataError(_unreadable(where, got))
+        raise _unreadable(where, got)
     try:
         size = path.stat().st_size
         if size > MAX_CLOUD_BYTES:
@@ -75,7 +75,7 @@ def read_cloud(
         with open(path, "rb") as file:
             return _read(file, size, path, array_name)
     except DAMAGE as error:
-        raise DataError(_unreadable(where, error)) from error
+        raise _unreadable(where, error) from error
 
 
 def _read(file: IO[bytes], size: int, path: Path, array_name: str | None) -> Cloud:
@@ -116,10 +116,10 @@ def _content(head: bytes, suffix: str) -> str:
     return known or f"a {suffix or 'nameless'} file that begins with {head[:16]!r}"
 
 
-def _unreadable(where: str, problem: object) -> str:
+def _unreadable(where: str, problem: object) -> DataError:
     own = isinstance(problem, str) or type(problem) is ValueError
     got = str(problem) if own else f"{type(problem).__name__}: {problem}"
-    return explain(
+    return DataError(
         "a point file cannot be read",
         where=where,
         got=got.split("\n", 1)[0][:MAX_REASON],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.datasets.annotations import Entry
 from lavis.datasets.readers.pickled_arrays import read_pickled
@@ -111,15 +111,15 @@ class PickledStore(FilePointStore):
         try:
             cloud = read_pickled(path)
         except (OSError, ValueError) as error:
-            raise DataError(_unreadable(path, error)) from error
+            raise _unreadable(path, error) from error
         if not isinstance(cloud, np.ndarray):
-            raise DataError(_unreadable(path, f"a {type(cloud).__name__}, no array"))
+            raise _unreadable(path, f"a {type(cloud).__name__}, no array")
         return check_cloud(cloud, object_id)
 
 
-def _unreadable(path: Path, got: object) -> str:
+def _unreadable(path: Path, got: object) -> DataError:
     what, fix = "a point file cannot be read", "restore the file, or remove the record"
-    return explain(what, where=str(path), got=got, expected="a pickled array [N,3|6]", fix=fix)
+    return DataError(what, where=str(path), got=got, expected="a pickled array [N,3|6]", fix=fix)
 
 
 LAYOUTS: dict[str, type[ReleasedSource]] = {"csv": Cap3DSource, "gpt4point": GPT4PointSource}

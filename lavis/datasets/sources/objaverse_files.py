@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.text_files import read_json, read_text
 from lavis.datasets.stores.point_stores import FilePointStore
 
@@ -31,10 +31,10 @@ def read_captions(path: Path, key: str) -> dict[str, Any]:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise DataError(_bad_file("a caption file cannot be read", path, key, error)) from error
+        raise _bad_file("a caption file cannot be read", path, key, error) from error
     if not isinstance(content, dict) or not content:
         got = type(content).__name__ if content else "nothing"
-        raise DataError(_bad_file("a caption file is one mapping {uid: caption}", path, key, got))
+        raise _bad_file("a caption file is one mapping {uid: caption}", path, key, got)
     return content
 
 
@@ -47,10 +47,10 @@ def read_ids(path: Path, key: str) -> list[str]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(_bad_file("a list of uids cannot be read", path, key, error)) from error
+        raise _bad_file("a list of uids cannot be read", path, key, error) from error
     given = [line.strip() for line in lines if line.strip()]
     if not given:
-        raise DataError(_bad_file("a list of uids is empty", path, key, "no uid"))
+        raise _bad_file("a list of uids is empty", path, key, "no uid")
     ids = list(dict.fromkeys(given))
     if len(ids) < len(given):
         logging.warning("%s: %d repeated uids are used once", path, len(given) - len(ids))
@@ -78,9 +78,11 @@ def open_store(folder: Path, pattern: str, array_name: str, key: str) -> FilePoi
     return store
 
 
-def _bad_file(what: str, path: Path, key: str, got: object) -> str:
+def _bad_file(what: str, path: Path, key: str, got: object) -> DataError:
     got = f"{type(got).__name__}: {got}" if isinstance(got, Exception) else got
-    return explain(what, where=f"{key}: {path}", got=got, fix="restore the file or correct the key")
+    return DataError(
+        what, where=f"{key}: {path}", got=got, fix="restore the file or correct the key"
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 from lavis.datasets.readers.pickled_arrays import read_pickled
 from lavis.datasets.stores.notes import Notes
@@ -54,9 +54,9 @@ class PickledRecordStore:
         try:
             content = read_pickled(path)
         except (OSError, ValueError) as error:
-            raise DataError(_unreadable(path, f"{type(error).__name__}: {error}")) from error
+            raise _unreadable(path, f"{type(error).__name__}: {error}") from error
         if not isinstance(content, dict) or not isinstance(content.get("xyz"), np.ndarray):
-            raise DataError(_unreadable(path, f"a {type(content).__name__} without xyz"))
+            raise _unreadable(path, f"a {type(content).__name__} without xyz")
         self._last = object_id, content
         return content
 
@@ -66,7 +66,7 @@ class PickledRecordStore:
         parts = [record["xyz"], *([record["rgb"]] if record.get("rgb") is not None else [])]
         if any(not isinstance(p, np.ndarray) or p.shape != (len(parts[0]), 3) for p in parts):
             shapes = [getattr(part, "shape", type(part).__name__) for part in parts]
-            raise DataError(_unreadable(self.path(object_id), f"xyz and rgb of shapes {shapes}"))
+            raise _unreadable(self.path(object_id), f"xyz and rgb of shapes {shapes}")
         return check_cloud(np.concatenate(parts, axis=1), object_id)
 
     def scale(self, object_id: str) -> float:
@@ -74,7 +74,7 @@ class PickledRecordStore:
         return 1.0
 
 
-def _unreadable(path: Path, got: object) -> str:
+def _unreadable(path: Path, got: object) -> DataError:
     what, fix = "a record of an object cannot be read", "restore the file, or remove the record"
     expected = "a pickled mapping with xyz [N,3] and rgb [N,3]"
-    return explain(what, where=str(path), got=got, expected=expected, fix=fix)
+    return DataError(what, where=str(path), got=got, expected=expected, fix=fix)

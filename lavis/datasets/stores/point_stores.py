@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_below
 from lavis.datasets.readers.cloud import cloud_of_array, make_cloud
 from lavis.datasets.readers.files import FIRST_ARRAY, read_cloud
@@ -49,10 +49,10 @@ class PackedPointStore:
         try:
             self.row_of: Mapping[str, int] = open_ids(Path(folder))
         except (OSError, ValueError) as error:
-            raise DataError(_unreadable(path, error)) from error
+            raise _unreadable(path, error) from error
         count = len(self.row_of)
         if count != len(self.points):
-            raise DataError(_unreadable(path, f"{count} ids for {len(self.points)} clouds"))
+            raise _unreadable(path, f"{count} ids for {len(self.points)} clouds")
 
     def load_points(self, object_id: str) -> PointFields:
         """Return xyz in the unit sphere and rgb, each float32 [P,3]."""
@@ -152,7 +152,7 @@ def check_cloud(cloud: np.ndarray, object_id: str) -> np.ndarray:
     try:
         checked = cloud_of_array(cloud)
     except ValueError as error:
-        raise DataError(_unusable(object_id, error)) from error
+        raise _unusable(object_id, error) from error
     _OTHER_NOTES.say(object_id, checked.notes)
     parts = [checked.xyz] if cloud.shape[1] == 3 else [checked.xyz, checked.rgb]
     is_same = all(part is not None and np.may_share_memory(part, cloud) for part in parts)
@@ -170,14 +170,14 @@ def check_points(points: PointFields, object_id: str) -> PointFields:
     try:
         checked = make_cloud(points["xyz"], points.get("rgb"), further)
     except ValueError as error:
-        raise DataError(_unusable(object_id, error)) from error
+        raise _unusable(object_id, error) from error
     _OTHER_NOTES.say(object_id, checked.notes)
     rgb = {} if checked.rgb is None else {"rgb": checked.rgb}
     return {**checked.fields, "xyz": checked.xyz, **rgb}
 
 
-def _unusable(object_id: str, problem: object) -> str:
-    return explain(
+def _unusable(object_id: str, problem: object) -> DataError:
+    return DataError(
         "a point cloud cannot be used",
         where=f"object {object_id}",
         got=problem,
@@ -187,8 +187,8 @@ def _unusable(object_id: str, problem: object) -> str:
     )
 
 
-def _unreadable(path: Path, problem: object) -> str:
-    return explain(
+def _unreadable(path: Path, problem: object) -> DataError:
+    return DataError(
         "a point file cannot be read",
         where=str(path),
         got=f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else problem,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.scenes.boxes import box_overlaps
 from lavis.evaluation.scenes.precision import voc_ap
 from lavis.evaluation.scenes.resampling import (
@@ -79,11 +79,9 @@ def _check(boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray, classes: i
     known = ((labels >= 0) & (labels < classes)).all()
     if not (fits and known and np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise EvaluationError(
-            explain(
-                "boxes cannot be scored",
-                got=f"boxes {boxes.shape}, labels {labels[:10].tolist()}, scores {scores.shape}",
-                expected=f"finite boxes [P,6|7], labels 0 to {classes - 1}, finite scores [P]",
-            )
+            "boxes cannot be scored",
+            got=f"boxes {boxes.shape}, labels {labels[:10].tolist()}, scores {scores.shape}",
+            expected=f"finite boxes [P,6|7], labels 0 to {classes - 1}, finite scores [P]",
         )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.scenes.precision import scannet_ap
 from lavis.evaluation.scenes.resampling import (
     SceneScores,
@@ -68,12 +68,10 @@ class InstancePrediction:
         known = ((self.labels >= 0) & (self.labels < classes)).all()
         if not (fits and known and np.isfinite(self.scores).all()):
             raise EvaluationError(
-                explain(
-                    "instances do not fit the scene",
-                    got=f"masks {self.masks.shape}, labels {self.labels[:10].tolist()}, "
-                    f"scores {self.scores[:10].tolist()}",
-                    expected=f"masks [P,{points}], labels 0 to {classes - 1}, finite scores [P]",
-                )
+                "instances do not fit the scene",
+                got=f"masks {self.masks.shape}, labels {self.labels[:10].tolist()}, "
+                f"scores {self.scores[:10].tolist()}",
+                expected=f"masks [P,{points}], labels 0 to {classes - 1}, finite scores [P]",
             )
         return self
 

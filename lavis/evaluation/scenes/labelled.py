@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.files import replace_file
 from lavis.evaluation.scenes.pictures import class_colors, label_picture, scene_page
 
@@ -35,10 +35,10 @@ def write_labelled(
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         what = "unknown format of a labelled cloud"
-        raise ConfigError(explain(what, where=str(path), got=path.suffix, expected=FORMATS))
+        raise ConfigError(what, where=str(path), got=path.suffix, expected=FORMATS)
     if len(label) != len(cloud) or not ((label >= 0) & (label < len(names))).all():
         what, got = "a cloud needs one known label per point", f"{len(label)} of {len(cloud)}"
-        raise DataError(explain(what, where=str(path), got=got, expected=f"below {len(names)}"))
+        raise DataError(what, where=str(path), got=got, expected=f"below {len(names)}")
     if path.suffix.lower() == ".ply":
         replace_file(path, _ply(cloud, label, names))
     else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lavis.common.errors import EvaluationError, explain
+from lavis.common.errors import EvaluationError
 from lavis.evaluation.scenes.resampling import (
     SceneScores,
     SceneValues,
@@ -39,12 +39,10 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     bad = (labels < -1) | (labels >= classes) if len(labels) == len(predicted) else None
     if bad is None or bad.any() or ((predicted < 0) | (predicted >= classes))[kept].any():
         raise EvaluationError(
-            explain(
-                "labels and predictions of points do not fit the classes",
-                got=f"{len(labels)} labels {_range(labels)}, "
-                f"{len(predicted)} predictions {_range(predicted)}",
-                expected=f"one each per point, 0 to {classes - 1}; label -1 for none",
-            )
+            "labels and predictions of points do not fit the classes",
+            got=f"{len(labels)} labels {_range(labels)}, "
+            f"{len(predicted)} predictions {_range(predicted)}",
+            expected=f"one each per point, 0 to {classes - 1}; label -1 for none",
         )
     pairs = labels[kept].astype(np.int64) * classes + predicted[kept]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

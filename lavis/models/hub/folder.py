@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.checkpoint import load_checkpoint_file, write_text_atomic
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.common.model_state import frozen_names, load_trainable_state
 from lavis.common.text_files import read_json
 from lavis.models.weights.files import save_tensors
@@ -67,18 +67,18 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         fix = "name a folder that export or save_pretrained wrote"
         what = "a shared folder has no configuration"
-        raise CheckpointError(explain(what, where=path, got="no such file", fix=fix))
+        raise CheckpointError(what, where=path, got="no such file", fix=fix)
     try:
         config = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            explain("a configuration cannot be read", where=path, got=error, fix="copy it again")
+            "a configuration cannot be read", where=path, got=error, fix="copy it again"
         ) from error
     _check_format(config, path)
     if kind is not None and config.get("kind") != kind:
         what = "a shared folder holds something else"
         got, expected = config.get("kind"), kind
-        raise CheckpointError(explain(what, where=path, got=got, expected=expected))
+        raise CheckpointError(what, where=path, got=got, expected=expected)
     return config
 
 
@@ -91,15 +91,13 @@ def _check_format(config: Any, path: Path) -> None:
     of_ours = str(found).startswith(FORMAT.split("/")[0])
     named = config.get("architectures") or config.get("model_type") if not of_ours else found
     raise CheckpointError(
-        explain(
-            "a folder of another version" if of_ours else "a folder of another project",
-            where=path,
-            got=f"format {found!r}" + ("" if of_ours else f", model {named!r}"),
-            expected=f"format {FORMAT!r}",
-            fix="update this checkout"
-            if of_ours
-            else "load it with the library that wrote it; a language model is named by model.llm",
-        )
+        "a folder of another version" if of_ours else "a folder of another project",
+        where=path,
+        got=f"format {found!r}" + ("" if of_ours else f", model {named!r}"),
+        expected=f"format {FORMAT!r}",
+        fix="update this checkout"
+        if of_ours
+        else "load it with the library that wrote it; a language model is named by model.llm",
     )
 
 
@@ -158,15 +156,13 @@ def load_weights(module: nn.Module, folder: str | Path, config: Mapping[str, Any
     missing = sorted(module.state_dict().keys() - state.keys() - base_names(module))
     if missing:
         got, fix = f"no {missing[:4]} ({len(missing)} in all)", "export it again"
-        raise CheckpointError(explain("weights are missing", where=path, got=got, fix=fix))
+        raise CheckpointError("weights are missing", where=path, got=got, fix=fix)
     wanted = config.get("base_fingerprint")
     if wanted is not None and base_fingerprint(module) != wanted:
         raise CheckpointError(
-            explain(
-                "the base model is not the one that these weights were trained beside",
-                where=Path(folder) / CONFIG,
-                got=str(config.get("base_models")),
-                expected="the same weights under these names",
-                fix="use the base model that the card names",
-            )
+            "the base model is not the one that these weights were trained beside",
+            where=Path(folder) / CONFIG,
+            got=str(config.get("base_models")),
+            expected="the same weights under these names",
+            fix="use the base model that the card names",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from lavis.common.errors import CheckpointError, ConfigError, PointLanguageError, explain
+from lavis.common.errors import CheckpointError, ConfigError, PointLanguageError
 from lavis.common.registry import registry
 from lavis.models.hub.folder import CONFIG, base_fingerprint, load_weights, read_config
 from lavis.models.hub.part import HubPart
@@ -39,7 +39,7 @@ class HubSystem(HubPart):
         if self.hub_section is None:
             what = "a model is saved with the section that it was built from"
             fix = "set model.hub_section = <the model section, with arch>, or export its run"
-            raise ConfigError(explain(what, where="hub_section", got=None, fix=fix))
+            raise ConfigError(what, where="hub_section", got=None, fix=fix)
         module: Any = self
         section = without_own_files(self.hub_section)
         return {
@@ -60,7 +60,7 @@ class HubSystem(HubPart):
         if model_class is None or not issubclass(model_class, cls):
             got, expected = config["arch"], f"an arch of {cls.__name__}"
             what, where = "a shared folder holds another model", folder / CONFIG
-            raise CheckpointError(explain(what, where=where, got=got, expected=expected))
+            raise CheckpointError(what, where=where, got=got, expected=expected)
         model = build_from_section(model_class, config, folder)
         known = {"format", "kind", "arch", "model", "base_models", "base_fingerprint"}
         model.hub_section = config["model"]
@@ -120,12 +120,10 @@ def build_from_section(model_class: Any, config: Mapping[str, Any], folder: Path
     except (PointLanguageError, OSError) as error:
         named = ", ".join(f"{key}={name}" for key, name in config.get("base_models", {}).items())
         raise CheckpointError(
-            explain(
-                f"a shared model cannot be built: {error}",
-                where=folder / CONFIG,
-                expected=f"its base models: {named or 'none'}",
-                fix="get the base model that the card names and write its path into config.json",
-            )
+            f"a shared model cannot be built: {error}",
+            where=folder / CONFIG,
+            expected=f"its base models: {named or 'none'}",
+            fix="get the base model that the card names and write its path into config.json",
         ) from error
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 from lavis.common.model_state import frozen_names
 from lavis.common.utils import get_abs_path
 from lavis.config.sources import as_plain, load_yaml, merge
@@ -174,13 +174,11 @@ def _files(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _incomplete(gone: Mapping[str, str], lacking: str) -> CheckpointError:
     """Return the error of a checkpoint that needs a file which is gone."""
     return CheckpointError(
-        explain(
-            "The checkpoint's base model is missing.",
-            where=", ".join(gone),
-            got=lacking,
-            expected=f"{', '.join(dict.fromkeys(gone.values()))}, below the root or beside the run",
-            fix="copy the folder of that run beside this one",
-        )
+        "The checkpoint's base model is missing.",
+        where=", ".join(gone),
+        got=lacking,
+        expected=f"{', '.join(dict.fromkeys(gone.values()))}, below the root or beside the run",
+        fix="copy the folder of that run beside this one",
     )
 
 

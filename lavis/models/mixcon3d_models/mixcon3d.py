@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.models.abilities import JointEmbedder, check_modality
@@ -192,7 +192,7 @@ class MixCon3D(ContrastOnly, HubSystem, BaseModel):
             absent = [str(i) for i, has in zip(ids, has_image.tolist()) if not has]
             what = f"the {modality} embedding needs the views of every object"
             got = f"no image_embeds for {absent[:5]}"
-            raise DataError(explain(what, where="image_embeds", got=got))
+            raise DataError(what, where="image_embeds", got=got)
         if modality == "image":
             return F.normalize(image, dim=-1)
         assert self.joint_proj is not None  # else joint is no modality

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
 from lavis.evaluation.prompt_sets import load_templates
@@ -160,7 +160,7 @@ class PointBind(ContrastOnly, HubSystem, BaseModel):
             absent = [item for item, has in zip(ids, exists.tolist()) if not has]
             what = f"items have no {modality} to embed"
             where, got = f"{modality}_embeds", f"none for {absent[:5]}"
-            raise DataError(explain(what, where=where, got=got))
+            raise DataError(what, where=where, got=got)
         return embeds
 
     @torch.no_grad()
@@ -182,5 +182,5 @@ def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
     bad = [template for template in templates if str(template).count("{}") != 1]
     if bad or not templates:
         what, where = "every text template needs exactly one {}", "model.text_templates"
-        raise ConfigError(explain(what, where=where, got=bad or list(templates)))
+        raise ConfigError(what, where=where, got=bad or list(templates))
     return tuple(map(str, templates))

@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
@@ -107,12 +107,10 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         queries = self.qformer.config.num_query_token
         if not 0 < length <= queries:
             raise ConfigError(
-                explain(
-                    "a draft needs a query for each place",
-                    where="model.draft_length",
-                    got=length,
-                    expected=f"0 to num_query_token={queries}",
-                )
+                "a draft needs a query for each place",
+                where="model.draft_length",
+                got=length,
+                expected=f"0 to num_query_token={queries}",
             )
         width = self.qformer.config.hidden_size
         return CaptionDraft(width, self.language_model.hidden_size, length)
@@ -187,13 +185,11 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             )
         if not output:
             raise ConfigError(
-                explain(
-                    "nothing to learn from this batch",
-                    where="model.loss_weights",
-                    got=self.loss_weights,
-                    expected="a weight above 0 for lm, or for draft with draft_length and captions "
-                    "(questions: and qformer_text_input)",
-                )
+                "nothing to learn from this batch",
+                where="model.loss_weights",
+                got=self.loss_weights,
+                expected="a weight above 0 for lm, or for draft with draft_length and captions "
+                "(questions: and qformer_text_input)",
             )
         weights = {f"loss_{name}": weight for name, weight in self.loss_weights.items()}
         total = torch.stack([weights[name] * value for name, value in output.items()]).sum()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, DependencyError, explain
+from lavis.common.errors import ConfigError, DependencyError
 from lavis.models.point_encoders.transformer import run_block
 
 PREFIX = "timm:"
@@ -37,11 +37,11 @@ def timm_model(name: str, **options: Any) -> nn.Module:
         import timm
     # A torchvision of another build fails with RuntimeError: its operators are not registered.
     except (ImportError, RuntimeError) as error:
-        raise DependencyError(_cannot_import(name, error)) from error
+        raise _cannot_import(name, error) from error
     try:
         return timm.create_model(name, num_classes=0, **options)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(_unfit(name, f"{type(error).__name__}: {error}")) from error
+        raise _unfit(name, f"{type(error).__name__}: {error}") from error
 
 
 class TimmTrunk(nn.Module):
@@ -70,7 +70,7 @@ class TimmTrunk(nn.Module):
         model: Any = timm_model(name, drop_path_rate=drop_path_rate, **arguments)
         blocks = getattr(model, "blocks", None)
         if not isinstance(blocks, nn.ModuleList | nn.Sequential):
-            raise ConfigError(_unfit(name, f"{type(model).__name__} without a list of blocks"))
+            raise _unfit(name, f"{type(model).__name__} without a list of blocks")
         self.width: int = model.num_features
         self.blocks = nn.ModuleList(blocks)
         # A model that pools tokens has its norm after the pooling.
@@ -93,12 +93,12 @@ class TimmTrunk(nn.Module):
         try:
             self(torch.zeros(1, 3, self.width))
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise ConfigError(_unfit(name, f"{type(error).__name__}: {error}")) from error
+            raise _unfit(name, f"{type(error).__name__}: {error}") from error
         self.train()
 
 
-def _cannot_import(name: str, error: Exception) -> str:
-    return explain(
+def _cannot_import(name: str, error: Exception) -> DependencyError:
+    return DependencyError(
         f"The backbone timm:{name} needs the package timm, which cannot be imported.",
         where=_WHERE,
         got=f"{type(error).__name__}: {error}".splitlines()[0],
@@ -109,8 +109,8 @@ def _cannot_import(name: str, error: Exception) -> str:
     )
 
 
-def _unfit(name: str, got: str) -> str:
-    return explain(
+def _unfit(name: str, got: str) -> ConfigError:
+    return ConfigError(
         f"The timm model {name!r} cannot run on groups of points.",
         where=_WHERE,
         got=got.splitlines()[0],

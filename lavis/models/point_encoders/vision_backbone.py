@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.point_encoders.transformer import DropPath, rising_rates, run_block
 from lavis.models.weights.pretrained import load_model
 
@@ -82,9 +82,9 @@ class VisionTrunk(nn.Module):
         try:
             fits = self(tokens).shape == tokens.shape
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise ConfigError(_unfit(backbone, f"{type(error).__name__}: {error}")) from error
+            raise _unfit(backbone, f"{type(error).__name__}: {error}") from error
         if not fits:
-            raise ConfigError(_unfit(backbone, "layers that change the shape of tokens"))
+            raise _unfit(backbone, "layers that change the shape of tokens")
         self.train()
 
 
@@ -102,7 +102,7 @@ def _vision_model(backbone: str | Mapping[str, Any]) -> nn.Module:
         try:
             model = AutoModel.from_config(AutoConfig.for_model(kind, **options))
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(_unfit(backbone, f"{type(error).__name__}: {error}")) from error
+            raise _unfit(backbone, f"{type(error).__name__}: {error}") from error
     return getattr(model, "vision_model", model)
 
 
@@ -111,13 +111,13 @@ def _equal_layers(model: nn.Module, backbone: str | Mapping[str, Any]) -> nn.Mod
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     lists = [layers for layers in lists if len({type(layer) for layer in layers}) == 1]
     if not lists or not hasattr(model.config, "hidden_size"):
-        raise ConfigError(_unfit(backbone, f"{type(model).__name__} without a stack of layers"))
+        raise _unfit(backbone, f"{type(model).__name__} without a stack of layers")
     return max(lists, key=len)
 
 
-def _unfit(backbone: object, got: str) -> str:
-    """Explain why a model cannot be used."""
-    return explain(
+def _unfit(backbone: object, got: str) -> ConfigError:
+    """Return the error of a model that cannot be used."""
+    return ConfigError(
         f"The vision backbone {backbone!r} cannot run on groups of points.",
         where=_WHERE,
         got=got.splitlines()[0],

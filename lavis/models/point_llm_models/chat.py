@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import lavis  # noqa: F401  (registers models and processors)
-from lavis.common.errors import ConfigError, PointLanguageError, explain
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import ConfigError
 from lavis.models.hub.trained_run import cloud_processor, load_run
 from lavis.models.teachers.item import Input, ItemReader, add_input_flags, read_inputs
 
@@ -51,8 +52,7 @@ def replies(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     parser.add_argument("question", nargs="*", help="one turn each; none: read from stdin")
     parser.add_argument("--run", type=Path, default=Path(RUN), help="folder of a training run")
     add_input_flags(parser)
@@ -74,7 +74,7 @@ def sampling(temperature: float | None, top_p: float) -> dict[str, Any]:
         return {"do_sample": False}
     if not temperature > 0:
         what, fix = "a temperature is not above 0", "leave --temperature out for greedy answers"
-        raise ConfigError(explain(what, where="--temperature", got=temperature, fix=fix))
+        raise ConfigError(what, where="--temperature", got=temperature, fix=fix)
     return {"do_sample": True, "temperature": temperature, "top_p": top_p}
 
 
@@ -97,15 +97,12 @@ def run(options: argparse.Namespace) -> None:
         print(as_json if options.json else answer, flush=True)
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when every question has an answer."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
-    try:
-        run(options)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    run(options)
     return 0
 
 

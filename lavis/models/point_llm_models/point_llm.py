@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
 from lavis.common.utils import get_abs_path
@@ -123,7 +123,7 @@ class PointLLM(CloudWriter, HubSystem, BaseModel):
         if not known or min(shares) < 0 or not sum(shares):
             what = "the inputs need modalities of the joint model, each with a weight from 0"
             got, expected = f"{list(names)} with weights {shares}", list(self.modalities)
-            raise ConfigError(explain(what, where=f"model.{key}", got=got, expected=expected))
+            raise ConfigError(what, where=f"model.{key}", got=got, expected=expected)
         return {name: share / sum(shares) for name, share in zip(names, shares)}
 
     def _load_cache(self) -> VisualCache | None:
@@ -159,7 +159,7 @@ class PointLLM(CloudWriter, HubSystem, BaseModel):
         wrong = [n for n, t in state.items() if n not in own or own[n].shape != t.shape]
         if wrong:
             what, where = "the release is of another language model", f"{key}: {path}"
-            raise CheckpointError(explain(what, where=where, got=wrong[:3]))
+            raise CheckpointError(what, where=where, got=wrong[:3])
         self.load_state_dict(state, strict=False)
 
     def load_first_phase(self, path: str) -> None:
@@ -180,7 +180,7 @@ class PointLLM(CloudWriter, HubSystem, BaseModel):
         if differ:
             what, expected = "not a checkpoint of phase pretrain", f"{sorted(needed)[:3]} …"
             got = f"absent, unknown or of another shape: {sorted(differ)[:3]}"
-            raise CheckpointError(explain(what, where=where, got=got, expected=expected))
+            raise CheckpointError(what, where=where, got=got, expected=expected)
         self.load_state_dict(state, strict=False)
 
     def forward(self, samples: dict[str, Any]) -> dict[str, Tensor]:
@@ -290,6 +290,6 @@ def build_joint(section: Mapping[str, Any] | None) -> Any:
     if given.get("model_type") not in types:
         what, got = "the joint model needs one of its types", given.get("model_type")
         where, expected = "model.joint.model_type", f"one of {sorted(types)}"
-        raise ConfigError(explain(what, where=where, got=got, expected=expected))
+        raise ConfigError(what, where=where, got=got, expected=expected)
     path = model_class.default_config_path(given["model_type"])
     return model_class.from_config(merge(load_yaml(path, "model.joint").model, given))

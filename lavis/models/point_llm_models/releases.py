@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 _ATTENTION = {"wq": "q_proj", "wk": "k_proj", "wv": "v_proj", "wo": "o_proj"}
 _MLP = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
@@ -51,7 +51,7 @@ def released_state(state: Mapping[str, Tensor], heads: int, adapted: bool) -> di
         ours["language_model.gates"] = torch.stack([gates[layer] for layer in sorted(gates)])
     if not ours:
         what, got = "no parameter of a Point-LLM release", sorted(state)[:3]
-        raise CheckpointError(explain(what, where="model.released", got=got))
+        raise CheckpointError(what, where="model.released", got=got)
     if adapted:
         return ours
     return {name: tensor for name, tensor in ours.items() if ".lora_" not in name}

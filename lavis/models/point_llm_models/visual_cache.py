@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 
 
 class VisualCache(nn.Module):
@@ -43,9 +43,7 @@ class VisualCache(nn.Module):
         if embeds.ndim != 2 or not len(embeds):
             got, expected = list(embeds.shape), "[M,E] of at least one image"
             raise ConfigError(
-                explain(
-                    "the visual cache is empty", where="model.cache", got=got, expected=expected
-                )
+                "the visual cache is empty", where="model.cache", got=got, expected=expected
             )
         self.register_buffer("embeds", F.normalize(embeds.float(), dim=-1), persistent=False)
         self.space, self.size = space, min(size, len(embeds))
@@ -79,13 +77,10 @@ def load_cache(
             found = (file.metadata() or {})["space"]
             embeds = file.get_tensor("image_embeds").flatten(0, 1)  # [N,V,E] -> [N*V,E]
     except (OSError, SafetensorError, KeyError) as error:
-        what, fix = (
-            "the visual cache cannot be read",
-            "write it: lavis/projects/point_llm/eval/bricks_cache.yaml",
-        )
-        message = explain(what, where=f"model.cache: {path}", got=repr(error), fix=fix)
-        raise CheckpointError(message) from error
+        what, where = "the visual cache cannot be read", f"model.cache: {path}"
+        fix = "write it: lavis/projects/point_llm/eval/bricks_cache.yaml"
+        raise CheckpointError(what, where=where, got=repr(error), fix=fix) from error
     if space not in (None, found):
         what, where = "the visual cache has another joint space", f"model.cache: {path}"
-        raise CheckpointError(explain(what, where=where, got=found, expected=space))
+        raise CheckpointError(what, where=where, got=found, expected=space)
     return VisualCache(embeds, found, size, sharpness, weight)

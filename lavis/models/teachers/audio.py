@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
+from lavis.common.errors import CheckpointError, DependencyError, ShapeError
 from lavis.models.teachers.head import FeatureHead, read_head
 from lavis.models.teachers.teacher import Teacher
 
@@ -67,9 +67,7 @@ class SoundNetwork(nn.Module):
         The end is padded with zeros, as by aiSFX.
         """
         if clip.ndim != 1 or not len(clip):
-            raise ShapeError(
-                explain("a clip has another shape", got=list(clip.shape), expected="[T]")
-            )
+            raise ShapeError("a clip has another shape", got=list(clip.shape), expected="[T]")
         samples = _resampled(clip).to(self.window)
         samples = samples / samples.abs().max().clamp(min=1e-8)
         spectrum = torch.stft(
@@ -99,7 +97,7 @@ def _installed_network() -> Any:
         from aisfx.models.cnn2d import EmbeddingNet
     except ImportError as error:
         what = "the built-in sound network is not installed"
-        raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
+        raise DependencyError(what, got=error.name, fix=_FIX) from error
     path, net = get_path_modelWeights(), EmbeddingNet("max", 3, 1, 64)
     scalar = importlib.import_module("numpy._core.multiarray").scalar  # private in numpy 2
     known = [(scalar, "numpy.core.multiarray.scalar")]
@@ -112,7 +110,7 @@ def _installed_network() -> Any:
         net.load_state_dict(own)
     except (OSError, RuntimeError, ValueError, AttributeError, UnpicklingError) as error:
         what = "the built-in sound weights are damaged"
-        raise CheckpointError(explain(what, where=path, got=str(error), fix=_FIX)) from error
+        raise CheckpointError(what, where=path, got=str(error), fix=_FIX) from error
     return net
 
 

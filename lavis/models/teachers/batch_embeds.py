@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.models.contrastive import full_precision
 
 
@@ -35,7 +35,7 @@ def batch_embeds(
     if embeds.shape[-1] != width:
         what = "embeddings of a teacher have another width than the joint space"
         got, fix = list(embeds.shape), f"model.embed_dim={embeds.shape[-1]}, or another teacher"
-        raise DataError(explain(what, where=name, got=got, expected=f"[…,{width}]", fix=fix))
+        raise DataError(what, where=name, got=got, expected=f"[…,{width}]", fix=fix)
     embeds = full_precision(embeds).to(device)
     embeds = embeds[:, None] if embeds.ndim == 2 else embeds  # [B,E] -> [B,1,E]
     mask = samples.get(f"{name}_mask")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.models.teachers.clip import PREFIXES, ClipTeacher
 from lavis.models.teachers.imagebind import CLAP, IMAGEBIND, ClapTeacher, ImageBindTeacher
 from lavis.models.teachers.sentence import SentenceTeacher
@@ -70,7 +70,7 @@ def joint_text_teacher(name: str | None, width: int) -> Teacher | None:
     if teacher.embed_dim != width:
         what = "the teacher has another width than the joint space"
         got, fix = teacher.embed_dim, f"model.embed_dim={teacher.embed_dim}"
-        raise ConfigError(explain(what, where=KEY, got=got, expected=width, fix=fix))
+        raise ConfigError(what, where=KEY, got=got, expected=width, fix=fix)
     return teacher
 
 
@@ -83,5 +83,5 @@ def embed_with(teacher: Teacher | None, texts: Sequence[str]) -> Tensor:
     if teacher is None:
         what = "texts need a text teacher, or their embeddings in the batch"
         fix = "model.text_teacher=minilm, or a data set with text_embeds"
-        raise ConfigError(explain(what, where=KEY, got=None, fix=fix))
+        raise ConfigError(what, where=KEY, got=None, fix=fix)
     return teacher(texts)

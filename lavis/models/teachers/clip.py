@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError, ConfigError, DependencyError, ShapeError, explain
+from lavis.common.errors import CheckpointError, ConfigError, DependencyError, ShapeError
 from lavis.common.files import file_sha256
 from lavis.common.text_files import read_json
 from lavis.models.teachers.prompts import (
@@ -82,7 +82,7 @@ class ClipTeacher(Teacher):
             return self.tower
         what, where = "learned prompts cannot be read through open_clip", "model.learn_prompt"
         fix = "name clip:<folder> in transformers' layout, or model.learn_prompt=false"
-        raise ConfigError(explain(what, where=where, fix=fix))
+        raise ConfigError(what, where=where, fix=fix)
 
     @torch.no_grad()
     def embed_images(self, images: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ClipTeacher(Teacher):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             what, got = "images have another shape", list(images.shape)
-            raise ShapeError(explain(what, got=got, expected="[B,3,H,W]"))
+            raise ShapeError(what, got=got, expected="[B,3,H,W]")
         keys = [_content(image) for image in images]
         known: dict[Hashable, Tensor] = {k: self._cache[k] for k in keys if k in self._cache}
         new = {key: row for row, key in enumerate(keys) if key not in known}
@@ -136,7 +136,7 @@ class _Transformers(nn.Module):
             what = "the folder holds no model of texts and images"
             expected = "a CLIP or SigLIP model"
             got = type(self.net).__name__
-            raise CheckpointError(explain(what, where=f"{key}: {path}", got=got, expected=expected))
+            raise CheckpointError(what, where=f"{key}: {path}", got=got, expected=expected)
         self.tokenizer: Any = load_part(AutoTokenizer, path, key, local_files_only=True)
         config = self.net.config
         self.is_siglip = "siglip" in config.model_type
@@ -197,12 +197,12 @@ class _OpenClip(nn.Module):
         if importlib.util.find_spec("open_clip") is None:
             what = "this teacher needs open_clip"
             fix = "pip install -r requirements-open-clip.txt, or clip:<folder> through transformers"
-            raise DependencyError(explain(what, where=f"{key}: open_clip:{path}", fix=fix))
+            raise DependencyError(what, where=f"{key}: open_clip:{path}", fix=fix)
         if not Path(weights).is_file():
             what, expected = "no weights of an open_clip model", "open_clip:<architecture>@<file>"
             fix = "download the file, and name it behind @"
             where = f"{key}: open_clip:{path}"
-            raise CheckpointError(explain(what, where=where, expected=expected, fix=fix))
+            raise CheckpointError(what, where=where, expected=expected, fix=fix)
         import open_clip
 
         self.net: Any = open_clip.create_model(arch, pretrained=weights, weights_only=True)

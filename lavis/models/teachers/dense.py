@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, ShapeError, explain
+from lavis.common.errors import ConfigError, ShapeError
 from lavis.common.utils import get_abs_path
 from lavis.models.teachers.clip import PREFIXES, ClipTeacher
 from lavis.models.teachers.image import ConseTeacher, EfficientNetLite0, HeadTeacher
@@ -65,7 +65,7 @@ class DenseTeacher(Teacher):
         """Return the maps of images; see `dense`."""
         if inputs.ndim != 4 or inputs.shape[1] != 3 or not inputs.numel():
             what, got = "images have another shape", list(inputs.shape)
-            raise ShapeError(explain(what, got=got, expected="[B,3,H,W]"))
+            raise ShapeError(what, got=got, expected="[B,3,H,W]")
         return self.dense(inputs)
 
 
@@ -124,7 +124,7 @@ class ClipMaps(DenseTeacher):
         if not hasattr(net, "visual_projection"):
             what, got = "the image teacher has no map of embeddings", type(net).__name__
             expected = "clip:<folder> of a CLIP model of transformers, or conse"
-            raise ConfigError(explain(what, where=KEY, got=got, expected=expected))
+            raise ConfigError(what, where=KEY, got=got, expected=expected)
         self.embed_dim, self.space = clip.embed_dim, clip.space
         self.stage_dims = (net.config.vision_config.hidden_size,)
         self.requires_grad_(False).eval()
@@ -173,7 +173,7 @@ def dense_teacher(name: str, text_teacher: Teacher, image_scale: float = 1.0) ->
     elif name == CONSE:
         what, fix = "ConSE needs a sentence encoder as text teacher", "model.image_teacher=clip:…"
         got = type(text_teacher).__name__
-        raise ConfigError(explain(what, where=KEY, got=got, fix=fix))
+        raise ConfigError(what, where=KEY, got=got, fix=fix)
     else:
         teacher = EfficientNetMaps(HeadTeacher(Path(get_abs_path(name))), image_scale)
     check_spaces([teacher, text_teacher], KEY)

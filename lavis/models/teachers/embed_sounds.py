@@ -13,7 +13,6 @@ classes, their recordings and the space. It is `build_info.audio_embeds` of the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -23,7 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import DataError
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
 from lavis.datasets.sound_classes import choose_clip, clips_of, object_name, sound_class
@@ -68,7 +68,7 @@ def object_records(folder: Path) -> list[Entry]:
     paths = sorted((folder / "annotations").glob("caption_*.json"))
     if not paths:
         fix = f"python -m lavis.datasets.download_scripts.prepare_{folder.name}"
-        raise DataError(explain("the objects are not prepared", where=str(folder), fix=fix))
+        raise DataError("the objects are not prepared", where=str(folder), fix=fix)
     return [record for path in paths for record in read_annotation([path])]
 
 
@@ -124,7 +124,7 @@ def embed_sounds(
     sounds = [record for folder in folders for record in recordings(folder)]
     found = sounding_objects(object_records(Path(get_cache_path(objects))), sounds)
     if not found:
-        raise DataError(explain("no object has a sound", where=objects))
+        raise DataError("no object has a sound", where=objects)
     names, classes, clips = (list(column) for column in zip(*found))
     facts = {"ids": names, "classes": classes, "clips": clips}
     written = {name: json.dumps(column) for name, column in facts.items()} | {"space": space}
@@ -132,10 +132,10 @@ def embed_sounds(
     return Counter(classes)
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the files are there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     default = Path(get_cache_path(FOLDER)) / HEAD
     parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=OBJECTS)
     parser.add_argument("--head", type=Path, default=default, help="head of train_sound_head")
@@ -145,17 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if named and not named.startswith(SOUND_PREFIXES):
         parser.error(f"--teacher begins with one of {', '.join(SOUND_PREFIXES)}")
     suffix = f".{named.partition(':')[0]}.safetensors" if named else ".safetensors"
-    try:
-        folders = recording_folders()
-        how = by_teacher(named, folders) if named else by_head(options.head, folders)
-        for objects in options.objects:
-            out = options.head.with_name(f"{objects}{suffix}")
-            counts = embed_sounds(objects, *how, folders, out)
-            parts = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-            print(f"{out}: {counts.total()} objects of {len(counts)} classes: {parts}")
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    folders = recording_folders()
+    how = by_teacher(named, folders) if named else by_head(options.head, folders)
+    for objects in options.objects:
+        out = options.head.with_name(f"{objects}{suffix}")
+        counts = embed_sounds(objects, *how, folders, out)
+        parts = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        print(f"{out}: {counts.total()} objects of {len(counts)} classes: {parts}")
     return 0
 
 

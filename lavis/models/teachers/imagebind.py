@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.common.files import file_sha256
 from lavis.models.teachers.clip import CLIP_MEAN, CLIP_STD, pooled, prepared, space_of
 from lavis.models.teachers.imagebind_network import ImageBindNetwork
@@ -64,7 +64,7 @@ class ImageBindTeacher(Teacher):
         if not at or not Path(path).is_file():
             what, expected = "no checkpoint of ImageBind", f"{IMAGEBIND}<checkpoint>@<CLIP folder>"
             fix = "download imagebind_huge.pth (its licence is CC BY-NC-SA 4.0)"
-            raise CheckpointError(explain(what, where=f"{key}: {name}", expected=expected, fix=fix))
+            raise CheckpointError(what, where=f"{key}: {name}", expected=expected, fix=fix)
         payload = load_checkpoint_file(path, key)
         self.network = ImageBindNetwork(payload.get("model", payload), heads)
         self.tokenizer: Any = load_part(AutoTokenizer, folder, key, local_files_only=True)

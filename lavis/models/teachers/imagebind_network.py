@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 
 MODALITIES = ("vision", "text", "audio")
 HEADS = {"vision": 16, "text": 16, "audio": 12}  # of attention, which no tensor's shape tells
@@ -85,7 +85,7 @@ class ImageBindNetwork(nn.Module):
             self.load_state_dict(state)
         except (KeyError, ValueError, RuntimeError, AssertionError) as error:
             what, expected = "not a checkpoint of ImageBind", "imagebind_huge.pth"
-            raise CheckpointError(explain(what, got=str(error), expected=expected)) from error
+            raise CheckpointError(what, got=str(error), expected=expected) from error
         self.requires_grad_(False).eval()
 
     @property

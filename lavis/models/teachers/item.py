@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 import lavis.common.utils as utils
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.readers.files import read_cloud
 from lavis.models.teachers import own_files
 from lavis.processors.point_processors import PointProcessor
@@ -52,7 +52,7 @@ def read_input(modality: str, argument: str) -> Input:
         return Input(modality, argument)
     if not 0 < weight < float("inf"):
         what = "a weight of an input is not above 0"
-        raise ConfigError(explain(what, where=argument, got=last, expected="e.g. chair.ply:0.5"))
+        raise ConfigError(what, where=argument, got=last, expected="e.g. chair.ply:0.5")
     return Input(modality, value if colon else argument, weight)
 
 
@@ -75,7 +75,7 @@ def read_inputs(options: Namespace) -> list[Input]:
     given = [(flag, getattr(options, flag)) for flag in FLAGS if getattr(options, flag)]
     if not given:
         what, fix = "no input", "name a --cloud, --image, --sound or --text"
-        raise DataError(explain(what, fix=fix))
+        raise DataError(what, fix=fix)
     return [read_input(FLAGS[flag], value) for flag, value in given]
 
 
@@ -115,7 +115,7 @@ class ItemReader:
         if not inputs or len(weights) < len(inputs):
             what, expected = "inputs cannot be mixed so", "one of each modality, at least one"
             got = [one.modality for one in inputs]
-            raise ConfigError(explain(what, got=got, expected=expected))
+            raise ConfigError(what, got=got, expected=expected)
         batch: dict[str, Any] = {"instance_id": ["item"], "text_input": [""]}
         for one in inputs:
             batch |= self._fields(one)
@@ -150,8 +150,6 @@ class ItemReader:
                 what = f"the teacher of {modality} has another space than the model"
                 got, fix = own.space, "name the one the model was trained with"
                 where = self.image_name if modality == "image" else self.sound_name
-                raise ConfigError(
-                    explain(what, where=where, got=got, expected=self.joint.space, fix=fix)
-                )
+                raise ConfigError(what, where=where, got=got, expected=self.joint.space, fix=fix)
             self.teachers[modality] = own
         return self.teachers[modality]

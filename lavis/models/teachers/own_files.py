@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.datasets.fields.audio import decode_audio
 from lavis.datasets.fields.images import read_pixels
 from lavis.models.teachers.audio import SoundTeacher
@@ -51,7 +51,7 @@ def image_teacher(name: str, sentences: Teacher | None) -> ImageTeacher:
         return HeadTeacher(Path(name))
     if not isinstance(sentences, SentenceTeacher):
         what, fix = "ConSE needs a sentence encoder as text teacher", "name another image teacher"
-        raise ConfigError(explain(what, where="image teacher", got=type(sentences), fix=fix))
+        raise ConfigError(what, where="image teacher", got=type(sentences), fix=fix)
     return ConseTeacher(sentences)
 
 
@@ -112,4 +112,4 @@ def embed_sound(path: Path, teacher: SoundTeachers) -> Tensor:
 
 def _require(path: Path, kind: str) -> None:
     if not path.is_file():
-        raise DataError(explain(f"no such {kind} file", where=str(path)))
+        raise DataError(f"no such {kind} file", where=str(path))

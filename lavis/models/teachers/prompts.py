@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 
 PLACEHOLDER = "x"  # one token in the vocabularies of BERT, RoBERTa, CLIP and SigLIP
 
@@ -72,7 +72,7 @@ class ContextPrompt(nn.Module):
             what = "learned prompts need a text teacher that reads them, and words to start from"
             got = f"{type(teacher).__name__}, {words!r}"
             fix = "name a sentence encoder or CLIP, and model.prompt, e.g. 'point cloud of a'"
-            raise ConfigError(explain(what, where="model.learn_prompt", got=got, fix=fix))
+            raise ConfigError(what, where="model.learn_prompt", got=got, fix=fix)
         self.context = nn.Parameter(teacher.word_embeds(words).clone())
 
     def forward(self, teacher: Any, names: Sequence[str]) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, explain, nearest
+from lavis.common.errors import ConfigError, nearest
 from lavis.common.files import file_sha256
 from lavis.common.text_files import read_json
 from lavis.models.teachers.prompts import (
@@ -64,7 +64,7 @@ class SentenceTeacher(Teacher):
         if self.pooling not in POOLINGS:
             hint = nearest(self.pooling, POOLINGS)
             what = f"unknown pooling of a sentence encoder.{hint}"
-            raise ConfigError(explain(what, where=name, got=self.pooling, expected=list(POOLINGS)))
+            raise ConfigError(what, where=name, got=self.pooling, expected=list(POOLINGS))
         unused = () if self.pooling == "pooler" else ("pooler.",)
         self.tokenizer: Any = load_part(AutoTokenizer, path, key)
         self.bert: Any = load_model(AutoModel, path, key, unused).requires_grad_(False)

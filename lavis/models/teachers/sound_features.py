@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
@@ -33,7 +33,7 @@ def recording_folders() -> list[Path]:
     sounds, stamps = (Path(get_cache_path(name)) for name in (SOUNDS, STAMPS))
     if not (sounds / AUDIO_NAME).is_file():
         what, fix = "no sounds", "python -m lavis.datasets.download_scripts.prepare_sounds"
-        raise DataError(explain(what, where=str(sounds), fix=fix))
+        raise DataError(what, where=str(sounds), fix=fix)
     return [sounds, *([stamps] if (stamps / AUDIO_NAME).is_file() else [])]
 
 

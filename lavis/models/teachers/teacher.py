@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.common.errors import CheckpointError, ConfigError, explain
+from lavis.common.errors import CheckpointError, ConfigError
 
 
 class Teacher(nn.Module):
@@ -76,7 +76,7 @@ def check_spaces(teachers: Iterable[Teacher], where: str) -> str:
         got = ", ".join(f"{modality}: {space}" for space, modality in spaces.items()) or "none"
         what = "teachers of one model need one space"
         fix = "name image, text and audio weights of the same model"
-        raise ConfigError(explain(what, where=where, got=got, fix=fix))
+        raise ConfigError(what, where=where, got=got, fix=fix)
     return next(iter(spaces))
 
 
@@ -95,4 +95,4 @@ def check_trained_space(payload: Mapping[str, Any], space: str | None, where: st
     if trained not in (None, space):
         what = "the checkpoint was trained against another teacher"
         fix = "name the teacher that the checkpoint was trained with"
-        raise CheckpointError(explain(what, where=where, got=trained, expected=space, fix=fix))
+        raise CheckpointError(what, where=where, got=trained, expected=space, fix=fix)

@@ -15,7 +15,6 @@ captions where it has a list of them, and its category. Then
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lavis.common.errors import DataError, PointLanguageError, explain
+from lavis.common.command import command_parser, report_errors
+from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
@@ -51,7 +51,7 @@ def read_features(path: Path) -> tuple[Tensor, list[str]]:
             return file.get_tensor("features").float(), json.loads(file.metadata()["ids"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         what, fix = "the features of views cannot be read", "python -m …teachers.embed_views"
-        raise DataError(explain(what, where=str(path), got=repr(error), fix=fix)) from error
+        raise DataError(what, where=str(path), got=repr(error), fix=fix) from error
 
 
 def texts_of(record: Entry) -> list[str]:
@@ -70,12 +70,12 @@ def training_pairs(records: Sequence[Entry], ids: Sequence[str]) -> list[tuple[i
     other = [record["object_id"] for record in records if record.get("split", "train") != "train"]
     if other:
         what, got = "the head is trained on the training split alone", f"objects {other[:5]}"
-        raise DataError(explain(what, where="--annotations", got=got))
+        raise DataError(what, where="--annotations", got=got)
     row_of = {name: row for row, name in enumerate(ids)}
     known = [record for record in records if record["object_id"] in row_of]
     pairs = [(row_of[r["object_id"]], text) for r in known for text in texts_of(r)]
     if not pairs:
-        raise DataError(explain("no training object has views and a text", where="--embeds"))
+        raise DataError("no training object has views and a text", where="--embeds")
     return pairs
 
 
@@ -95,7 +95,7 @@ def read_pairs(
         if parts and features.shape[1:] != parts[0].shape[1:]:
             what, got = "the files of features differ in shape", list(features.shape)
             expected = f"[N,{parts[0].shape[1]},{parts[0].shape[2]}]"
-            raise DataError(explain(what, where=str(path), got=got, expected=expected))
+            raise DataError(what, where=str(path), got=got, expected=expected)
         found = training_pairs(read_annotation([training]), ids)
         pairs += [(rows + row, text) for row, text in found]
         parts.append(features)
@@ -103,10 +103,10 @@ def read_pairs(
     return torch.cat(parts), pairs
 
 
+@report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the head is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_parser(__doc__)
     embeds, train = ([Path(get_cache_path(path))] for path in (EMBEDS, TRAIN))
     several: dict[str, Any] = {"type": Path, "nargs": "+"}
     parser.add_argument("--embeds", default=embeds, help="files with features of views", **several)
@@ -119,13 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(options.embeds) != len(options.annotations):
         parser.error("--embeds and --annotations name as many files")
     out = options.out or options.embeds[0].with_name("head.safetensors")
-    try:
-        features, pairs = read_pairs(options.embeds, options.annotations)
-        teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
-        head, loss = train_head(features, pairs, teacher, options.epochs, options.seed)
-    except PointLanguageError as error:
-        print(error, file=sys.stderr)
-        return 1
+    features, pairs = read_pairs(options.embeds, options.annotations)
+    teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
+    head, loss = train_head(features, pairs, teacher, options.epochs, options.seed)
     digests = " ".join(file_sha256(path) for path in options.annotations)
     facts = {"space": teacher.space, "annotations_sha256": digests}
     save_tensors(out, head.state_dict(), facts)

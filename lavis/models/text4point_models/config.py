@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.config import option
 from lavis.models.point_encoders.model_config import PointModelConfig
 
@@ -36,4 +36,4 @@ class NetworkConfig(PointModelConfig):
         if self.embed_dim % self.query_heads:
             what, expected = "the heads do not divide the width", f"a divisor of {self.embed_dim}"
             where, got = "model.query_heads", self.query_heads
-            raise ConfigError(explain(what, where=where, got=got, expected=expected))
+            raise ConfigError(what, where=where, got=got, expected=expected)

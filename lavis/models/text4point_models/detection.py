@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.registry import registry
 from lavis.config import option
 from lavis.models.abilities import Detector
@@ -108,7 +108,7 @@ class Text4PointDetection(Text4PointFinetune):
         """Return the boxes [M,6|7] and labels [M] of every scene."""
         if "boxes" not in samples or "box_label" not in samples:
             what = "training of detection needs boxes and box_label"
-            raise DataError(explain(what, got=sorted(samples), fix="use a *_detection data set"))
+            raise DataError(what, got=sorted(samples), fix="use a *_detection data set")
         labels = [label.to(self.device) for label in samples["box_label"]]
         known = len(self.class_names)
         for row, label in enumerate(labels):
@@ -116,7 +116,7 @@ class Text4PointDetection(Text4PointFinetune):
                 what = "a box has a label outside model.labels"
                 where = str(samples.get("instance_id", {row: row})[row])
                 expected = f"0 to {known - 1}"
-                raise DataError(explain(what, where=where, got=label.tolist(), expected=expected))
+                raise DataError(what, where=where, got=label.tolist(), expected=expected)
         return [box.to(self.device).float() for box in samples["boxes"]], labels
 
     def _propose(self, scene: Scene) -> tuple[Proposals, Tensor]:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, DataError, explain
+from lavis.common.errors import ConfigError, DataError
 from lavis.config import option
 from lavis.models.base_model import BaseModel
 from lavis.models.contrastive import full_precision
@@ -195,9 +195,7 @@ class Text4PointFinetune(HubSystem, BaseModel):
             got = f"label {int(labels.max())}"
             expected = f"-1 (none) to {len(self.class_names) - 1}"
             fix = "list the data set's class names in model.labels, in the order of its labels"
-            raise DataError(
-                explain(what, where=str(ids[worst]), got=got, expected=expected, fix=fix)
-            )
+            raise DataError(what, where=str(ids[worst]), got=got, expected=expected, fix=fix)
         return labels.to(self.device)
 
     def label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -221,7 +219,7 @@ def checked_labels(labels: Sequence[str], where: str = "model.labels") -> tuple[
     doubled = sorted({name for name in names if names.count(name) > 1})
     if not names or not all(names) or doubled:
         what = "labels have to be different words, at least one"
-        raise ConfigError(explain(what, where=where, got=doubled or list(names)))
+        raise ConfigError(what, where=where, got=doubled or list(names))
     return names
 
 

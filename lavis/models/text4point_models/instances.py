@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import ConfigError, DataError, explain, nearest
+from lavis.common.errors import ConfigError, DataError, nearest
 from lavis.common.registry import registry
 from lavis.config import option
 from lavis.models.abilities import InstanceSegmenter, SceneSegmenter
@@ -70,7 +70,7 @@ class Text4PointInstances(Text4PointSegmentation):
                 what = f"a surface is no label.{nearest(name, self.class_names)}"
                 expected = list(self.class_names)
                 where = "model.surfaces"
-                raise ConfigError(explain(what, where=where, got=name, expected=expected))
+                raise ConfigError(what, where=where, got=name, expected=expected)
         self.is_thing = torch.tensor([name not in config.surfaces for name in self.class_names])
         width = self.network.point_dim
         self.to_offset = nn.Sequential(
@@ -88,7 +88,7 @@ class Text4PointInstances(Text4PointSegmentation):
         """
         if "instance_label" not in samples:
             what = "training of instances needs instance_label"
-            raise DataError(explain(what, got=sorted(samples), fix="use a *_segmentation data set"))
+            raise DataError(what, got=sorted(samples), fix="use a *_segmentation data set")
         scene = self.read_scene(samples)
         labels = self.point_labels(samples, scene)
         target = offsets_to_centres(scene.xyz, samples["instance_label"].to(self.device))

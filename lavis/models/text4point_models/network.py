@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.utils import get_abs_path
 from lavis.models.point_encoders import (
     DenseEncoder,
@@ -57,7 +57,7 @@ class Text4PointNetwork(nn.Module):
             what, where = "the encoder has no features of points", "model.point_encoder.name"
             got = config.point_encoder["name"]
             expected = "a dense encoder: sparse_unet or pointnet2_unet"
-            raise ConfigError(explain(what, where=where, got=got, expected=expected))
+            raise ConfigError(what, where=where, got=got, expected=expected)
         if config.point_encoder_weights:
             load_encoder_checkpoint(encoder, get_abs_path(config.point_encoder_weights))
         self.point_encoder, self.embed_dim = encoder, config.embed_dim

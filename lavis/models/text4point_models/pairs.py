@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.models.point_encoders.cloud_input import valid_rows
 
 
@@ -38,12 +38,12 @@ def frame_images(samples: Mapping[str, Any]) -> Tensor:
     fix = "use a data set of RGB-D frames (rooms_frames, sunrgbd_frames)"
     if absent:
         what, got = "pre-training needs RGB-D frames", f"no {', '.join(absent)}"
-        raise DataError(explain(what, where=_names(samples), got=got, fix=fix))
+        raise DataError(what, where=_names(samples), got=got, fix=fix)
     image, mask = samples["image"], samples.get("image_mask")
     if image.ndim != 5 or image.shape[1] != 1 or (mask is not None and not bool(mask.all())):
         what, got = "every frame needs one image", f"image {list(image.shape)}"
         expected = "[B,1,3,H,W], without absent images"
-        raise DataError(explain(what, where=_names(samples), got=got, expected=expected, fix=fix))
+        raise DataError(what, where=_names(samples), got=got, expected=expected, fix=fix)
     return image[:, 0]
 
 
@@ -85,7 +85,7 @@ def _check_inside(
         expected = f"column below {width}, row below {height}"
         fix = "give image and depth of a frame one size"
         where = _names(samples, row)
-        raise DataError(explain(what, where=where, got=got, expected=expected, fix=fix))
+        raise DataError(what, where=where, got=got, expected=expected, fix=fix)
 
 
 def _names(samples: Mapping[str, Any], row: int | None = None) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import DataError, explain
+from lavis.common.errors import DataError
 from lavis.common.registry import registry
 from lavis.config import option
 from lavis.models.abilities import ReferringSegmenter
@@ -85,7 +85,7 @@ class Text4PointReferring(Text4PointFinetune):
         """
         if "target_instance" not in samples or "instance_label" not in samples:
             what = "training of referring needs instance_label and target_instance"
-            raise DataError(explain(what, got=sorted(samples), fix="use a *_referring data set"))
+            raise DataError(what, got=sorted(samples), fix="use a *_referring data set")
         scene = self.read_scene(samples)
         logits = self._logits(scene, samples["text_input"])
         wanted = torch.as_tensor(samples["target_instance"], device=self.device)
@@ -116,7 +116,7 @@ class Text4PointReferring(Text4PointFinetune):
         empty = [row for row, text in enumerate(sentences) if not str(text).strip()]
         if empty:
             what = "a sentence has no words"
-            raise DataError(explain(what, where="text_input", got=f"empty: items {empty}"))
+            raise DataError(what, where="text_input", got=f"empty: items {empty}")
         read_words = getattr(self.text_teacher, "word_states", None)
         if read_words is not None:
             return read_words(list(sentences))

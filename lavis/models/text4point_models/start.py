@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from lavis.common.checkpoint import load_checkpoint_file
-from lavis.common.errors import CheckpointError, explain
+from lavis.common.errors import CheckpointError
 from lavis.common.model_state import load_trainable_state, model_report
 from lavis.models.teachers import check_trained_space
 from lavis.models.weights.files import weights_file
@@ -54,7 +54,7 @@ def _load_shared(model: Any, state: Mapping[str, Tensor], where: str) -> None:
         shapes = [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in wrong]
         got = model_report(missing, (), shapes)
         fix = "use the network section (point_encoder, alpha, beta, …) it was pre-trained with"
-        raise CheckpointError(explain(what, where=where, got=got, fix=fix))
+        raise CheckpointError(what, where=where, got=got, fix=fix)
     fits = {n for n in own if n in state and state[n].shape == own[n].shape}
     parts = {name.split(".")[0] for name in fits}
     whole = {p for p in parts if all(n in fits for n in own if n.split(".")[0] == p)}

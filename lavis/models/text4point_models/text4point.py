@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lavis.common.dist_utils import get_rank
-from lavis.common.errors import ConfigError, explain
+from lavis.common.errors import ConfigError
 from lavis.common.registry import registry
 from lavis.config import option
 from lavis.models.abilities import SceneSegmenter
@@ -73,7 +73,7 @@ class Text4PointConfig(NetworkConfig):
         super().__post_init__()
         if not (self.encoder_loss or self.decoder_loss):
             what, where = "a pre-training needs a loss", "model.encoder_loss, model.decoder_loss"
-            raise ConfigError(explain(what, where=where, got="0 and 0", fix="set one above 0"))
+            raise ConfigError(what, where=where, got="0 and 0", fix="set one above 0")
 
 
 @registry.register_model("text4point")

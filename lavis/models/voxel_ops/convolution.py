@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 from lavis.models.point_ops.cpu import in_shares
 from lavis.models.voxel_ops.grid import KernelMap
 
@@ -37,7 +37,7 @@ def sparse_conv(
         got = f"x {list(x.shape)}, weight {list(weight.shape)}, back {list(kernel_map.back.shape)}"
         expected = "x [M',C], weight [K,C,D], back [M',K]"
         what = "features, weights and map do not fit each other"
-        raise ShapeError(explain(what, got=got, expected=expected))
+        raise ShapeError(what, got=got, expected=expected)
     if x.device.type != "cpu" or x.dtype == torch.float64:
         return gather_scatter(x, weight, kernel_map.table, bias)
     start = weight.new_zeros(weight.shape[2]) if bias is None else bias

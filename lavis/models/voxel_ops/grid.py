@@ -13,7 +13,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lavis.common.errors import ShapeError, explain
+from lavis.common.errors import ShapeError
 
 GRID_SIZE = 4096  # cells along an axis: 200 m at 5 cm
 OFFSETS = tuple(product((-1, 0, 1), repeat=3))  # the opposite of offset k is offset 26 - k
@@ -149,4 +149,4 @@ def _check_fits(cells: Tensor, cloud: Tensor, voxel_size: float, grid_size: int)
     got = " x ".join(f"{value:.6g}" for value in extent.tolist())
     expected = f"at most {grid_size * voxel_size:.6g} along each axis ({grid_size} cells)"
     fix = "crop the scene, check its unit (metres), or raise point_encoder.voxel_size or grid_size"
-    raise ShapeError(explain(what, where=f"batch row {row}", got=got, expected=expected, fix=fix))
+    raise ShapeError(what, where=f"batch row {row}", got=got, expected=expected, fix=fix)
