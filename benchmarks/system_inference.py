@@ -1,7 +1,7 @@
 """Time and memory of inference of each system: embedding and captioning bricks, labelling rooms.
 
     python -m benchmarks.system_inference                        # all systems; reads the bricks
-    python -m benchmarks.system_inference --quick                # 16 objects, one run of each
+    python -m benchmarks.system_inference --quick                # 16 objects
     python -m benchmarks.system_inference --systems demo point-bind
     python -m benchmarks.system_inference --runs demo=/data/runs/demo --device cuda
 
@@ -77,7 +77,7 @@ class Job:
         ability: embed, caption or segment.
         objects: how many; rooms: an eighth of them.
         tokens: of each caption.
-        repeats: timed runs; the quickest counts.
+        seconds: of CPU time; the call is repeated until they are spent, the quickest counts.
         device: auto, cpu, cuda …
     """
 
@@ -85,7 +85,7 @@ class Job:
     ability: str
     objects: int
     tokens: int
-    repeats: int
+    seconds: float
     device: str
 
 
@@ -131,12 +131,15 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
     items, work = _work(system, given)
     work(items[:BATCH_SIZE])  # builds the model; warm
     on_gpu = system.device.type == "cuda"
-    taken = [_timed(work, items) for _ in range(given.repeats)]
+    taken = [_timed(work, items)]
+    while sum(cpu for _, cpu in taken) < given.seconds:
+        taken.append(_timed(work, items))
     seconds, cpu = min(taken) if on_gpu else min(taken, key=lambda pair: pair[1])
     peak = torch.cuda.max_memory_allocated() if on_gpu else _resident()
     model, _, decoding = system.members[0].parts
     return {
         "objects": len(items),
+        "repeats": len(taken),
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu, 3),
         "per_second": round(len(items) / (seconds if on_gpu else cpu), 3),
@@ -210,9 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", nargs="+", type=_pair, default=[], help="NAME=FOLDER of a run")
     parser.add_argument("--objects", type=int, default=64, help="bricks of dev_test")
     parser.add_argument("--tokens", type=int, default=16, help="of every caption")
-    parser.add_argument("--repeats", type=int, default=2, help="timed runs of each")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of CPU time, timed for each")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda …")
-    options = parse_options(parser, "system_inference", arguments, objects=16, repeats=1)
+    options = parse_options(parser, "system_inference", arguments, objects=16, seconds=1.0)
     given, headline = dict(options.runs), {}
     record = Record("system_inference", options)
     with tempfile.TemporaryDirectory() as scratch:
@@ -221,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 folder, source = find_run(name, recipe, given, Path(scratch))
                 run = run_of(folder)
                 step = None if run is None or source == "recipe" else manifest_step(run.checkpoint)
-                what = (ability, options.objects, options.tokens, options.repeats)
+                what = (ability, options.objects, options.tokens, options.seconds)
                 about = {"system": name, "ability": ability, "recipe": recipe}
                 about |= {"source": source, "trained_steps": step}
                 row = record.add(about | in_child(Job(str(folder), *what, options.device)))
