@@ -72,6 +72,39 @@ def test_the_cpu_image_has_the_pinned_torch(repo_root: Path) -> None:
     assert f'"torch=={pinned[1]}+cpu"' in text
 
 
+@pytest.mark.slow
+def test_steps_of_a_dockerfile_are_run_in_their_order_without_docker(
+    repo_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(
+        "# a comment\nFROM python:3.11-slim\nRUN apt-get update\nCOPY pyproject.toml LICENSE ./\n"
+        "RUN python -c 'import os, sys; print(sorted(os.listdir()), sys.prefix)'\n"
+        'COPY docker docker\nENTRYPOINT ["python"]\nCMD ["-c", \\\n  "print(6 * 7)"]\n'
+    )
+    check = runpy.run_path(str(repo_root / "docker/check_steps.py"))
+    check["run"](dockerfile, tmp_path / "image")
+    assert (tmp_path / "image/app/docker/Dockerfile.cpu").is_file()
+    printed = capfd.readouterr().out
+    listed, answer = printed.index("['LICENSE', 'pyproject.toml']"), printed.index("42")
+    assert printed.index("left out: RUN apt-get update") < listed < answer
+    assert str(tmp_path / "image/venv") in printed  # not this environment
+    with pytest.raises(SystemExit) as stopped:
+        check["call"]([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+    assert stopped.value.code == 3
+
+
+def test_what_dockerignore_names_is_not_copied(repo_root: Path, tmp_path: Path) -> None:
+    check = runpy.run_path(str(repo_root / "docker/check_steps.py"))
+    patterns = check["left_out"]("# why\nbenchmarks/results\n**/__pycache__\n**/*.json\n")
+    assert patterns == ["benchmarks/results", "**/__pycache__", "**/*.json"]
+    check["copy"](["benchmarks"], tmp_path / "app", patterns)
+    found = {path.relative_to(tmp_path / "app").as_posix() for path in tmp_path.rglob("*.*")}
+    assert "record.py" in found
+    assert "faults/compare.py" in found
+    assert not [name for name in found if name.startswith("results") or "__pycache__" in name]
+
+
 def test_the_editable_wheel_links_and_brings_the_command(repo_root: Path, tmp_path: Path) -> None:
     backend = runpy.run_path(str(repo_root / "lavis/_build.py"))
     wheel = tmp_path / backend["build_editable"](tmp_path)
