@@ -1,4 +1,4 @@
-# make setup | demo | demo-seed | full | retrieved | study | test | lint | readme | docs | leaderboard | recompute | app | clean
+# make setup | demo | demo-seed | full | retrieved | study | test | lint | readme | docs | leaderboard | recompute | app | test-app | clean
 PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -6,7 +6,7 @@ BRICKS := lavis/projects/bricks
 # Nothing in the default path comes from a hub; a run that should use one unsets this.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-seed full retrieved study test lint readme docs leaderboard recompute app clean
+.PHONY: setup demo demo-seed full retrieved study test lint readme docs leaderboard recompute app test-app clean
 
 setup: $(VENV)/.installed $(VENV)/.linked
 
@@ -102,6 +102,12 @@ recompute: setup
 app: setup
 	$(PY) -m pip install --disable-pip-version-check -q --no-deps -r requirements-app.txt
 	$(PY) -m pointlang.app $(APP)
+
+# Tests of the page in a real browser (apt-get install chromium). What is missing fails, and is not skipped.
+test-app: setup
+	$(PY) -m pip install --disable-pip-version-check -q --no-deps -r requirements-app.txt
+	$(PY) -m pip install --disable-pip-version-check -q -r requirements-app-test.txt
+	APP_TESTS_REQUIRED=1 $(PY) -m pytest tests/pointlang/app
 
 clean:
 	rm -rf output .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 import runpy
 import shutil
 import signal
@@ -22,7 +24,29 @@ import pytest
 import torch
 
 COLORS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9)}
+REQUIRED = "APP_TESTS_REQUIRED"  # set by `make test-app`: what is missing fails
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def missing(fix: str) -> None:
+    """Skip the test that needs what `fix` installs; fail it under `make test-app`."""
+    if os.environ.get(REQUIRED):
+        pytest.fail(f"missing: {fix}", pytrace=False)
+    pytest.skip(fix)
+
+
+def needed(module: str, requirements: str) -> Any:
+    """Return a module of an optional requirements file; see `missing`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return missing(f"pip install {requirements}")
+
+
+@pytest.fixture(scope="session")
+def gradio() -> Any:
+    """The package of the page."""
+    return needed("gradio", "--no-deps -r requirements-app.txt")
 
 
 def write_box(path: Path, seed: int, color: tuple[float, ...], edges: tuple[float, ...]) -> Path:
@@ -117,10 +141,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def server(
-    root: Path, objects: Path, repo_root: Path, tmp_path_factory: pytest.TempPathFactory
+    gradio: Any,
+    root: Path,
+    objects: Path,
+    repo_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The demo of the tiny systems; uploads may have 1 MB."""
-    pytest.importorskip("gradio", reason="pip install --no-deps -r requirements-app.txt")
     log, port = tmp_path_factory.mktemp("server") / "log.txt", free_port()
     command = [sys.executable, "-m", "pointlang.app", "--root", str(root), "--port", str(port)]
     command += ["--objects", str(objects), "--max-megabytes", "1", "--device", "cpu"]
@@ -148,11 +175,10 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
 @pytest.fixture(scope="session")
 def launch() -> Iterator[Any]:
     """Return a function that starts a headless browser with further flags."""
-    reason = "pip install -r requirements-app-test.txt"
-    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
+    sync_api = needed("playwright.sync_api", "-r requirements-app-test.txt")
     found = [path for name in CHROMIUM if (path := shutil.which(name))]
     if not found:
-        pytest.skip("no browser: apt-get install chromium")
+        missing("apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
 
         @functools.cache

@@ -14,8 +14,8 @@ from packaging.requirements import Requirement
 from pointlang.app.__main__ import check_address, main
 
 
+@pytest.mark.usefixtures("gradio")
 def test_a_busy_port_is_a_sentence_with_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("gradio", reason="pip install --no-deps -r requirements-app.txt")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["--port", str(port)]) == 2
@@ -55,8 +55,8 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.usefixtures("gradio")
 def test_the_pinned_packages_need_nothing_else(repo_root: Path) -> None:
-    pytest.importorskip("gradio", reason="pip install --no-deps -r requirements-app.txt")
     wrong = []
     for name, version in pinned(repo_root / "requirements-app.txt").items():
         assert importlib.metadata.version(name) == version
