@@ -19,6 +19,7 @@ SYSTEMS = {
     "full": "PointBLIP, `make full`",
     "encoder": "Point-BERT encoder alone, `make full`",
     "voxel": "PointBLIP, voxel network and retrieved texts",
+    "voxel-retriever": "Text of the nearest object in the voxel network, no language model",
     "voxel-encoder": "Voxel network alone",
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, cloud and views",
