@@ -11,7 +11,7 @@ from lavis.common.errors import CheckpointError, ConfigError, nearest
 
 KEY = "model.may_start_fresh"
 # These have files of their own; adapters of a language model start as the identity.
-_OWN_FILES = ("point_encoder", "language_model")
+_OWN_FILES = ("point_encoder", "language_model", "retrieval_head")
 
 
 def loadable_parts(model: nn.Module) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ from lavis.models.point_blip_models.point_blip_llm import PointBlipLLM
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts, squared_distances
 from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.weights.files import save_tensors
+from lavis.models.weights.parts import loadable_parts
 
 VERSION = {"name": "bricks", "version": 2, "split_file_sha256": "aa"}
 
@@ -132,6 +133,7 @@ def test_features_of_the_head_count_in_evaluation_only(build, clouds, tmp_path):
     model = build(1, "head", retrieval_head=str(tmp_path / "head.safetensors"))
     model.read_training_objects([objects])
     assert not any(p.requires_grad for p in model.retrieval_head.parameters())
+    assert "retrieval_head" not in loadable_parts(model)  # it has a file of its own
     keys = model.lookup_keys(batch_of(objects, list(range(6))))
     shape = model.retrieval.train().nearest(keys)
     model.retrieval.keys[:, -8:] = model.retrieval.keys[:, -8:].flip(0)
