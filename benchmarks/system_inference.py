@@ -13,7 +13,8 @@ are those of the trained one, because every caption has the same number of token
 Each (system, ability) is measured in a process of its own: the clouds in memory, the processor of
 clouds included, after one batch to warm up. `per_second` counts objects in a second of CPU time of
 one thread (on a GPU: of wall time), which other jobs on the machine change little. `peak_gb` is the
-highest resident memory of the process, libraries included (on a GPU: of its allocator).
+highest resident memory of the process behind the building of the model, libraries included (on a
+GPU: of its allocator).
 The leaderboard reads the result file.
 """
 
@@ -22,10 +23,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,16 +39,16 @@ from omegaconf import OmegaConf
 
 from benchmarks.record import Record, parse_options
 from benchmarks.scene import room
-from lavis.common.checkpoint import manifest_step, save_checkpoint
+from lavis.common.checkpoint import manifest_step
 from lavis.common.utils import get_abs_path
 from lavis.config.run_config import RunConfig
 from lavis.config.sources import as_plain
-from lavis.models.hub.folder import shared_state
 from lavis.models.hub.trained_run import trained_section
 from lavis.stock import registered
+from lavis.tasks.options import WritingOptions
 from pointlang.app.collection import open_collection
-from pointlang.runs import load, run_of
-from pointlang.system import BATCH_SIZE, System
+from pointlang.runs import eval_processor, load, run_of
+from pointlang.system import BATCH_SIZE, Member, Parts, System
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = "lavis/projects"
@@ -73,7 +72,8 @@ class Job:
     """What one process measures.
 
     Attributes:
-        folder: of the run.
+        recipe: of the system.
+        folder: of its trained run; None builds the recipe's model with its initial weights.
         ability: embed, caption or segment.
         objects: how many; rooms: an eighth of them.
         tokens: of each caption.
@@ -81,7 +81,8 @@ class Job:
         device: auto, cpu, cuda …
     """
 
-    folder: str
+    recipe: str
+    folder: str | None
     ability: str
     objects: int
     tokens: int
@@ -89,23 +90,30 @@ class Job:
     device: str
 
 
-def recipe_run(recipe: str, folder: Path) -> Path:
-    """Write a run folder of a recipe whose model has its initial weights; returns the folder.
+def recipe_system(recipe: str, device: str) -> System:
+    """Return the system of a recipe's model with its initial weights.
 
     Weight files that the recipe starts from are read where they are there.
     """
-    config = RunConfig.from_file(ROOT / PROJECTS / f"{recipe}.yaml")
-    checkpoint = folder / "checkpoint_last.pth"
+    config, place = _config(recipe), torch.device(device)
+    kind = registered("model", config.model_cfg.arch)
+    checkpoint = trained_folder(recipe) / "checkpoint_last.pth"
     section = trained_section(as_plain(config.model_cfg), checkpoint)[0] | {"finetuned": None}
-    torch.manual_seed(0)
-    model = registered("model", config.model_cfg.arch).from_config(OmegaConf.create(section))
-    if getattr(model, "retrieval", None) is not None:
-        model.eval().read_training_objects(_training_objects(recipe))
-    folder.mkdir(parents=True)
-    space = getattr(model, "space", None)
-    save_checkpoint({"model": shared_state(model), "space": space}, checkpoint)
-    config.save(folder / "config.yaml")
-    return folder
+
+    def build() -> Parts:
+        torch.manual_seed(0)
+        model = kind.from_config(OmegaConf.create(section)).eval()
+        if getattr(model, "retrieval", None) is not None:
+            model.read_training_objects(_training_objects(recipe))
+        model = model.float() if place.type == "cpu" else model
+        decoding = WritingOptions.read(config.run_cfg).decoding()
+        return model.to(place), eval_processor(as_plain(config.datasets_cfg)), decoding
+
+    return System(recipe, [Member(recipe, kind, build)], place)
+
+
+def _config(recipe: str, options: Sequence[str] = ()) -> RunConfig:
+    return RunConfig.from_file(ROOT / PROJECTS / f"{recipe}.yaml", options)
 
 
 def _training_objects(recipe: str) -> list[Any]:
@@ -113,13 +121,13 @@ def _training_objects(recipe: str) -> list[Any]:
     from lavis.tasks import setup_task
 
     limit = [f"datasets.bricks_caption.build_info.limit.train={POOL}"]
-    config = RunConfig.from_file(ROOT / PROJECTS / f"{recipe}.yaml", limit)
+    config = _config(recipe, limit)
     return [splits["train"] for splits in setup_task(config).build_datasets(config).values()]
 
 
 def trained_folder(recipe: str) -> Path:
     """Return the folder that training a recipe writes."""
-    run = RunConfig.from_file(ROOT / PROJECTS / f"{recipe}.yaml").run_cfg
+    run = _config(recipe).run_cfg
     return Path(get_abs_path(run.output_dir)) / str(run.job_id)
 
 
@@ -127,15 +135,18 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
     """Time a `Job` in this process, on one thread."""
     torch.set_num_threads(1)
     given = Job(**job)
-    system = load(given.folder, given.device)
+    source = given.folder
+    system = load(source, given.device) if source else recipe_system(given.recipe, given.device)
     items, work = _work(system, given)
-    work(items[:BATCH_SIZE])  # builds the model; warm
     on_gpu = system.device.type == "cuda"
+    work(items[:1])  # builds the model
+    _forget_peak(on_gpu)
+    work(items[:BATCH_SIZE])  # warm
     taken = [_timed(work, items)]
     while sum(cpu for _, cpu in taken) < given.seconds:
         taken.append(_timed(work, items))
     seconds, cpu = min(taken) if on_gpu else min(taken, key=lambda pair: pair[1])
-    peak = torch.cuda.max_memory_allocated() if on_gpu else _resident()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else _peak()
     model, _, decoding = system.members[0].parts
     return {
         "objects": len(items),
@@ -171,9 +182,19 @@ def _timed(work: Callable[[list[Any]], Any], items: list[Any]) -> tuple[float, f
     return time.perf_counter() - start, time.process_time() - cpu
 
 
-def _resident() -> int:
-    """Return the highest resident memory of this process in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _forget_peak(on_gpu: bool) -> None:
+    """Leave out what building took: a checkpoint is larger than what inference needs."""
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM = VmRSS
+
+
+def _peak() -> int:
+    """Return the highest resident memory of this process since `_forget_peak`, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def in_child(job: Job) -> dict[str, Any]:
@@ -188,15 +209,21 @@ def in_child(job: Job) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def find_run(name: str, recipe: str, given: Mapping[str, str], scratch: Path) -> tuple[Path, str]:
-    """Return the folder to measure, and its source: "trained" or "recipe"."""
-    if name in given:
-        return Path(given[name]).resolve(), "trained"
+def find_run(name: str, recipe: str, given: Mapping[str, str]) -> Path | None:
+    """Return the folder of a system's trained run, None where there is none.
+
+    Args:
+        name: of the system.
+        recipe: of the run.
+        given: {system: folder of its run, or of its runs by their job_id}.
+    """
     trained = trained_folder(recipe)
-    if run_of(trained) is not None:
-        return trained, "trained"
-    folder = scratch / recipe.replace("/", "_")
-    return (folder if folder.exists() else recipe_run(recipe, folder)), "recipe"
+    folder = Path(given[name]).resolve() if name in given else trained
+    places = [folder / trained.name, folder] if name in given else [folder]
+    found = next((place for place in places if run_of(place) is not None), None)
+    if found is None and name in given:
+        sys.exit(f"no trained run in {folder}, nor in its folder {trained.name}")
+    return found
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -210,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every ability of every system."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    every = sorted({ability for parts in SYSTEMS.values() for ability in parts})
+    parser.add_argument("--abilities", nargs="+", choices=every, default=every)
     parser.add_argument("--runs", nargs="+", type=_pair, default=[], help="NAME=FOLDER of a run")
     parser.add_argument("--objects", type=int, default=64, help="bricks of dev_test")
     parser.add_argument("--tokens", type=int, default=16, help="of every caption")
@@ -218,17 +247,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(parser, "system_inference", arguments, objects=16, seconds=1.0)
     given, headline = dict(options.runs), {}
     record = Record("system_inference", options)
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in options.systems:
-            for ability, recipe in SYSTEMS[name].items():
-                folder, source = find_run(name, recipe, given, Path(scratch))
-                run = run_of(folder)
-                step = None if run is None or source == "recipe" else manifest_step(run.checkpoint)
-                what = (ability, options.objects, options.tokens, options.seconds)
-                about = {"system": name, "ability": ability, "recipe": recipe}
-                about |= {"source": source, "trained_steps": step}
-                row = record.add(about | in_child(Job(str(folder), *what, options.device)))
-                headline[f"{name}_{ability}_per_second"] = row["per_second"]
+    for name in options.systems:
+        for ability in (a for a in SYSTEMS[name] if a in options.abilities):
+            recipe = SYSTEMS[name][ability]
+            folder = find_run(name, recipe, given)
+            run = None if folder is None else run_of(folder)
+            about = {"system": name, "ability": ability, "recipe": recipe}
+            about["source"] = "recipe" if folder is None else "trained"
+            about["trained_steps"] = manifest_step(run.checkpoint) if run else None
+            what = (ability, options.objects, options.tokens, options.seconds, options.device)
+            job = Job(recipe, None if folder is None else str(folder), *what)
+            row = record.add(about | in_child(job))
+            headline[f"{name}_{ability}_per_second"] = row["per_second"]
     record.finish(headline, equality={})
 
 

@@ -133,7 +133,7 @@ def _member(run: Run, device: torch.device) -> Member:
         config = RunConfig.from_file(run.folder / CONFIG)
         model = build_trained(as_plain(config.model_cfg), run.checkpoint)
         sections = as_plain(config.datasets_cfg)
-        return model, _processor(sections), WritingOptions.read(config.run_cfg).decoding()
+        return model, eval_processor(sections), WritingOptions.read(config.run_cfg).decoding()
 
     return Member(run.folder.name, run.model_class, _on_device(build, device))
 
@@ -160,7 +160,7 @@ def _on_device(build: Callable[[], Parts], device: torch.device) -> Callable[[],
     return placed
 
 
-def _processor(sections: dict[str, Any]) -> Any:
+def eval_processor(sections: dict[str, Any]) -> Any:
     """Return the processor of clouds in evaluation of the first data set that has one."""
     for section in sections.values():
         if (section.get("point_processor") or {}).get("eval"):

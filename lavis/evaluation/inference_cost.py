@@ -15,7 +15,8 @@ COMMAND = "python -m benchmarks.system_inference"
 NOT_MEASURED = f"Not measured: `{COMMAND}`."
 WHAT = {"embed": "embedding of an object", "caption": "caption", "segment": "labels of a room"}
 NOTE = (
-    "Items per second {time}, and the highest memory of the process, libraries included. Objects: "
+    "Items per second {time}, and the highest memory of the process once the model is built, "
+    "libraries included. Objects: "
     "{objects} of `dev_test`; captions of {tokens} tokens each; rooms of 40,000 points. "
     "Weights: those of a training, or the initial ones of the recipe, which take the same time and "
     "memory. {cpu}, {date}, by `{command}`."
