@@ -58,7 +58,7 @@ _CONTRASTIVE = "point_llm_contrastive/train/stage1_generative"
 # name of the leaderboard -> {ability: recipe}
 SYSTEMS: dict[str, dict[str, str]] = {
     "demo": {"embed": "bricks/train/demo_stage1", "caption": "bricks/train/demo_stage2"},
-    "voxel": {"caption": "bricks/train/voxel_captioning_2"},
+    "voxel": {"caption": "bricks/train/voxel_captioning"},
     "point-llm-contrastive": {"embed": _CONTRASTIVE, "caption": _CONTRASTIVE},
     "mixcon3d": {"embed": "mixcon3d/train/bricks"},
     "point-bind": {"embed": "point_bind/train/bricks"},
@@ -99,6 +99,9 @@ def recipe_system(recipe: str, device: str) -> System:
     kind = registered("model", config.model_cfg.arch)
     checkpoint = trained_folder(recipe) / "checkpoint_last.pth"
     section = trained_section(as_plain(config.model_cfg), checkpoint)[0] | {"finetuned": None}
+    head = section.get("retrieval_head")
+    if head and not Path(get_abs_path(head)).is_file():
+        section |= {"retrieval_head": None, "retrieval_lookup": "joint"}  # by the encoder, too
 
     def build() -> Parts:
         torch.manual_seed(0)

@@ -24,6 +24,7 @@ from lavis.processors import load_processor
 from lavis.stock import registered
 
 CHECKPOINT = "checkpoint_last.pth"
+READ_KEYS = ("retrieval_head", "cache")  # files that inference needs, too
 START_KEYS = ("pretrained", "finetuned", "point_encoder_weights", "released")
 
 
@@ -103,9 +104,16 @@ def find_file(named: str | Path, folder: Path) -> Path | None:
             the name says, seen from the run, comes before the one below the root.
     """
     parts, own = Path(named).expanduser().parts, folder.resolve()
+    # Checkpoints lie in a run's folder, other files there or beside it.
+    depths = (2,) if parts[-1].startswith("checkpoint_") else (2, 1)
+    copied = [
+        parent.joinpath(*parts[-depth - k :])
+        for depth in depths
+        for k, parent in enumerate(own.parents)
+        if depth + k <= len(parts)
+    ]
     # Never its own checkpoint, which may have the name of its start's.
-    copied = [parent.joinpath(*parts[-2 - k :]) for k, parent in enumerate(own.parents)]
-    places = [path for path in copied[: max(len(parts) - 1, 0)] if path.parent != own]
+    places = [path for path in copied if path.parent != own]
     places.append(Path(get_abs_path(str(named))))
     return next((place.resolve() for place in places if place.exists()), None)
 
@@ -123,6 +131,8 @@ def _with_found(
             result[key] = None if path is None else str(path)
             if path is None:
                 gone[f"{where}.{key}"] = str(value)
+        elif key in READ_KEYS and value:
+            result[key] = str(find_file(value, folder) or value)
     if "token_cache" in result:
         result["token_cache"] = None
     return result

@@ -124,6 +124,18 @@ def test_tokens_of_training_are_not_read_for_inference(train) -> None:
     assert found["token_cache"] is None
 
 
+def test_files_that_inference_reads_are_found_beside_the_copy(tmp_path) -> None:
+    checkpoint = tmp_path / "output" / "bricks" / "run" / "checkpoint_last.pth"
+    named = {"cache": "output/images/cache.pt", "retrieval_head": "output/bricks/head.safetensors"}
+    found, gone = trained_section(named, checkpoint)
+    assert (found | {"finetuned": None}, gone) == (named | {"finetuned": None}, {})
+    for name in named.values():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found, _ = trained_section(named, checkpoint)
+    assert [found[key] for key in named] == [str(tmp_path / name) for name in named.values()]
+
+
 def test_a_damaged_checkpoint_is_not_called_incomplete(train) -> None:
     _, section, checkpoint = train("ulip_text")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
