@@ -148,7 +148,8 @@ def _require_whole(model: nn.Module, section: Mapping[str, Any], gone: Mapping[s
     Raises:
         CheckpointError: names the weights, and the files that are gone.
     """
-    needed = model.state_dict().keys() - _sourced(model)
+    read = tuple(f"{key}." for key in READ_KEYS if section.get(key))
+    needed = {n for n in model.state_dict().keys() - _sourced(model) if not n.startswith(read)}
     for prefix, key, path in _files(section):
         if not needed:
             return
