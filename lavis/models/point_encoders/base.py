@@ -112,10 +112,15 @@ class PointEncoder(HubPart, nn.Module):
         return encoder
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode point_cloud [B,N,3|6], xyz in the unit sphere and rgb in [0,1].
+        """Encode clouds.
 
-        With `lengths` Long [B] only the first lengths[b] points of a cloud count, and its output
-        is that of the cloud alone.
+        Args:
+            point_cloud: [B,N,3|6], xyz in the unit sphere and rgb in [0,1].
+            lengths: Long [B]; only the first lengths[b] points of a cloud count, and its output is
+                that of the cloud alone.
+
+        Raises:
+            ShapeError: see `check_point_cloud`.
         """
         raise TypeError(f"{type(self).__name__} does not define forward")
 

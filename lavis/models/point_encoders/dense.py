@@ -66,18 +66,11 @@ class DenseEncoder(PointEncoder):
         raise TypeError(f"{type(self).__name__} does not define decode")
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode every point.
-
-        Args:
-            point_cloud: [B,N,3|6].
-            lengths: Long [B], points of each cloud when they are padded.
+        """Encode every point (`PointEncoder.forward`).
 
         Returns:
             tokens [B,N,D] (zero where padded), centers [B,N,3] (the points), global_feature
             [B,F], no class token.
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         encoding = self.encode(point_cloud, lengths=lengths)
         features = self.decode(encoding, encoding.tokens)

@@ -97,17 +97,10 @@ class PointBert(PointEncoder):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode clouds.
-
-        Args:
-            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
-            lengths: Long [B], points of each cloud when they are padded.
+        """Encode clouds (`PointEncoder.forward`).
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,2D], cls_token [B,D].
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         neighborhood, center = self.group(point_cloud, lengths)
         dtype = self.reduce_dim.weight.dtype
@@ -131,14 +124,10 @@ class PointBert(PointEncoder):
         """Divide clouds into groups of neighbours around farthest-point centres.
 
         Args:
-            point_cloud: [B,N,3|6].
-            lengths: Long [B], points of each cloud when they are padded.
+            point_cloud, lengths: see `forward`.
 
         Returns:
             neighborhood float32 [B,G,S,C] and center float32 [B,G,3], in the weights' axes.
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         points = self.prepare(point_cloud, lengths)  # [B,N,C]
         counts = self.prepared_lengths(lengths)

@@ -101,17 +101,10 @@ class PointNet2(PointEncoder):
         self.fc2, self.bn2 = nn.Linear(512, 256), nn.BatchNorm1d(256)
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode clouds; in training the head's BatchNorm needs B >= 2.
-
-        Args:
-            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
-            lengths: Long [B], points of each cloud when they are padded.
+        """Encode clouds (`PointEncoder.forward`); in training the head's BatchNorm needs B >= 2.
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,256], no class token.
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         points = self.prepare(point_cloud, lengths)
         counts = self.prepared_lengths(lengths)

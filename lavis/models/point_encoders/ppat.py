@@ -207,17 +207,10 @@ class Ppat(PointEncoder):
         return {f"ppat.{name}": tensor for name, tensor in tensors.items()}
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode clouds.
-
-        Args:
-            point_cloud: [B,N,3|6], xyz in the unit sphere, rgb in [0,1].
-            lengths: Long [B], points of each cloud when they are padded.
+        """Encode clouds (`PointEncoder.forward`).
 
         Returns:
             tokens [B,G,D], centers [B,G,3], global_feature [B,out_dim], cls_token [B,D].
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         points = self.prepare(point_cloud, lengths)
         counts = self.prepared_lengths(lengths)

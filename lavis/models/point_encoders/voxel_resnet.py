@@ -88,17 +88,10 @@ class VoxelResnet(PointEncoder):
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, point_cloud: Tensor, *, lengths: Tensor | None = None) -> PointEncoderOutput:
-        """Encode clouds.
-
-        Args:
-            point_cloud: [B,N,3|6], rgb in [0,1].
-            lengths: Long [B], points of each cloud when they are padded.
+        """Encode clouds (`PointEncoder.forward`).
 
         Returns:
             tokens [B,G,D], centers of their cells [B,G,3], global_feature [B,F], no class token.
-
-        Raises:
-            ShapeError: see `check_point_cloud`.
         """
         points = self.prepare(point_cloud, lengths)
         counts = self.prepared_lengths(lengths)
