@@ -6,7 +6,7 @@ A model declares its abilities in a class attribute:
         abilities = (JointEmbedder, Captioner)
         modalities = ("point", "text")
 
-Tasks name the abilities they need (`PointTask.needed_abilities`); `check_abilities` refuses a model
+Tasks name the abilities they need (`PointTask.needs`); `check_abilities` refuses a model
 without them before anything is trained or evaluated. `docs/abilities.md` lists models by abilities
 (`python -m lavis.evaluation.ability_table`).
 """

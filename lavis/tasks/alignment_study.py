@@ -32,6 +32,7 @@ class AlignmentStudyTask(PointTask):
     """Train a model on its own loss; measure how its objects lie among the texts."""
 
     name = "alignment_study"
+    needs = (JointEmbedder,)  # a WordEmbedder also gives token-level figures
     metric_names = (
         *(f"{d}/recall_at_{k}" for d in ("object_to_text", "text_to_object") for k in RECALL_AT),
         *("nearest_text_accuracy", "nearest_text_distance", "min_pairwise_distance"),
@@ -40,10 +41,6 @@ class AlignmentStudyTask(PointTask):
         *("point_norm", "text_norm", "point_variance", "text_variance", "loss"),
     )
     data_needs = DataNeeds(("caption",))
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return JointEmbedder; a WordEmbedder also gives token-level figures."""
-        return {JointEmbedder: "run.task"}
 
     def build_datasets(self, cfg: Any) -> dict[str, Any]:
         """Build the data sets; refuse a memory bank that would hold every object at once."""

@@ -53,13 +53,10 @@ class ModalityRetrievalTask(PointTask):
     """Rank the items of one modality for each item of another, for all ordered pairs."""
 
     name = "modality_retrieval"
+    needs = (JointEmbedder,)
     fewest = 2  # modalities
     options_class = ModalityRetrievalOptions
     metric_names = tuple(f"*_to_*/{metric}" for metric in METRICS)
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return JointEmbedder."""
-        return {JointEmbedder: "run.task"}
 
     def check_data(self, dataset: Any, where: str) -> None:
         """Refuse data without the modalities of `run.modalities`."""

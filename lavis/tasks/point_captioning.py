@@ -69,6 +69,7 @@ class PointCaptioningTask(PointTask):
     """Generate captions; result entries are {"image_id", "2d_caption", "caption"}."""
 
     name = "point_captioning"
+    needs = (Captioner,)
     id_key = "image_id"
     options_class = CaptioningOptions
     data_needs = DataNeeds(("caption",))
@@ -80,7 +81,7 @@ class PointCaptioningTask(PointTask):
 
     def needed_abilities(self) -> dict[type, str]:
         """Return Captioner, and Embedder for the baseline of the model's own embedding."""
-        needed: dict[type, str] = {Captioner: "run.task"}
+        needed = super().needed_abilities()
         if self.options.own_embedding_baseline:
             needed[Embedder] = "run.own_embedding_baseline"
         if self.options.caption_source == RETRIEVED:

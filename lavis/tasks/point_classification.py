@@ -64,13 +64,10 @@ class PointClassificationTask(PointTask):
     """Score each object against every class name without training on labels."""
 
     name = "point_classification"
+    needs = (JointEmbedder,)
     options_class = ClassificationOptions
     data_needs = DataNeeds(classes=True)
     metric_names = (*(f"top_{k}" for k in TOP), "class_mean_accuracy")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return JointEmbedder."""
-        return {JointEmbedder: "run.task"}
 
     def possible_metrics(self, model: Any) -> tuple[str, ...]:
         """Return the scores, with those of the requested probes."""

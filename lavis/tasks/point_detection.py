@@ -23,11 +23,8 @@ class PointDetectionTask(SceneTask):
     """Find the objects of a scene as boxes."""
 
     name = "point_detection"
+    needs = (Detector,)
     metric_names = ("map_25", "map_50", "scene_map_25")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return Detector."""
-        return {Detector: "run.task"}
 
     def fit_baselines(self, scenes: list[dict[str, np.ndarray]]) -> None:
         """Describe the training objects and remember their layouts."""

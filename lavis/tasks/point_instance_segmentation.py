@@ -37,12 +37,9 @@ class PointInstanceSegmentationTask(SceneTask):
     """Separate the instances of a scene."""
 
     name = "point_instance_segmentation"
+    needs = (InstanceSegmenter,)
     options_class = InstanceOptions
     metric_names = ("ap", "ap_50", "ap_25", "scene_ap_50")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return InstanceSegmenter."""
-        return {InstanceSegmenter: "run.task"}
 
     def fit_baselines(self, scenes: list[dict[str, np.ndarray]]) -> None:
         """Describe the training objects."""

@@ -30,12 +30,9 @@ class PointLLMOptions(WritingOptions):
 class PointLLMTask(PointTask):
     """Base of tasks that generate with one of PointLLM's prompts and write its result entries."""
 
+    needs = (Captioner,)
     id_key = "object_id"
     options_class: type[PointLLMOptions] = PointLLMOptions
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return Captioner."""
-        return {Captioner: "run.task"}
 
     def settings(self) -> dict[str, Any]:
         """Return decoding settings, with PointLLM's prompt unless the recipe has one."""

@@ -26,11 +26,8 @@ class PointReferringTask(SceneTask):
     """Segment what a sentence means."""
 
     name = "point_referring"
+    needs = (ReferringSegmenter,)
     metric_names = ("iou", "accuracy_25", "accuracy_50", "accuracy_*/*", "iou/*")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return ReferringSegmenter."""
-        return {ReferringSegmenter: "run.task"}
 
     def check_inputs(self, model: Any, dataset: Any) -> None:
         """Accept any classes: sentences are free text."""

@@ -78,13 +78,14 @@ class PointRetrievalTask(PointTask):
     """
 
     name = "point_retrieval"
+    needs = (JointEmbedder,)
     options_class = RetrievalOptions
     data_needs = DataNeeds(("caption",))
     metric_names = tuple(f"{name}/{metric}" for name in DIRECTIONS for metric in METRICS)
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder, and Reranker where `k_test` is set."""
-        needed: dict[type, str] = {JointEmbedder: "run.task"}
+        needed = super().needed_abilities()
         if self.options.k_test:
             needed[Reranker] = "run.k_test"
         return needed

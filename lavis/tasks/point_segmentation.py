@@ -57,12 +57,9 @@ class PointSegmentationTask(SceneTask):
     """Classify every point of a scene."""
 
     name = "point_segmentation"
+    needs = (SceneSegmenter,)
     options_class = SegmentationOptions
     metric_names = ("miou", "macc", "accuracy", "scene_miou")
-
-    def needed_abilities(self) -> dict[type, str]:
-        """Return SceneSegmenter."""
-        return {SceneSegmenter: "run.task"}
 
     def possible_metrics(self, model: Any) -> tuple[str, ...]:
         """Return the scores, with those of groups of classes of an open vocabulary."""

@@ -113,6 +113,7 @@ class PointTask(BaseTask):
     Class attributes:
         name: written into the metrics file.
         id_key: the records' id field.
+        needs: abilities that every evaluation needs; options may need more (`needed_abilities`).
         options_class: the task's keys of the `run:` section.
         data_needs: what every evaluated split has to have.
         metric_names: of the metrics of `score`; shell patterns where names depend on the data.
@@ -120,6 +121,7 @@ class PointTask(BaseTask):
 
     name = "point_task"
     id_key = "instance_id"
+    needs: tuple[type, ...] = ()
     options_class: type[TaskOptions] = TaskOptions
     data_needs = DataNeeds()
     metric_names: tuple[str, ...] = ("*",)
@@ -136,7 +138,7 @@ class PointTask(BaseTask):
 
     def needed_abilities(self) -> dict[type, str]:
         """Return {ability that the evaluation needs: the key that requires it}."""
-        return {}
+        return dict.fromkeys(self.needs, "run.task")
 
     def build_model(self, cfg: Any) -> Any:
         """Build the model, after its class was found to have the abilities."""
