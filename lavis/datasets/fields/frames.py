@@ -20,9 +20,9 @@ from lavis.datasets.fields.images import to_unit_range
 from lavis.datasets.fields.points import PointLoader
 from lavis.datasets.rendering.cameras import Camera
 from lavis.datasets.samples import Field, Sample, register_field
+from lavis.datasets.stores.point_stores import FieldStore
 from lavis.processors.point_transforms import (
     PointFields,
-    join_columns,
     rotation_xyz,
     take_points,
 )
@@ -132,7 +132,7 @@ class Frames(Protocol):
         ...
 
 
-class FrameStore:
+class FrameStore(FieldStore):
     """The clouds of frames, as a store of points; keeps the last frame for the image's loader.
 
     Args:
@@ -169,14 +169,6 @@ class FrameStore:
         count = len(points["xyz"])
         order = sample_rng(self.seed, 0, object_id).permutation(count)
         return take_points(points, order[: self.num_points or count])
-
-    def load(self, object_id: str) -> np.ndarray:
-        """Return xyz and rgb: [N,6]."""
-        return join_columns(self.load_points(object_id))
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: frames are in metres."""
-        return 1.0
 
 
 @dataclass(frozen=True)

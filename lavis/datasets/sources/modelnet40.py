@@ -24,9 +24,7 @@ from lavis.datasets.stores.point_stores import FilePointStore, PointStore
 
 
 class _ModelNetSource(ReleasedSource):
-    def class_names(self) -> Sequence[str]:
-        """Return the 40 names, with spaces."""
-        return MODELNET40
+    fixed_classes = MODELNET40
 
     def entry(self, object_id: str, category: str) -> Entry:
         """Return the record of an object.

@@ -38,9 +38,11 @@ class ReleasedSource:
 
     Class attributes:
         origin: where the files come from, for messages.
+        fixed_classes: names of the classes, where every release has the same.
     """
 
     origin: ClassVar[str] = ""
+    fixed_classes: ClassVar[Sequence[str]] = ()
 
     def __init__(self, config: DictConfig, name: str, dataset_cls: type[PointTextDataset]) -> None:
         self.config, self.info = config, config.build_info
@@ -65,7 +67,7 @@ class ReleasedSource:
 
     def class_names(self) -> Sequence[str]:
         """Return the names of the classes in the order of their labels, if there are any."""
-        return ()
+        return self.fixed_classes
 
     # What all have in common.
 

@@ -11,7 +11,6 @@ lines that are not six numbers are left out and named, up to `MOST_BAD` of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +34,7 @@ class S3DISSource(SceneSource):
         "Stanford3dDataset_v1.2_Aligned_Version.zip (cvg-data.inf.ethz.ch/s3dis, after its form): "
         "Area_<n>/<room>/Annotations/<class>_<number>.txt"
     )
-
-    def class_names(self) -> Sequence[str]:
-        """Return the 13 names."""
-        return S3DIS13
+    fixed_classes = S3DIS13
 
     def read(self, path: Path) -> list[Entry]:
         """Return a record per room of an area's folder."""

@@ -14,7 +14,7 @@ the test split have no annotation: their labels are -1.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,7 @@ class ScanNetSource(SceneSource):
         "<scene>_vh_clean_2.ply, <scene>_vh_clean_2.0.010000.segs.json, <scene>.aggregation.json "
         "and <scene>.txt; scannetv2-labels.combined.tsv; scannetv2_<split>.txt of Tasks/Benchmark"
     )
-
-    def class_names(self) -> Sequence[str]:
-        """Return the 20 names."""
-        return SCANNET20
+    fixed_classes = SCANNET20
 
     def read(self, path: Path) -> list[Entry]:
         """Return a record per scene of a split file."""

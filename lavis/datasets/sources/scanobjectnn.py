@@ -6,7 +6,6 @@ PB_T50_RS (boxes moved by half of their size, rotated, scaled). Up is +y.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,7 @@ class ScanObjectNNSource(ArraySource):
         "ScanObjectNN's h5_files.zip (hkust-vgd.github.io/scanobjectnn, after its form): "
         "main_split/ and main_split_nobg/; or scanobjectnn/xyz_label.npy of OpenShape's meta_data"
     )
-
-    def class_names(self) -> Sequence[str]:
-        """Return the 15 names."""
-        return SCANOBJECTNN
+    fixed_classes = SCANOBJECTNN
 
     def read(self, path: Path) -> list[Entry]:
         """Return the objects of a file; rows have no ids: <folder>/<file>/<row>."""

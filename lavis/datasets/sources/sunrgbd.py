@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -51,10 +51,7 @@ class SunRgbdSource(SceneSource):
         "intrinsics.txt, extrinsics, annotation2Dfinal, annotation3Dfinal, scene.txt; "
         "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
     )
-
-    def class_names(self) -> Sequence[str]:
-        """Return the 37 names."""
-        return SUNRGBD37
+    fixed_classes: ClassVar[Sequence[str]] = SUNRGBD37
 
     def files(self) -> list[tuple[str, Path]]:
         """Return (yaml key, path) of what is read; a list inside a .mat counts as the .mat."""
@@ -111,9 +108,7 @@ class SunRgbdSource(SceneSource):
 class SunRgbdDetectionSource(SunRgbdSource):
     """The same frames with the annotated boxes of ten classes, and no classes of pixels."""
 
-    def class_names(self) -> Sequence[str]:
-        """Return the ten names."""
-        return DETECTED
+    fixed_classes = DETECTED
 
     def _frame(self, name: str, folder: Path) -> RgbdFrame:
         frame = super()._frame(name, folder)

@@ -15,7 +15,7 @@ UP_AXES = ("y", "z", "unknown")
 
 
 @dataclass(frozen=True)
-class ArrayPointStore:
+class ArrayPointStore(PointStore):
     """Clouds of files that hold many of them (HDF5, .npy of all objects).
 
     Attributes:
@@ -33,10 +33,6 @@ class ArrayPointStore:
         where = f"{self.where}: object {object_id}"
         got = f"{len(self.clouds)} other objects"
         raise DataError("an object has no cloud", where=where, got=got)
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: files keep the unit they are in."""
-        return 1.0
 
 
 @dataclass(frozen=True)

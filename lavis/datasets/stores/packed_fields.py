@@ -21,7 +21,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -32,8 +31,8 @@ from lavis.datasets.readers.values import coordinate_problem, rounding_problem, 
 from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.decode import decode
 from lavis.datasets.stores.object_ids import open_ids, write_ids
-from lavis.datasets.stores.point_stores import row_of
-from lavis.processors.point_transforms import PointFields, join_columns
+from lavis.datasets.stores.point_stores import FieldStore, row_of
+from lavis.processors.point_transforms import PointFields
 
 KIND = "packed point fields"
 OFFSETS_NAME, SCALE_NAME = "points_offsets.npy", "points_scale.npy"
@@ -173,12 +172,7 @@ class PackedFieldWriter:
     def __enter__(self) -> PackedFieldWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if error is None:
                 self._finish()
@@ -215,7 +209,7 @@ class PackedFieldWriter:
         np.lib.format.write_array_header_1_0(file, header)
 
 
-class PackedFieldStore:
+class PackedFieldStore(FieldStore):
     """Read what `PackedFieldWriter` wrote. Safe to fork and to pickle: a copy opens it again.
 
     Raises:
@@ -247,10 +241,6 @@ class PackedFieldStore:
         row = self._row(object_id)
         rows = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return {name: self.layouts[name].decode(array[rows]) for name, array in self.arrays.items()}
-
-    def load(self, object_id: str) -> np.ndarray:
-        """Return xyz and, where stored, rgb: [N,3|6]."""
-        return join_columns(self.load_points(object_id))
 
     def num_points(self, object_id: str) -> int:
         """Return the number of points of an object, without reading them."""

@@ -12,10 +12,10 @@ from lavis.common.errors import DataError
 from lavis.common.files import file_below
 from lavis.datasets.readers.pickled_arrays import read_pickled
 from lavis.datasets.stores.notes import Notes
-from lavis.datasets.stores.point_stores import check_cloud
+from lavis.datasets.stores.point_stores import PointStore, check_cloud
 
 
-class PickledRecordStore:
+class PickledRecordStore(PointStore):
     """Read `xyz` [N,3] and, where present, `rgb` [N,3] of a mapping, without running the pickle.
 
     The last record stays in memory: cloud, texts and features of a sample are one read.
@@ -68,10 +68,6 @@ class PickledRecordStore:
             shapes = [getattr(part, "shape", type(part).__name__) for part in parts]
             raise _unreadable(self.path(object_id), f"xyz and rgb of shapes {shapes}")
         return check_cloud(np.concatenate(parts, axis=1), object_id)
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: files keep the unit they are in."""
-        return 1.0
 
 
 def _unreadable(path: Path, got: object) -> DataError:

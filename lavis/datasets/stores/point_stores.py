@@ -16,7 +16,7 @@ from lavis.datasets.samples import check_equal_lengths
 from lavis.datasets.stores.notes import Notes
 from lavis.datasets.stores.object_ids import IDS_NAME, open_ids
 from lavis.datasets.stores.packed_points import PackedPoints
-from lavis.processors.point_transforms import PointFields
+from lavis.processors.point_transforms import PointFields, join_columns
 
 
 class PointStore(Protocol):
@@ -27,8 +27,8 @@ class PointStore(Protocol):
         ...
 
     def scale(self, object_id: str) -> float:
-        """Return the length of one unit of the object's xyz, in the data's own unit."""
-        ...
+        """Return the length of one unit of the object's xyz, in the data's own unit; default 1."""
+        return 1.0
 
 
 @runtime_checkable
@@ -38,6 +38,10 @@ class FieldStore(PointStore, Protocol):
     def load_points(self, object_id: str) -> PointFields:
         """Return `xyz` [N,3] and the other per-point fields."""
         ...
+
+    def load(self, object_id: str) -> np.ndarray:
+        """Return [N,3|6]; rgb in [0,1]."""
+        return join_columns(self.load_points(object_id))
 
 
 class PackedPointStore:
@@ -92,7 +96,7 @@ def row_of(rows: Mapping[str, int], object_id: str, folder: Path) -> int:
     return rows[object_id]
 
 
-class FilePointStore:
+class FilePointStore(PointStore):
     """One file per object: .npy, .npz, .ply, .pcd, .pt or text (lavis/datasets/readers).
 
     Args:
@@ -126,10 +130,6 @@ class FilePointStore:
         cloud = read_cloud(self.path(object_id), named, object_id)
         self.notes.say(object_id, cloud.notes)
         return cloud.joined()
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: files keep the unit they are in."""
-        return 1.0
 
 
 # Of stores without colours in another range.

@@ -14,14 +14,14 @@ import numpy as np
 from lavis.common.errors import DataError
 from lavis.datasets.datasets.annotations import sample_rng
 from lavis.datasets.stores.point_stores import FieldStore
-from lavis.processors.point_transforms import PointFields, join_columns, take_points
+from lavis.processors.point_transforms import PointFields, take_points
 
 LABELS = ("semantic_label", "instance_label")
 _KEPT = 2  # scenes in memory: the loaders of one sample read the same scene
 
 
 @dataclass(frozen=True)
-class SceneStore:
+class SceneStore(FieldStore):
     """Scenes of files.
 
     Attributes:
@@ -59,14 +59,6 @@ class SceneStore:
         points = take_points(points, order[: self.num_points or count])
         return centred(upright_fields(points) if self.up_axis == "z" else points)
 
-    def load(self, object_id: str) -> np.ndarray:
-        """Return xyz and, where there is colour, rgb: [N,3|6]."""
-        return join_columns(self.load_points(object_id))
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: scenes are in metres."""
-        return 1.0
-
 
 def upright_fields(points: PointFields) -> PointFields:
     """Return points whose up axis z became y: (x, y, z) becomes (x, z, -y)."""
@@ -87,7 +79,7 @@ def centred(points: PointFields) -> PointFields:
 
 
 @dataclass(frozen=True)
-class CheckedLabels:
+class CheckedLabels(FieldStore):
     """Scenes of another store, whose labels have to be of the known classes.
 
     Attributes:
@@ -114,10 +106,6 @@ class CheckedLabels:
                 what = "a scene has labels outside the set"
                 raise DataError(what, where=object_id, got=got, expected=expected)
         return points
-
-    def load(self, object_id: str) -> np.ndarray:
-        """Return xyz and, where there is colour, rgb: [N,3|6]."""
-        return join_columns(self.load_points(object_id))
 
     def scale(self, object_id: str) -> float:
         """Return the scale of the store."""

@@ -27,6 +27,7 @@ from lavis.common.errors import DataError, DependencyError
 from lavis.datasets.readers.files import DAMAGE
 from lavis.datasets.readers.numpy_files import cloud_of_npy
 from lavis.datasets.stores.notes import Notes
+from lavis.datasets.stores.point_stores import PointStore
 
 MAX_MEMBER_BYTES = 2**30
 SUFFIX = ".npy"
@@ -40,7 +41,7 @@ class Member(NamedTuple):
     size: int
 
 
-class TarShardStore:
+class TarShardStore(PointStore):
     """Load a cloud by its object's id from tar shards.
 
     Args:
@@ -74,10 +75,6 @@ class TarShardStore:
             raise _bad(member.shard, object_id, repr(error)) from error
         self.notes.say(object_id, cloud.notes)
         return cloud.joined()
-
-    def scale(self, object_id: str) -> float:
-        """Return 1: files keep the unit they are in."""
-        return 1.0
 
 
 def index_shard(shard: Path) -> dict[str, Member]:
