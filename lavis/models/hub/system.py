@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Self
 
 from lavis.common.errors import CheckpointError, ConfigError, PointLanguageError
 from lavis.common.registry import registry
+from lavis.config.component import ModelConfig
 from lavis.models.hub.folder import CONFIG, base_fingerprint, load_weights, read_config
 from lavis.models.hub.part import HubPart
+from lavis.models.weights.own import load_own_checkpoints
 
 # Their weights are in the folder.
 OWN_FILES = ("pretrained", "finetuned", "point_encoder_weights", "released")
@@ -21,6 +23,8 @@ class HubSystem(HubPart):
     """Mixin of a registered model: `from_pretrained` takes a folder, or LAVIS' name of a type.
 
     Attributes:
+        config_class: of the `model` section.
+        loaded_checkpoint: the file of the last checkpoint.
         hub_section: the `model` section that the model was built from, with `arch`.
         hub_extra: further keys of config.json (processors, decoding).
     """
@@ -29,6 +33,19 @@ class HubSystem(HubPart):
     PRETRAINED_MODEL_CONFIG_DICT: ClassVar[dict[str, str]]
     hub_section: Mapping[str, Any] | None = None
     hub_extra: Mapping[str, Any] = {}
+    config_class: type[ModelConfig]
+    loaded_checkpoint: str | None = None
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
+        """Build from the `model` section (`config_class`), with the weights that it names."""
+        model = cls(cls.config_class.read(cfg))
+        model.load_weights(cfg)
+        return model
+
+    def load_weights(self, section: Mapping[str, Any]) -> None:
+        """Load the checkpoints that the `model` section names."""
+        load_own_checkpoints(self, section)
 
     def hub_config(self) -> dict[str, Any]:
         """Return arch, section, base models and their fingerprint.

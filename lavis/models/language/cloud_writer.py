@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lavis.models.language.candidates import score_candidates
 from lavis.models.language.llm import LanguageModel
 
 # Objects that are written about together; more share no work, and their captions wait for the
@@ -78,3 +79,27 @@ class CloudWriter:
     def _write(self, samples: dict[str, Any], prompts: list[str], **options: Any) -> list[str]:
         prefix = self.cloud_prefix(samples)
         return self.language_model.generate(prefix, prompts, batch_size=_TOGETHER, **options)
+
+
+class ScoringCloudWriter(CloudWriter):
+    """Adds `score_answers`, too."""
+
+    @torch.no_grad()
+    def score_answers(
+        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
+    ) -> list[Tensor]:
+        """Likelihood of candidate answers to `samples['question']` about each cloud.
+
+        Returns:
+            Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
+            number.
+        """
+        prefix = self.cloud_prefix(samples)
+        prompts = self.question_prompts(samples)
+
+        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
+            texts = [f" {answer}" for answer in answers]
+            own = [prompts[row] for row in rows]
+            return self.language_model.log_likelihood(prefix[rows], own, texts)
+
+        return score_candidates(score, candidates)

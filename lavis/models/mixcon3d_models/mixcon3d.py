@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,7 +39,6 @@ from lavis.models.point_encoders import (
 )
 from lavis.models.teachers import batch_embeds, embed_with, joint_text_teacher
 from lavis.models.teachers.clip import ClipTeacher
-from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("mixcon3d")
@@ -79,14 +77,6 @@ class MixCon3D(ContrastOnly, HubSystem, BaseModel):
         if self.joint_proj is None:
             self.modalities = ("point", "image", "text")
         self.logit_scale = ContrastiveTerms(self._build_terms())
-        self.loaded_checkpoint: str | None = None
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> MixCon3D:
-        """Build from the `model` section (`Mixcon3dConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        load_own_checkpoints(model, cfg)
-        return model
 
     def _build_projections(self) -> tuple[nn.Module, nn.Module]:
         width, kind = self.config.embed_dim, self.config.projections

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,7 +37,6 @@ from lavis.models.point_encoders import (
     load_encoder_checkpoint,
 )
 from lavis.models.teachers import batch_embeds, embed_with, joint_text_teacher
-from lavis.models.weights.own import load_own_checkpoints
 
 TEACHERS = ("image", "text", "audio")  # modalities of frozen teachers
 
@@ -83,14 +81,6 @@ class PointBind(ContrastOnly, HubSystem, BaseModel):
             Term("point", name, weight, *options) for name, weight in weights.items() if weight
         ]
         self.logit_scale = ContrastiveTerms(terms)
-        self.loaded_checkpoint: str | None = None
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> PointBind:
-        """Build from the `model` section (`PointBindConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        load_own_checkpoints(model, cfg)
-        return model
 
     @property
     def space(self) -> str | None:

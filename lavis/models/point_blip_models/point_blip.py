@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from lavis.common.errors import ConfigError
@@ -70,13 +69,6 @@ class PointBlip(Stage1Losses):
         "pretrain": "configs/models/point_blip/point_blip_pretrain.yaml",
         "bricks": "configs/models/point_blip/point_blip_bricks.yaml",
     }
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> PointBlip:
-        """Build from the `model` section (`PointBlipConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        model.load_weights(cfg)
-        return model
 
     @torch.no_grad()
     def extract_features(

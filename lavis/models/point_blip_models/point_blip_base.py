@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,7 +55,6 @@ class PointBlipBase(HubSystem, BaseModel):
         with_lm_head: bool = True,
     ) -> None:
         super().__init__()
-        self.loaded_checkpoint: str | None = None
         self._found: set[str] = set()  # names that checkpoints brought
         self._encoder_has_file = bool(config.point_encoder_weights)
         self.point_encoder = build_point_encoder(config.point_encoder)
@@ -227,19 +225,19 @@ class PointBlipBase(HubSystem, BaseModel):
             )
         return torch.cat([encoded.cls_token[:, None], tokens], dim=1)
 
-    def load_weights(self, cfg: DictConfig) -> None:
+    def load_weights(self, section: Mapping[str, Any]) -> None:
         """Load what the yaml names: `pretrained` first, then `finetuned` over it.
 
         A stage's checkpoint leaves out what the stage kept frozen, so evaluating stage 2 names the
         stage-1 checkpoint as `pretrained` and its own as `finetuned`.
         """
-        named = [key for key in ("pretrained", "finetuned") if cfg.get(key)]
+        named = [key for key in ("pretrained", "finetuned") if section.get(key)]
         for key in named:
-            path = weights_file(cfg[key], f"model.{key}")
+            path = weights_file(section[key], f"model.{key}")
             self.load_from_pretrained(str(path), key=f"model.{key}")
         if named:
-            require_parts(self, self._found, cfg.get("may_start_fresh") or ())
-        if cfg.get("finetuned") or (self.encoder_is_frozen and cfg.get("pretrained")):
+            require_parts(self, self._found, section.get("may_start_fresh") or ())
+        if section.get("finetuned") or (self.encoder_is_frozen and section.get("pretrained")):
             self._require_encoder_weights()
 
     def load_checkpoint(self, url_or_filename: str) -> None:

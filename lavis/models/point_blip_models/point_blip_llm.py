@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from lavis.common.errors import ConfigError
@@ -30,8 +29,7 @@ from lavis.models.abilities import (
     TextRetriever,
     check_modality,
 )
-from lavis.models.language.candidates import score_candidates
-from lavis.models.language.cloud_writer import CloudWriter
+from lavis.models.language.cloud_writer import ScoringCloudWriter
 from lavis.models.language.llm import LanguageModel
 from lavis.models.point_blip_models.config import PointBlipLLMConfig
 from lavis.models.point_blip_models.draft import CaptionDraft
@@ -46,7 +44,7 @@ SIZE_PLACE = "{size}"  # in prompts
 
 @registry.register_model("point_blip_llm")
 @registry.register_model("point_blip_opt")
-class PointBlipLLM(CloudWriter, PointBlipBase):
+class PointBlipLLM(ScoringCloudWriter, PointBlipBase):
     """Stage 2 of PointBLIP.
 
     Args:
@@ -126,13 +124,6 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
         # Query states leave a LayerNorm: each of the C inputs has unit scale.
         nn.init.normal_(self.llm_proj.weight, std=scale * self.llm_proj.in_features**-0.5)
         nn.init.zeros_(self.llm_proj.bias)
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> PointBlipLLM:
-        """Build from the `model` section (`PointBlipLLMConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        model.load_weights(cfg)
-        return model
 
     def read_training_objects(self, datasets: Iterable[Any]) -> None:
         """Build the pool of retrieved texts, or compare it with the data; see `RetrievedTexts`.
@@ -264,23 +255,3 @@ class PointBlipLLM(CloudWriter, PointBlipBase):
             for question, box in zip(questions, boxes, strict=True)
         ]
         return self.with_retrieved(asked, samples)
-
-    @torch.no_grad()
-    def score_answers(
-        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
-    ) -> list[Tensor]:
-        """Likelihood of candidate answers to `samples['question']` about each cloud.
-
-        Returns:
-            Per question [K,2] on the CPU: log-likelihood summed over the answer's tokens, and their
-            number.
-        """
-        prefix = self.cloud_prefix(samples)
-        prompts = self.question_prompts(samples)
-
-        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
-            texts = [f" {answer}" for answer in answers]
-            own = [prompts[row] for row in rows]
-            return self.language_model.log_likelihood(prefix[rows], own, texts)
-
-        return score_candidates(score, candidates)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,7 +86,6 @@ class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
         super().__init__()
         check_center(config.loss_type, config.center_weight)
         dtype, seed = resolve_dtype(config.llm_dtype), config.projector_seed
-        self.loaded_checkpoint: str | None = None
         self.trained_steps: int | None = None
         self.loss_type, self.temperature = config.loss_type, config.temperature
         self.center_weight = config.center_weight
@@ -127,14 +125,11 @@ class PointLLMContrastive(CloudWriter, HubSystem, BaseModel):
             end = self.language_model.end_embedding().float()
             self.boundary_tokens = nn.Parameter(end.repeat(2, 1), requires_grad=trained)  # [2,D]
 
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> PointLLMContrastive:
-        """Build from the `model` section (`PointLLMContrastiveConfig`)."""
-        model = cls(cls.config_class.read(cfg))
+    def load_weights(self, section: Mapping[str, Any]) -> None:
+        """Load projectors: `pretrained`, then `finetuned`."""
         for key in ("pretrained", "finetuned"):
-            if cfg.get(key):
-                load_projector(model, get_abs_path(cfg[key]), key=f"model.{key}")
-        return model
+            if section.get(key):
+                load_projector(self, get_abs_path(section[key]), key=f"model.{key}")
 
     def save_initial_weights(self, folder: str | Path) -> Path:
         """Write the projector of this moment to `initial_projector_weights.pth` in a folder."""

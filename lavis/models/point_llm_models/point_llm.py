@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,8 +36,7 @@ from lavis.models.abilities import (
 )
 from lavis.models.base_model import BaseModel
 from lavis.models.hub import HubSystem
-from lavis.models.language.candidates import score_candidates
-from lavis.models.language.cloud_writer import CloudWriter
+from lavis.models.language.cloud_writer import ScoringCloudWriter
 from lavis.models.language.gated_llm import GatedLanguageModel
 from lavis.models.point_llm_models.bind_network import BindNetwork
 from lavis.models.point_llm_models.config import PointLLMConfig
@@ -53,7 +51,7 @@ FIRST_PHASE = ("bind_network.", "language_model.gates", "language_model.prefix."
 
 
 @registry.register_model("point_llm")
-class PointLLM(CloudWriter, HubSystem, BaseModel):
+class PointLLM(ScoringCloudWriter, HubSystem, BaseModel):
     """A language model behind the joint space of a frozen model.
 
     Args:
@@ -98,10 +96,9 @@ class PointLLM(CloudWriter, HubSystem, BaseModel):
         )
         self.bind_network.requires_grad_(config.phase == "pretrain")
         self.cache: VisualCache | None = self._load_cache()
-        self.loaded_checkpoint: str | None = None
 
     @classmethod
-    def from_config(cls, cfg: DictConfig) -> PointLLM:
+    def from_config(cls, cfg: Mapping[str, Any]) -> Self:
         """Build from the `model` section (`PointLLMConfig`)."""
         config = cls.config_class.read(cfg)
         model = cls(config, build_joint(config.joint))
@@ -262,20 +259,6 @@ class PointLLM(CloudWriter, HubSystem, BaseModel):
         vectors = self.vectors(samples, shares)
         prompts = [instruction_prompt(instruction, self.config.template, turns)] * len(vectors)
         return self.language_model.generate(vectors, prompts, max_new_tokens, **options)
-
-    @torch.no_grad()
-    def score_answers(
-        self, samples: dict[str, Any], candidates: Sequence[Sequence[str]]
-    ) -> list[Tensor]:
-        """Return per question [K,2]: summed log-likelihood and number of tokens."""
-        vectors, prompts = self.cloud_prefix(samples), self.question_prompts(samples)
-
-        def score(rows: list[int], answers: list[str]) -> tuple[Tensor, Tensor]:
-            texts = [f" {answer}" for answer in answers]
-            own = [prompts[row] for row in rows]
-            return self.language_model.log_likelihood(vectors[rows], own, texts)
-
-        return score_candidates(score, candidates)
 
 
 def build_joint(section: Mapping[str, Any] | None) -> Any:

@@ -106,10 +106,6 @@ def _metadata(path: Path) -> dict[str, str] | None:
         return None  # damaged: written anew
 
 
-def _conse(name: str) -> ConseTeacher:
-    return ConseTeacher(SentenceTeacher(name, key="--text-teacher"))
-
-
 @report_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when the file is there."""
@@ -133,7 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if named:
         teacher = image_text_teacher(named, key="--teacher", cache_size=0)
     else:
-        teacher = HeadTeacher(head) if head else _conse(options.text_teacher)
+        teacher = (
+            HeadTeacher(head)
+            if head
+            else ConseTeacher(SentenceTeacher(options.text_teacher, key="--text-teacher"))
+        )
     embed_views(options.views, out, teacher, options.limit, head)
     print(f"Embeddings: {out}")
     return 0

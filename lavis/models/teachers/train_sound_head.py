@@ -70,7 +70,11 @@ def evaluate(
     report: dict[str, Any] = {}
     for name in dict.fromkeys(str(r["object_id"]).split("_")[0] for r in records):
         for split in HELD_OUT:
-            chosen = [r for r in records if r["split"] == split and _is_of(r, name)]
+            chosen = [
+                r
+                for r in records
+                if r["split"] == split and str(r["object_id"]).startswith(f"{name}_")
+            ]
             if not chosen:
                 continue
             rows = [row_of[r["object_id"]] for r in chosen]
@@ -81,14 +85,10 @@ def evaluate(
                 "sounds": len(chosen),
                 "labels": len(set(labels)),
                 "sound_to_text": _scores(head(features[rows]), labels, teacher).metrics(),
-                "chance": _chance(labels),
+                "chance": chance_retrieval([1] * len(labels), len(set(labels))),
                 "nearest_text": _scores(copied, labels, teacher).metrics(),
             }
     return report
-
-
-def _is_of(record: Entry, name: str) -> bool:
-    return str(record["object_id"]).startswith(f"{name}_")
 
 
 def _scores(embeds: Tensor, labels: Sequence[str], teacher: SentenceTeacher) -> RetrievalScores:
@@ -97,10 +97,6 @@ def _scores(embeds: Tensor, labels: Sequence[str], teacher: SentenceTeacher) -> 
     right = [[distinct.index(label)] for label in labels]
     gallery = teacher(distinct).numpy()
     return streamed_retrieval_scores(np.asarray(embeds), gallery, right)
-
-
-def _chance(labels: Sequence[str]) -> dict[str, float]:
-    return chance_retrieval([1] * len(labels), len(set(labels)))
 
 
 @report_errors()

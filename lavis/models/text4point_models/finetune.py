@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -139,14 +138,10 @@ class Text4PointFinetune(HubSystem, BaseModel):
         learned = config.learn_prompt
         self.prompt = ContextPrompt(self.text_teacher, config.prompt) if learned else None
         self.map_scale = CosineScale(config.init_scale)
-        self.loaded_checkpoint: str | None = None
 
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> Self:
-        """Build from the `model` section."""
-        model = cls(cls.config_class.read(cfg))
-        load_start(model, cfg)
-        return model
+    def load_weights(self, section: Mapping[str, Any]) -> None:
+        """Load the pre-trained network, or a checkpoint of this model (`load_start`)."""
+        load_start(self, section)
 
     @property
     def class_names(self) -> tuple[str, ...]:

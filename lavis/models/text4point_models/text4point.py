@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +35,6 @@ from lavis.models.text4point_models.finetune import checked_labels
 from lavis.models.text4point_models.image_decoder import ImageDecoder, at_pixels
 from lavis.models.text4point_models.network import NetworkOutput, Text4PointNetwork
 from lavis.models.text4point_models.pairs import Pairs, draw_pairs, frame_images
-from lavis.models.weights.own import load_own_checkpoints
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,6 @@ class Text4Point(HubSystem, BaseModel):
             self.image_decoder = ImageDecoder(teacher.stage_dims, width, dim)
             self.point_proj = nn.Linear(self.network.point_dim, dim)
         self.logit_scale = ContrastiveTerms(terms)
-        self.loaded_checkpoint: str | None = None
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> Text4Point:
-        """Build from the `model` section (`Text4PointConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        load_own_checkpoints(model, cfg)
-        return model
 
     @property
     def space(self) -> str:

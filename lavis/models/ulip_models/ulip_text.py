@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +41,6 @@ from lavis.models.point_encoders import (
 from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
-from lavis.models.weights.own import load_own_checkpoints
 
 
 @registry.register_model("ulip_text")
@@ -63,7 +61,6 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
 
     def __init__(self, config: UlipTextConfig) -> None:
         super().__init__()
-        self.loaded_checkpoint: str | None = None
         self.point_encoder = build_point_encoder(config.point_encoder)
         if config.point_encoder_weights:
             path = get_abs_path(config.point_encoder_weights)
@@ -93,13 +90,6 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             ],
             autocast_cosine,
         )
-
-    @classmethod
-    def from_config(cls, cfg: DictConfig) -> UlipText:
-        """Build from the `model` section (`UlipTextConfig`)."""
-        model = cls(cls.config_class.read(cfg))
-        load_own_checkpoints(model, cfg)
-        return model
 
     @property
     def space(self) -> str:
