@@ -99,7 +99,11 @@ def systems(root: str | Path | None = None) -> dict[str, tuple[str, ...]]:
     root = _root() / "output" if root is None else Path(root)
     found = {}
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        runs = [run for run in find_runs(folder) if run.config["model"].get("arch") in _known()]
+        runs = [
+            run
+            for run in find_runs(folder)
+            if run.config["model"].get("arch") in registry.list_models()
+        ]
         if runs:
             members = [_member(run, torch.device("cpu")) for run in runs]
             found[folder.name] = System(folder.name, members, torch.device("cpu")).abilities
@@ -213,7 +217,3 @@ def _device(name: str) -> torch.device:
 
 def _root() -> Path:
     return Path(registry.get_path("library_root"))
-
-
-def _known() -> set[str]:
-    return set(registry.list_models())

@@ -215,11 +215,12 @@ def _baseline(runs: Sequence[RunRecord], names: Sequence[str], column: Column) -
 
 
 def _cost_table(runs: Sequence[RunRecord], costs: Mapping[str, TrainingCost]) -> str:
-    rows = [
-        [label, *_cost(costs.get(name)), str(_seeds(_of(runs, name)))]
-        for name, label in ROWS.items()
-        if name in costs or _of(runs, name)
-    ]
+    rows = []
+    for name, label in ROWS.items():
+        own = _of(runs, name)
+        if name in costs or own:
+            seeds = max((max(1, len(run.seeds)) for run in own), default=0)
+            rows.append([label, *_cost(costs.get(name)), str(seeds)])
     header = ("System", "Object-views", "Minutes", "Memory, GB", "Device", "Jobs", "Seeds")
     return markdown_table(header, (*header[1:4], header[-1]), rows)
 
@@ -231,11 +232,6 @@ def _cost(cost: TrainingCost | None) -> list[str]:
         ABSENT if value is None else f"{value:.1f}" for value in (cost.minutes, cost.gigabytes)
     ]
     return [f"{cost.object_views:,}", *known, cost.device or ABSENT, ", ".join(cost.jobs)]
-
-
-def _seeds(runs: Sequence[RunRecord]) -> int:
-    """Return the number of training seeds of a system's results."""
-    return max((max(1, len(run.seeds)) for run in runs), default=0)
 
 
 def _missing(runs: Sequence[RunRecord], costs: Mapping[str, TrainingCost]) -> str:

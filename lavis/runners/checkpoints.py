@@ -152,7 +152,9 @@ class Checkpoints:
         )
         if any(change.effect == SELECTS for change in changed):
             self.parts.state.best_metric = self.parts.state.best_epoch = None
-        self._check_folder(path, self.parts.state.global_step)
+        if path.parent.resolve() == self.parts.output_dir.resolve():
+            # An older checkpoint of the same folder is refused, on every rank.
+            from_main(lambda: go_on_from(self.parts.output_dir, self.parts.state.global_step))
         self.parts.run_id = payload.get("run_id") or self.parts.run_id
         self._load_model_and_average(payload, path)
         with own_options(self.parts.optimizer, path):
@@ -171,11 +173,6 @@ class Checkpoints:
         inside = 0 < step < payload["steps_per_epoch"]
         before = payload.get("config") or {}
         return check_changes(before, self.parts.config.to_dict(), inside, path)
-
-    def _check_folder(self, path: Path, step: int) -> None:
-        """Refuse to continue from an older checkpoint of the same folder, on every rank."""
-        if path.parent.resolve() == self.parts.output_dir.resolve():
-            from_main(lambda: go_on_from(self.parts.output_dir, step))
 
     def _load_model_and_average(self, payload: dict[str, Any], path: Path) -> None:
         """Load weights and their average; an average that begins now begins at those weights."""

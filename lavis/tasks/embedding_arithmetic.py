@@ -96,7 +96,10 @@ class EmbeddingArithmeticTask(ModalityRetrievalTask):
             raise EvaluationError(what, where="embedding_arithmetic", got=len(categories))
         ways = search_ways(self.gallery, queries, self.options.searched, self.options.point_share)
         items = {way: per_query(queries, result) for way, result in ways.items()}
-        values = {way: {m: _mean(own) for m, own in found.items()} for way, found in items.items()}
+        values = {
+            way: {m: float(np.mean(list(own.values()))) for m, own in found.items()}
+            for way, found in items.items()
+        }
         mixed = items.pop("mixed")
         chance = chance_retrieval([len(q.right) for q in queries], len(categories) - 1)
         baselines = {way: values[way] for way in items}
@@ -181,10 +184,6 @@ def per_query(queries: Sequence[Query], result: RetrievalScores) -> dict[str, di
     metrics = {"mean_reciprocal_rank": 1 / ranks}
     metrics |= {f"recall_at_{k}": (ranks <= k).astype(float) for k in RECALL_AT}
     return {name: dict(zip(names, map(float, values))) for name, values in metrics.items()}
-
-
-def _mean(values: dict[str, float]) -> float:
-    return float(np.mean(list(values.values())))
 
 
 def _unit(embeds: Tensor) -> Tensor:

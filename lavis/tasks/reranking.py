@@ -42,7 +42,7 @@ class TokenStore:
         """Keep a batch's tokens unless the share is larger than the limit."""
         if self._kept is not None:
             self._kept.append((ids, tokens.cpu()))
-            if _size(self._kept) > self.limit:
+            if sum(tokens.nbytes for _, tokens in self._kept) > self.limit:
                 self._kept = None
 
     def blocks(self) -> Iterator[Tokens]:
@@ -72,10 +72,6 @@ class TokenStore:
             ids += map(str, samples["instance_id"])
         if ids:
             yield ids, whole[: len(ids)]
-
-
-def _size(parts: list[Tokens]) -> int:
-    return sum(tokens.nbytes for _, tokens in parts)
 
 
 def _joined(parts: list[Tokens]) -> Iterator[Tokens]:

@@ -107,7 +107,7 @@ class RecordDataset(BaseDataset):
             {**one_text_each(record), "instance_id": str(record.get(self.id_key, ""))}
             for record in records
         ]
-        self.leave_out(self._missing_text)
+        self.leave_out(lambda record: text_problem(record, self.required_text))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that random draws depend on."""
@@ -188,9 +188,6 @@ class RecordDataset(BaseDataset):
             except DataError as error:
                 problems[record["object_id"]] = str(error)
         self.leave_out(lambda record: problems.get(record["object_id"]))
-
-    def _missing_text(self, record: Entry) -> str | None:
-        return text_problem(record, self.required_text)
 
     def leave_out(self, problem: Callable[[Entry], str | None]) -> None:
         """Drop and list the records with a problem; too many are an error."""

@@ -118,11 +118,8 @@ def _join(first: Entry, second: Entry, where: str) -> Entry:
         return first | {name: second[name] for name in texts if not _is_text(second[name])}
     answers = [*first.get("answers", []), *second.get("answers", [])]
     merged = {"answers": list(dict.fromkeys([*texts["answer"], *answers]))} if answers else {}
-    return {**first, **merged, **({"texts": texts} if any(map(_several, texts.values())) else {})}
-
-
-def _several(texts: list[str]) -> bool:
-    return len(texts) > 1
+    several = any(len(own) > 1 for own in texts.values())
+    return {**first, **merged, **({"texts": texts} if several else {})}
 
 
 def _is_text(value: Any) -> bool:

@@ -78,7 +78,8 @@ def read_npz(file: IO[bytes], array_name: str | None = None) -> dict[str, np.nda
             if unpacked > MAX_CLOUD_BYTES:
                 raise ValueError(f"{unpacked:,} bytes when unpacked")
             try:
-                arrays[name] = _member(archive, members[name])
+                with archive.open(members[name]) as member:
+                    arrays[name] = read_npy(member, members[name].file_size)
             except PythonObjects:
                 refused.append(name)
             except ValueError as error:
@@ -90,8 +91,3 @@ def read_npz(file: IO[bytes], array_name: str | None = None) -> dict[str, np.nda
     if not arrays:
         raise ValueError("a zip without .npy arrays")
     return arrays
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as member:
-        return read_npy(member, info.file_size)

@@ -248,7 +248,10 @@ def scattered(*labels: str, most: int = 3) -> Group:
             if item is None or item.elevation:
                 continue
             on_table = tables and is_small(item) and item.label != "bin" and rng.random() < 0.5
-            if not on_table or layout.on_top(_one(tables, rng), item, rng, turn=np.pi) is None:
+            if (
+                not on_table
+                or layout.on_top(tables[rng.integers(len(tables))], item, rng, turn=np.pi) is None
+            ):
                 layout.anywhere(item, rng)
 
     return group
@@ -259,7 +262,3 @@ def _carries(placement: Placement) -> bool:
     width, height, depth = placement.item.size
     is_carrier = placement.support == FLOOR and placement.item.label in CARRIERS
     return is_carrier and 0.3 < height < 1.2 and min(width, depth) > 0.3
-
-
-def _one(places: list[int], rng: np.random.Generator) -> int:
-    return places[rng.integers(len(places))]
