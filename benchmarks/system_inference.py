@@ -190,7 +190,7 @@ def _forget_peak(on_gpu: bool) -> None:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     else:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM = VmRSS
+        Path("/proc/self/clear_refs").write_bytes(b"5")  # VmHWM = VmRSS
 
 
 def _peak() -> int:

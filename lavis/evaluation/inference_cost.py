@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.errors import EvaluationError
-from lavis.common.strict_json import parse_json
+from lavis.common.text_files import read_json
 from lavis.evaluation.formatting import markdown_table
 
 COMMAND = "python -m benchmarks.system_inference"
@@ -86,7 +86,7 @@ def load_inference(path: Path) -> InferenceCosts | None:
     if not path.is_file():
         return None
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return InferenceCosts(tuple(_row(row) for row in content["rows"]), _note(content))
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = "the time of inference cannot be read"
