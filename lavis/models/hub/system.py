@@ -13,8 +13,8 @@ from lavis.models.hub.folder import CONFIG, base_fingerprint, load_weights, read
 from lavis.models.hub.part import HubPart
 from lavis.models.weights.own import load_own_checkpoints
 
-# Their weights are in the folder.
-OWN_FILES = ("pretrained", "finetuned", "point_encoder_weights", "released")
+# Files that a run starts from; a folder or checkpoint that holds their weights does not need them.
+START_KEYS = ("pretrained", "finetuned", "point_encoder_weights", "released")
 # What names a base model: a built-in name, a folder, or a hub name.
 BASE_KEYS = ("llm", "qformer_bert", "text_tower", "text_teacher", "image_teacher", "audio_teacher")
 
@@ -107,7 +107,7 @@ def without_own_files(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section whose weight files are null, also those of nested models."""
     return {
         key: None
-        if key in OWN_FILES
+        if key in START_KEYS
         else without_own_files(value)
         if isinstance(value, Mapping)
         else value

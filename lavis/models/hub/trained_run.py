@@ -20,12 +20,12 @@ from lavis.common.model_state import frozen_names
 from lavis.common.utils import get_abs_path
 from lavis.config.sources import as_plain, load_yaml, merge
 from lavis.models.hub.folder import base_parts
+from lavis.models.hub.system import START_KEYS
 from lavis.processors import load_processor
 from lavis.stock import registered
 
 CHECKPOINT = "checkpoint_last.pth"
 READ_KEYS = ("retrieval_head", "cache")  # files that inference needs, too
-START_KEYS = ("pretrained", "finetuned", "point_encoder_weights", "released")
 
 
 def load_run(
