@@ -102,7 +102,12 @@ RUN_SCHEMA: tuple[Field, ...] = (
     Field("compile_backend", "str", "inductor", "back end of torch.compile"),
     # data
     Field("length_buckets", "int", 0, "steps sorted by text length together; 0: none", low=0),
-    Field("batch_plan", "str", None, "JSON of neighbours {id: [ids]} that share a batch"),
+    Field(
+        "batch_plan",
+        "str",
+        None,
+        "same_object, or a file of neighbours {id: [ids]} that share a batch",
+    ),
     Field("batch_size_train", "int", 32, "objects per process and batch", low=1),
     Field("batch_size_eval", "int", 32, "objects per process and batch", low=1),
     Field("train_dataset_repeats", "factors", {}, "{data set: passes through it in one epoch}"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from lavis.common.dist_utils import get_rank
 from lavis.common.errors import ConfigError, nearest
 from lavis.common.text_files import read_json
-from lavis.runners.loaders import TrainLoader
+from lavis.runners.loaders import SAME_OBJECT, SameObject, TrainLoader
 from lavis.runners.samplers import BatchGeometry
 
 Datasets = Mapping[str, Mapping[str, Any]]
@@ -56,8 +56,8 @@ def build_train_loader(
     )
 
 
-def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
-    """Return the neighbour lists {instance id: ids} of run.batch_plan.
+def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | SameObject | None:
+    """Return the neighbour lists {instance id: ids} of run.batch_plan, or SAME_OBJECT.
 
     Raises:
         ConfigError: not a readable file of such lists, or length buckets beside it.
@@ -68,6 +68,8 @@ def read_neighbours(run_cfg: Any) -> dict[str, list[str]] | None:
     if run_cfg.length_buckets > 1:
         what = "steps are sorted by length or by neighbours, not by both"
         raise ConfigError(what, where="run.batch_plan", fix="run.length_buckets=0")
+    if path == SAME_OBJECT:
+        return SAME_OBJECT
     try:
         lists = _lists_of(Path(path).expanduser())
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch.utils.data.dataloader import default_collate
 from lavis.common.errors import ConfigError
 from lavis.common.preemption import ignore_stop_signals
 from lavis.runners.samplers import BatchGeometry, EvalShard, TrainBatches, epoch_steps
+
+SameObject = Literal["same_object"]
+SAME_OBJECT: Final[SameObject] = "same_object"
 
 
 class Fetched(NamedTuple):
@@ -79,6 +82,24 @@ class MixedDataset(Dataset):
             raise ConfigError(message, where="run.batch_plan", got=got)
         return found
 
+    def siblings(self) -> dict[int, list[int]]:
+        """Return {global index: samples of the same object} of objects with several samples.
+
+        Raises:
+            ConfigError: every object has one sample.
+        """
+        found: dict[int, list[int]] = {}
+        for start, member in zip([0, *self.ends[:-1]], self.members, strict=True):
+            samples: dict[str, list[int]] = {}
+            for index, entry in enumerate(getattr(member, "annotation", None) or ()):
+                samples.setdefault(str(entry["object_id"]), []).append(int(start) + index)
+            for same in samples.values():
+                found |= dict.fromkeys(same, same)
+        if all(len(same) < 2 for same in found.values()):
+            message = "no object of the training data has several samples"
+            raise ConfigError(message, where="run.batch_plan", got=SAME_OBJECT, fix="leave it out")
+        return found
+
     def locate(self, index: int) -> tuple[int, int]:
         """Return (member, index within it) of a global index."""
         member = int(np.searchsorted(self.ends, index, side="right"))
@@ -125,7 +146,8 @@ class TrainLoader:
         pin_memory: page-locked batches, for CUDA.
         repeats: how often an epoch passes through each data set; None is once.
         bucket_steps: so many steps are sorted by text length together; below 2: none.
-        neighbours: {instance id: ids that share a step with it}; None: any samples do.
+        neighbours: {instance id: ids that share a step with it}; SAME_OBJECT: the samples of one
+            object; None: any samples do.
     """
 
     def __init__(
@@ -139,15 +161,24 @@ class TrainLoader:
         pin_memory: bool = False,
         repeats: Sequence[int] | None = None,
         bucket_steps: int = 0,
-        neighbours: Mapping[str, Sequence[str]] | None = None,
+        neighbours: Mapping[str, Sequence[str]] | SameObject | None = None,
     ) -> None:
         self.dataset = MixedDataset(datasets)
         self.repeats, self.bucket_steps = repeats, bucket_steps
         self.lengths = self.dataset.text_lengths() if bucket_steps > 1 else None
-        self.neighbours = None if neighbours is None else self.dataset.neighbours(neighbours)
+        self.neighbours = self._neighbours(neighbours)
         self.geometry, self.rank, self.seed = geometry, rank, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.steps_per_epoch = len(self._steps(0))
+
+    def _neighbours(
+        self, wanted: Mapping[str, Sequence[str]] | SameObject | None
+    ) -> dict[int, list[int]] | None:
+        if wanted is None:
+            return None
+        if wanted == SAME_OBJECT:
+            return self.dataset.siblings()
+        return self.dataset.neighbours(wanted)
 
     def _steps(self, epoch: int) -> list[np.ndarray]:
         """Return the samples of every optimiser step of an epoch."""

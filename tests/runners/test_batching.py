@@ -18,7 +18,10 @@ class Annotated:
     """Two samples of each of 12 objects."""
 
     def __init__(self, prefix="a"):
-        self.annotation = [{"instance_id": f"{prefix}{i // 2}"} for i in range(24)]
+        self.annotation = [
+            {"instance_id": f"{prefix}{i // 2}", "object_id": f"{prefix}{i // 2}"}
+            for i in range(24)
+        ]
 
     def __len__(self):
         return len(self.annotation)
@@ -59,6 +62,22 @@ def test_lists_by_id_reach_every_sample_of_an_object():
     assert found == {26: [30, 31], 27: [30, 31]}
     with pytest.raises(ConfigError, match=r"run\.batch_plan"):
         data.neighbours({"zz": ["b1"]})
+
+
+def test_samples_of_one_object_are_siblings():
+    found = MixedDataset([Annotated("a"), Annotated("b")]).siblings()
+    assert found[2] == found[3] == [2, 3]
+    assert found[26] == [26, 27]
+    steps = epoch_steps([24, 24], BatchGeometry(8), 0, 0, neighbours=found)
+    for step in steps:
+        assert {i ^ 1 for i in step.tolist()} == set(step.tolist())
+
+
+def test_objects_of_one_sample_each_have_no_siblings():
+    data = Annotated()
+    data.annotation = data.annotation[::2]
+    with pytest.raises(ConfigError, match=r"same_object"):
+        MixedDataset([data]).siblings()
 
 
 def with_annotation(tiny, size=22):

@@ -82,10 +82,15 @@ class ReferenceLoader:
 
 class ReferringDataset(PointTextDataset):
     """Expressions, each of which means one object of a scene: the points with
-    instance_label == target_instance. Several expressions per scene."""
+    instance_label == target_instance. Several expressions per scene, which see the same points in
+    an epoch, so that a model encodes a scene once for all of them in a batch."""
 
     id_key = "question_id"
     required_text = ("question_id", "object_id", "caption")
+
+    def rng(self, stream: str, record: Entry) -> np.random.Generator:
+        """Return the random numbers of one stream for one scene in this epoch."""
+        return super().rng(stream, {**record, "instance_id": str(record["object_id"])})
 
     def text_loader(self, text_processor: Callable[[str], str]) -> FieldLoader:
         """Return what loads an expression and its target."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from lavis.common.errors import DataError
 from lavis.common.registry import registry
 from lavis.config import option
+from lavis.datasets.samples import Batch, select
 from lavis.models.abilities import ReferringSegmenter
 from lavis.models.contrastive import full_precision
 from lavis.models.point_encoders.cloud_input import valid_rows
@@ -86,12 +87,14 @@ class Text4PointReferring(Text4PointFinetune):
         if "target_instance" not in samples or "instance_label" not in samples:
             what = "training of referring needs instance_label and target_instance"
             raise DataError(what, got=sorted(samples), fix="use a *_referring data set")
-        scene = self.read_scene(samples)
-        logits = self._logits(scene, samples["text_input"])
+        scenes, scene_of = distinct_scenes(samples)
+        scene = self.read_scene(scenes)
+        logits = self._logits(scene, samples["text_input"], scene_of)
         wanted = torch.as_tensor(samples["target_instance"], device=self.device)
         target = samples["instance_label"].to(self.device) == wanted[:, None]
-        losses = mask_losses(logits, target, scene.lengths)
-        map_loss = self.label_loss(scene.score_map, self.point_labels(samples, scene))
+        lengths = None if scene.lengths is None else scene.lengths[scene_of]
+        losses = mask_losses(logits, target, lengths)
+        map_loss = self.label_loss(scene.score_map, self.point_labels(scenes, scene))
         return self.total(losses | {"loss_map": map_loss})
 
     @torch.no_grad()
@@ -101,11 +104,13 @@ class Text4PointReferring(Text4PointFinetune):
         Raises:
             DataError: an empty sentence.
         """
-        return self._logits(self.read_scene(batch), batch["text_input"])
+        scenes, scene_of = distinct_scenes(batch)
+        return self._logits(self.read_scene(scenes), batch["text_input"], scene_of)
 
-    def _logits(self, scene: Scene, sentences: Sequence[str]) -> Tensor:
+    def _logits(self, scene: Scene, sentences: Sequence[str], scene_of: Tensor) -> Tensor:
         words = self._words(sentences)
-        return self.refer_head(scene.xyz, scene.features, *words, scene.lengths)
+        rows = scene_of.to(self.device)
+        return self.refer_head(scene.xyz, scene.features, *words, scene.lengths, rows)
 
     @torch.no_grad()
     def _words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -122,6 +127,28 @@ class Text4PointReferring(Text4PointFinetune):
             return read_words(list(sentences))
         embeds = self.text_teacher(list(sentences))[:, None]
         return embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+
+
+def distinct_scenes(batch: Mapping[str, Any]) -> tuple[Batch, Tensor]:
+    """Return the batch with each scene once, and the scene of each of the B sentences.
+
+    Rows of one `object_id` are one scene where their points are equal.
+
+    Returns:
+        The batch of S scenes, and Long [B].
+    """
+    clouds = batch["point_cloud"]
+    names = batch.get("object_id", range(len(clouds)))
+    first: list[int] = []
+    scene_of: list[int] = []
+    for row, name in enumerate(names):
+        same = (k for k, at in enumerate(first) if names[at] == name)
+        place = next((k for k in same if torch.equal(clouds[first[k]], clouds[row])), len(first))
+        first += [row] if place == len(first) else []
+        scene_of.append(place)
+    if len(first) == len(clouds):
+        return dict(batch), torch.arange(len(clouds))
+    return select(dict(batch), torch.tensor(first)), torch.tensor(scene_of)
 
 
 def mask_losses(logits: Tensor, target: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lavis.models.point_ops import (
     farthest_point_sample,
@@ -81,9 +82,8 @@ class ReferringHead(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.to_point = nn.Sequential(
-            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width)
-        )
+        self.from_point = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+        self.from_token = nn.Linear(width, width)
         self.to_query = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.tensor(-2.0))  # few points are meant
 
@@ -94,27 +94,34 @@ class ReferringHead(nn.Module):
         words: Tensor,
         word_mask: Tensor,
         lengths: Tensor | None = None,
+        scene_of: Tensor | None = None,
     ) -> Tensor:
-        """Return logits [B,N].
+        """Return logits [B,N] of the points of each sentence's scene.
+
+        What does not depend on the sentence is computed once for each of the S scenes.
 
         Args:
-            xyz: float32 [B,N,3], metres.
-            features: [B,N,D].
+            xyz: float32 [S,N,3], metres.
+            features: [S,N,D].
             words: states of the sentences' words [B,T,W].
             word_mask: bool [B,T], real words.
-            lengths: Long [B], or None without padding.
+            lengths: Long [S], or None without padding.
+            scene_of: Long [B], the scene of each sentence; None: S is B, one sentence each.
         """
+        rows = torch.arange(len(words), device=xyz.device) if scene_of is None else scene_of
         fewest = xyz.shape[1] if lengths is None else int(lengths.min())
         chosen = farthest_point_sample(xyz, min(self.num_tokens, fewest), lengths=lengths)
-        places = gather_points(xyz, chosen)  # [B,S,3]
-        embeds = self.read_points(features)  # [B,N,width]
+        places = gather_points(xyz, chosen)  # [S,T',3]
+        embeds = self.read_points(features)  # [S,N,width]
         height = places - places.mean(1, keepdim=True)
         tokens = gather_points(embeds, chosen) + self.read_place(height.to(embeds.dtype))
-        states = self._attend(tokens, places, words, word_mask)
-        spread = three_interpolate(states[:, 1:].float(), *three_nearest(xyz, places))
-        points = self.to_point(torch.cat([embeds, spread.to(embeds.dtype)], dim=-1))
-        query = self.to_query(states[:, :1])  # [B,1,width]
-        return (points * query).sum(-1) / points.shape[-1] ** 0.5 + self.bias
+        states = self._attend(tokens[rows], places[rows], words, word_mask)
+        near, weights = (values[rows] for values in three_nearest(xyz, places))
+        spread = three_interpolate(self.from_token(states[:, 1:]).float(), near, weights)
+        points = F.relu(self.from_point(embeds)[rows] + spread.to(embeds.dtype))  # [B,N,width]
+        query = self.to_query(states[:, 0])  # [B,width]
+        logits = torch.einsum("bnd,bd->bn", points, query)
+        return logits / points.shape[-1] ** 0.5 + self.bias
 
     def _attend(self, tokens: Tensor, places: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
         """Return the states of the query and the tokens [B,1+S,width]."""

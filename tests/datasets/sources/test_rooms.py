@@ -91,6 +91,21 @@ def test_expressions_name_an_object_that_is_there(folder: Path) -> None:
         assert sample["text_input"].startswith("the ")
 
 
+def test_expressions_of_one_room_see_the_same_points(folder: Path) -> None:
+    dataset = build(folder, "rooms_referring")["train"]
+    same = [
+        index
+        for index, record in enumerate(dataset.annotation)
+        if record["object_id"] == dataset.annotation[0]["object_id"]
+    ]
+    assert len(same) > 1
+    first, last = dataset[same[0]], dataset[same[-1]]
+    assert first["instance_id"] != last["instance_id"]
+    np.testing.assert_array_equal(first["point_cloud"], last["point_cloud"])
+    dataset.set_epoch(1)
+    assert not np.array_equal(dataset[same[0]]["point_cloud"], first["point_cloud"])
+
+
 def test_a_frame_without_a_camera_is_skipped_by_name(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "frame_train.json"
     entries = read_json(folder / "annotations/frame_train.json")

@@ -7,7 +7,7 @@ import torch
 
 from lavis.common.errors import DataError
 from lavis.models.teachers import Teacher
-from lavis.models.text4point_models.referring import mask_losses
+from lavis.models.text4point_models.referring import distinct_scenes, mask_losses
 
 
 def test_each_sentence_has_a_mask_of_its_own(build, rooms):
@@ -85,3 +85,51 @@ def test_a_batch_without_targets_is_refused(build, rooms, absent):
     del rooms[absent]
     with pytest.raises(DataError, match="target_instance"):
         build("referring")(rooms)
+
+
+def test_sentences_of_one_scene_encode_it_once(build, rooms, monkeypatch):
+    model = build("referring").eval()
+    sentences = ["a chair", "the wall", "a bed"]
+    rows = torch.tensor([0, 1, 0])
+    batch = {
+        "point_cloud": rooms["point_cloud"][rows],
+        "object_id": ["first", "second", "first"],
+        "text_input": sentences,
+    }
+    if "lengths" in rooms:
+        batch["lengths"] = rooms["lengths"][rows]
+    apart = model.refer({k: v for k, v in batch.items() if k != "object_id"})
+    sizes = []
+    encode = model.network.forward
+    monkeypatch.setattr(
+        model.network,
+        "forward",
+        lambda cloud, *a, **k: sizes.append(len(cloud)) or encode(cloud, *a, **k),
+    )
+    torch.testing.assert_close(model.refer(batch), apart)
+    assert sizes == [2]
+
+
+def test_other_points_of_one_object_are_another_scene(rooms):
+    clouds = rooms["point_cloud"][[0, 0, 1]].clone()
+    clouds[1, 0] += 1
+    batch = {"point_cloud": clouds, "object_id": ["a", "a", "b"], "text_input": ["x", "y", "z"]}
+    scenes, scene_of = distinct_scenes(batch)
+    assert len(scenes["point_cloud"]) == 3
+    assert scene_of.tolist() == [0, 1, 2]
+
+
+def test_gradients_of_sentences_of_one_scene(build, rooms):
+    model = build("referring").eval()
+    batch = {name: value[:1] for name, value in rooms.items() if name != "object_id"}
+    twice = {
+        name: [*value, *value] if isinstance(value, list) else torch.cat([value, value])
+        for name, value in batch.items()
+    }
+    model(batch)["loss"].backward()
+    alone = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model(twice | {"object_id": ["same", "same"]})["loss"].backward()
+    for name, p in model.named_parameters():
+        if name in alone:
+            torch.testing.assert_close(p.grad, alone[name], msg=name, rtol=1e-3, atol=1e-6)
