@@ -58,13 +58,17 @@ class HubSystem(HubPart):
             fix = "set model.hub_section = <the model section, with arch>, or export its run"
             raise ConfigError(what, where="hub_section", got=None, fix=fix)
         module: Any = self
-        section = without_own_files(self.hub_section)
+        section = self.shared_section()
         return {
             "arch": section["arch"],
             "model": section,
             "base_models": dict(base_models(section)),
             "base_fingerprint": base_fingerprint(module),
         } | dict(self.hub_extra)
+
+    def shared_section(self) -> dict[str, Any]:
+        """Return `hub_section` without files of this machine, whose weights the folder holds."""
+        return without_own_files(self.hub_section or {})
 
     @classmethod
     def from_hub_config(cls, config: Mapping[str, Any], folder: Path) -> Self:

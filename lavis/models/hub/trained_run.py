@@ -131,7 +131,7 @@ def _with_found(
             result[key] = None if path is None else str(path)
             if path is None:
                 gone[f"{where}.{key}"] = str(value)
-        elif key in READ_KEYS and value:
+        elif key in READ_KEYS and isinstance(value, str):
             result[key] = str(find_file(value, folder) or value)
     if "token_cache" in result:
         result["token_cache"] = None

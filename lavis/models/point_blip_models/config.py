@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lavis.config import ComponentConfig, option
 from lavis.models.language.llm import LoraOptions
@@ -124,7 +125,8 @@ class PointBlipLLMConfig(BackboneConfig):
             global feature, and the box), `joint`, or `head` (`shape`, and the features of
             `retrieval_head`, which do not count in training).
         retrieval_head: file of the layer behind the frozen encoder
-            (`python -m lavis.models.point_encoders.export --part object_head`).
+            (`python -m lavis.models.point_encoders.export --part object_head`); in a shared folder,
+            which holds its weights, `{use_size, width}` of `ObjectHead`.
         retrieved_own_size: replace the footprint in a retrieved text ("2 x 4") by that of the
             object's box, for data whose unit is the stud.
         retrieved_prompt: text before the prompt; `{}` is the texts.
@@ -143,6 +145,6 @@ class PointBlipLLMConfig(BackboneConfig):
     loss_weights: Mapping[str, float] = option({"lm": 1.0, "draft": 1.0}, low=0)
     retrieved_texts: int = option(0, low=0)
     retrieval_lookup: str = option("joint", choices=LOOKUPS)
-    retrieval_head: str | None = None
+    retrieval_head: str | Mapping[str, Any] | None = None
     retrieved_own_size: bool = False
     retrieved_prompt: str = "Similar objects: {}."

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from lavis.common.errors import ConfigError
 from lavis.common.precision import resolve_dtype
 from lavis.common.registry import registry
-from lavis.common.utils import get_abs_path
 from lavis.models.abilities import (
     Answerer,
     AnswerScorer,
@@ -36,7 +35,7 @@ from lavis.models.point_blip_models.draft import CaptionDraft
 from lavis.models.point_blip_models.lookup_keys import check_lookup, lookup_keys
 from lavis.models.point_blip_models.point_blip_base import PointBlipBase
 from lavis.models.point_blip_models.retrieved_texts import RetrievedTexts
-from lavis.models.point_encoders.object_head import ObjectHead, load_object_head
+from lavis.models.point_encoders.object_head import ObjectHead, object_head
 from lavis.models.point_encoders.object_size import box_sizes, size_text
 
 SIZE_PLACE = "{size}"  # in prompts
@@ -91,8 +90,9 @@ class PointBlipLLM(ScoringCloudWriter, PointBlipBase):
         has_head = config.retrieval_head is not None
         check_lookup(config.retrieval_lookup, self.encoder_is_frozen, has_head)
         if config.retrieval_head is not None:
-            path, width = get_abs_path(config.retrieval_head), self.point_encoder.global_dim
-            self.retrieval_head = load_object_head(path, width, "model.retrieval_head")
+            self.retrieval_head = object_head(
+                config.retrieval_head, self.point_encoder.global_dim, "model.retrieval_head"
+            )
         return RetrievedTexts(
             config.retrieved_texts,
             config.retrieval_lookup,
@@ -112,6 +112,13 @@ class PointBlipLLM(ScoringCloudWriter, PointBlipBase):
             )
         width = self.qformer.config.hidden_size
         return CaptionDraft(width, self.language_model.hidden_size, length)
+
+    def shared_section(self) -> dict[str, Any]:
+        """Return the section, with the sizes of the head whose weights the folder holds."""
+        section = super().shared_section()
+        if self.retrieval_head is not None:
+            section["retrieval_head"] = self.retrieval_head.sizes()
+        return section
 
     @torch.no_grad()
     def match_prefix_scale(self) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.checkpoint import read_file
-from lavis.common.errors import CheckpointError
+from lavis.common.errors import CheckpointError, ConfigError
+from lavis.common.utils import get_abs_path
 from lavis.models.point_encoders.object_size import SizeToken, box_sizes
 
 _SIZE_WIDTH = 128  # of the size beside the global feature
@@ -54,6 +55,31 @@ class ObjectHead(nn.Module):
             size = self.size_token(box_sizes(samples, "model.use_size").to(feature.device))
             feature = torch.cat([feature, size.to(feature.dtype)], 1)
         return feature if self.layer is None else self.layer(feature)
+
+    def sizes(self) -> dict[str, Any]:
+        """Return what `object_head` builds a head of these sizes from."""
+        width = None if self.layer is None else self.out_dim
+        return {"use_size": self.size_token is not None, "width": width}
+
+
+def object_head(source: str | Mapping[str, Any], feature_width: int, key: str) -> ObjectHead:
+    """Return a frozen head: of a file, or of sizes alone, whose weights a checkpoint brings.
+
+    Args:
+        source: path from the repository's root, or what `ObjectHead.sizes` returned.
+        feature_width: of the encoder's global feature.
+        key: yaml key that named it, for messages.
+
+    Raises:
+        CheckpointError: see `load_object_head`.
+        ConfigError: other sizes than `use_size` and `width`.
+    """
+    if isinstance(source, str):
+        return load_object_head(get_abs_path(source), feature_width, key)
+    if set(source) != {"use_size", "width"}:
+        expected = "a file, or use_size and width"
+        raise ConfigError("no head of this kind", where=key, got=dict(source), expected=expected)
+    return ObjectHead(feature_width, **source).eval().requires_grad_(False)
 
 
 def load_object_head(path: str | Path, feature_width: int, key: str) -> ObjectHead:

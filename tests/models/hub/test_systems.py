@@ -10,8 +10,11 @@ from safetensors import safe_open
 
 from lavis.common.errors import CheckpointError, ConfigError
 from lavis.models.hub import is_hub_folder, load_folder
+from lavis.models.hub.system import build_from_section
 from lavis.models.mixcon3d_models.mixcon3d import MixCon3D
 from lavis.models.point_blip_models.point_blip import PointBlip
+from lavis.models.point_encoders.object_head import ObjectHead
+from lavis.models.weights.files import save_tensors
 
 ARCHS = (
     *("point_blip", "point_blip_llm", "mixcon3d", "point_bind", "point_llm"),
@@ -219,3 +222,24 @@ def test_damaged_weights_are_refused(damage, share):
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError):
         load_folder(folder)
+
+
+def test_a_retrieval_head_comes_with_the_folder(build_model, model_sections, tmp_path):
+    section = model_sections["point_blip_llm"]
+    width = build_model("point_blip_llm").point_encoder.global_dim
+    head = ObjectHead(width, use_size=True, width=8)
+    file = tmp_path / "head.safetensors"
+    save_tensors(file, head.state_dict(), {})
+    section.update(retrieved_texts=1, retrieval_lookup="head", retrieval_head=str(file))
+    section["freeze_point_encoder"] = True
+    model = build_model("point_blip_llm").eval()
+    model.hub_section = {"arch": "point_blip_llm"} | section
+    model.save_pretrained(tmp_path / "shared")
+    file.unlink()
+    loaded, config = load_folder(tmp_path / "shared")
+    assert config["model"]["retrieval_head"] == {"use_size": True, "width": 8}
+    for name, value in head.state_dict().items():
+        assert torch.equal(value, loaded.retrieval_head.state_dict()[name]), name
+    config["model"]["retrieval_head"] = {"width": 8}
+    with pytest.raises(CheckpointError, match=r"use_size and width"):
+        build_from_section(type(model), config, tmp_path / "shared")
