@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from lavis.config import option
 from lavis.models.mixcon3d_models.views import VIEWS
-from lavis.models.point_encoders.model_config import PointModelConfig
+from lavis.models.point_encoders.model_config import ObjectHeadConfig
 
 PROJECTIONS = ("shared", "separate", "none")
 POSITIVES = ("text", "item")
 
 
 @dataclass(frozen=True)
-class Mixcon3dConfig(PointModelConfig):
+class Mixcon3dConfig(ObjectHeadConfig):
     """Keys of `mixcon3d`; names of the release's train.yaml in brackets.
 
     Attributes:

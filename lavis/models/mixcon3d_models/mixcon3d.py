@@ -37,6 +37,7 @@ from lavis.models.point_encoders import (
     encode_batch,
     load_encoder_checkpoint,
 )
+from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.teachers import batch_embeds, embed_with, joint_text_teacher
 from lavis.models.teachers.clip import ClipTeacher
 
@@ -57,6 +58,7 @@ class MixCon3D(ContrastOnly, HubSystem, BaseModel):
     config_class = Mixcon3dConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/mixcon3d/mixcon3d_bricks.yaml",
+        "bricks_voxel": "configs/models/mixcon3d/mixcon3d_bricks_voxel.yaml",
         "openshape": "configs/models/mixcon3d/mixcon3d_openshape.yaml",
     }
 
@@ -67,8 +69,11 @@ class MixCon3D(ContrastOnly, HubSystem, BaseModel):
         if config.point_encoder_weights:
             path = get_abs_path(config.point_encoder_weights)
             load_encoder_checkpoint(self.point_encoder, path)
+        self.object_head = ObjectHead(
+            self.point_encoder.global_dim, config.use_size, config.head_width, config.head_dropout
+        )
         # PPAT ends in this layer itself (out_dim).
-        found = self.point_encoder.global_dim
+        found = self.object_head.out_dim
         self.point_proj = nn.Identity() if found == width else nn.Linear(found, width)
         self.text_teacher = joint_text_teacher(config.text_teacher, width)
         self.text_proj, self.image_proj = self._build_projections()
@@ -135,9 +140,8 @@ class MixCon3D(ContrastOnly, HubSystem, BaseModel):
 
     def point_feature(self, samples: Mapping[str, Any]) -> Tensor:
         """Encode clouds [B,N,3|6] to [B,E], before they are normalised."""
-        return self.point_proj(
-            encode_batch(self.point_encoder, samples, self.device).global_feature
-        )
+        feature = encode_batch(self.point_encoder, samples, self.device).global_feature
+        return self.point_proj(self.object_head(feature, samples))
 
     def image_feature(self, samples: Mapping[str, Any], size: int) -> tuple[Tensor, Tensor]:
         """Project and pool the views of a batch: [B,E], and bool [B], which objects have any."""

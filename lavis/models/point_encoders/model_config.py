@@ -30,3 +30,18 @@ class PointModelConfig(ModelConfig):
         encoder = completed["point_encoder"]
         completed["point_encoder"] = plain(point_encoder_defaults(encoder["name"])) | encoder
         return completed
+
+
+@dataclass(frozen=True)
+class ObjectHeadConfig(PointModelConfig):
+    """Keys of a model with an `ObjectHead` behind its point encoder.
+
+    Attributes:
+        use_size: read the object's box beside its global feature, for data with a common unit.
+        head_width: width of a hidden layer between the feature and the projections; null: none.
+        head_dropout: of that layer.
+    """
+
+    use_size: bool = False
+    head_width: int | None = option(None, low=1)
+    head_dropout: float = option(0.0, low=0, high=1)

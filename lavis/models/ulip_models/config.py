@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lavis.config import option
-from lavis.models.point_encoders.model_config import PointModelConfig
+from lavis.models.point_encoders.model_config import ObjectHeadConfig
 
 
 @dataclass(frozen=True)
-class UlipTextConfig(PointModelConfig):
+class UlipTextConfig(ObjectHeadConfig):
     """Keys of `ulip_text`.
 
     Attributes:
@@ -20,15 +20,9 @@ class UlipTextConfig(PointModelConfig):
         whole_vocabulary: sources of few distinct texts, such as class names: cross-entropy over all
             texts of the training split instead of InfoNCE over those of the batch.
         label_smoothing: of that cross-entropy.
-        use_size: read the object's box beside its global feature, for data with a common unit.
-        head_width: width of a hidden layer between the feature and the projections; null: none.
-        head_dropout: of that layer.
     """
 
     text_tower: str = "minilm"
     text_sources: Mapping[str, float] = option({"caption": 1.0}, low=0)
     whole_vocabulary: tuple[str, ...] = ()
     label_smoothing: float = option(0.0, low=0, high=1)
-    use_size: bool = False
-    head_width: int | None = option(None, low=1)
-    head_dropout: float = option(0.0, low=0, high=1)

@@ -244,3 +244,19 @@ def test_views_of_different_number_become_one_batch():
     batch = collate(rows)
     assert batch["image_embeds"].shape == (3, 3, E)
     assert batch["image_embeds_mask"].tolist() == [[True, False, False], [True] * 3, [False] * 3]
+
+
+def test_sizes_and_a_hidden_layer_belong_to_the_cloud(build, samples):
+    plain, model = build(), build(use_size=True, head_width=10)
+    assert not any(name.startswith("object_head.") for name in plain.state_dict())
+    assert model.point_proj.in_features == 10
+    with pytest.raises(ConfigError, match=r"model\.use_size"):
+        model.embed(samples, "point")
+    small = samples | {"box_size": torch.full((4, 3), 2.0)}
+    large = samples | {"box_size": torch.full((4, 3), 8.0)}
+    model.eval()
+    assert not torch.allclose(model.embed(small, "point"), model.embed(large, "point"))
+    assert torch.equal(model.embed(small, "image"), model.embed(large, "image"))
+    assert not torch.allclose(model.embed(small, "joint"), model.embed(large, "joint"))
+    model.train()(small)["loss"].backward()
+    assert all(p.grad is not None for p in model.object_head.parameters())
