@@ -152,7 +152,8 @@ def _counts(run: RunRecord) -> bool:
     data = run.record["data"] or {}
     wanted = SPLIT.get(run.task, "dev_test")
     plain = run.alteration is None and run.protocol != "with colour"
-    return plain and run.split == wanted and data.get("name") == "bricks"
+    split = run.split.removesuffix("_ema")  # scored with averaged weights
+    return plain and split == wanted and data.get("name") == "bricks"
 
 
 def system_of(run: RunRecord) -> str:

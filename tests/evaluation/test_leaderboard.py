@@ -76,6 +76,15 @@ def row(page: str, label: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
 
 
+def test_scores_of_averaged_weights_count(results, table_records):
+    top = {"top_1": {"value": 0.4, "ci95": [0.3, 0.5]}}
+    record = table_records.record(
+        "point_classification", top, {}, extra={"protocol": "prompted"}, split="dev_test_ema"
+    )
+    table_records.write(results, **{"voxel-encoder_classification": record})
+    assert "**40.0**" in " ".join(row(leaderboard(load_records(results), {}), "Voxel network"))
+
+
 def test_systems_baselines_and_views_are_rows_of_one_table(results):
     page = leaderboard(load_records(results), {})
     assert row(page, "PointBLIP, `make demo`")[1] == "**30.0** [20.0, 40.0]"
