@@ -20,6 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lavis  # noqa: F401 (sets the policy of threads before torch is loaded)
+
+# isort: split
 import numpy as np
 
 from benchmarks.record import Record, parse_options
