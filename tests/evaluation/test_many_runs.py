@@ -8,7 +8,7 @@ import pytest
 from lavis.common.errors import EvaluationError
 from lavis.evaluation.records import build_metrics_record, write_json_atomic
 from lavis.evaluation.report.__main__ import main
-from lavis.evaluation.report.many_runs import chosen, compare_runs, find_runs, markdown
+from lavis.evaluation.report.many_runs import chosen, compare_runs, find_runs, markdown, side
 from lavis.evaluation.report.markdown_page import html_page
 
 
@@ -51,6 +51,21 @@ def test_two_runs_are_compared_over_the_same_items(runs):
     text = markdown([good, poor], (poor, good))
     assert "second is higher" in text
     assert "no difference" in markdown([good], (good, good))
+
+
+def test_training_seeds_are_one_side_by_the_means_of_items(runs):
+    save(runs, "good_43", [1.0] * 12 + [0.0] * 8)
+    found = find_runs(runs)
+    group = side(found, "good, good_43")
+    (row,) = compare_runs(group, side(found, "poor<b>"))
+    assert row.first == pytest.approx((0.9 + 0.6) / 2)
+    assert group.per_item()["top_1"]["i15"] == 0.5
+    assert "good/test, good_43/test against poor<b>/test" in markdown(
+        found, (group, side(found, "poor<b>"))
+    )
+    save(runs, "good_44", [1.0] * 20, ids=[f"x{k}" for k in range(20)])
+    with pytest.raises(EvaluationError, match="'i0'"):
+        side(find_runs(runs), "good,good_44").per_item()
 
 
 def test_runs_on_other_items_are_refused_by_name(runs):

@@ -88,7 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, help="folder with a sub-folder per task")
     what.add_argument("--runs", type=Path, help="folder of any number of runs: one table")
-    parser.add_argument("--compare", nargs=2, default=(), metavar="RUN", help="two names of --runs")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        default=(),
+        metavar="RUN",
+        help="two names of --runs; a,b,c: the mean of an item over training seeds",
+    )
     parser.add_argument("--out", type=Path, help="page to write (default: <run>/report.html)")
     parser.add_argument("--picture", type=Path, help="PNG of captioned objects, beside the page")
     help_points = "packed point clouds (default: the run's own objects, or bricks)"

@@ -2,12 +2,14 @@
 
     python -m lavis.evaluation.report --runs output                # results.html and results.md
     python -m lavis.evaluation.report --runs output --compare demo/retrieval full/retrieval
+    python -m lavis.evaluation.report --runs output --compare a/qa,a_43/qa b/qa,b_43/qa
 
 Every `*_metrics.json` below the folder is one run, named by its path; splits under a control belong
 to the run of the split. The page has the headline claims with their strongest baselines, then every
 metric; runs on different versions of the data are refused. Two runs are compared by the per-item
 values that tasks write (`*_items.json`): paired bootstrap over the same items, Holm's correction
-over the metrics; runs on different items are refused by name.
+over the metrics; runs on different items are refused by name. A side of several runs, one for each
+training seed, has the mean of an item over them.
 """
 
 from __future__ import annotations
@@ -63,6 +65,37 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        runs: one, or those of several training seeds.
+    """
+
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """The names of the runs."""
+        return ", ".join(run.name for run in self.runs)
+
+    def per_item(self) -> dict[str, dict[str, float]]:
+        """{metric: {id: mean over the runs}} of the metrics that all runs have.
+
+        Raises:
+            EvaluationError: the runs have different items.
+        """
+        found = [run.per_item() for run in self.runs]
+        means = {}
+        for metric in (name for name in found[0] if all(name in items for items in found)):
+            for other in found[1:]:
+                check_same_ids(found[0][metric], other[metric], what=f"items of {metric}")
+            ids = found[0][metric]
+            means[metric] = {i: float(np.mean([items[metric][i] for items in found])) for i in ids}
+        return means
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One metric of two runs.
 
@@ -110,8 +143,8 @@ def _name(path: Path, root: Path) -> str:
     return "/".join([*parts, path.name.removesuffix(_SUFFIX)])
 
 
-def compare_runs(first: Run, second: Run, *, seed: int = 0) -> list[Comparison]:
-    """Paired differences of every metric that both runs have per item.
+def compare_runs(first: Run | Side, second: Run | Side, *, seed: int = 0) -> list[Comparison]:
+    """Paired differences of every metric that both sides have per item.
 
     Raises:
         EvaluationError: no common metric, or different items.
@@ -140,6 +173,11 @@ def _pairs(metric: str, own: Mapping[str, float], other: Mapping[str, float]) ->
     """Lay out the values of the same items side by side, [N,2]."""
     check_same_ids(own, other, what=f"items of {metric}")
     return np.array([[own[i], other[i]] for i in own], dtype=np.float64)
+
+
+def side(runs: Sequence[Run], names: str) -> Side:
+    """The runs of names that commas separate; see `chosen`."""
+    return Side(tuple(chosen(runs, name.strip()) for name in names.split(",")))
 
 
 def chosen(runs: Sequence[Run], name: str) -> Run:
@@ -190,14 +228,14 @@ def _cells(row: Comparison) -> list[str]:
 
 def markdown(
     runs: Sequence[Run],
-    comparison: tuple[Run, Run] | None = None,
+    comparison: tuple[Run | Side, Run | Side] | None = None,
     seeds: str | Path | None = None,
 ) -> str:
     """Claims and tables of all runs and, when asked for, the comparison of two.
 
     Args:
         runs: found below a folder.
-        comparison: two of them.
+        comparison: two of them, or two groups.
         seeds: folder of other training seeds (seeds.py); None has none.
 
     Raises:
@@ -241,7 +279,7 @@ def write_many(
     Args:
         folder: of runs.
         out: the page; default <folder>/results.html.
-        compare: two names of runs, or none.
+        compare: two names of runs, or two lists of names with commas; or none.
         seeds: folder of other training seeds, or none.
 
     Raises:
@@ -249,7 +287,7 @@ def write_many(
             compared.
     """
     runs = find_runs(folder)
-    pair = (chosen(runs, compare[0]), chosen(runs, compare[1])) if compare else None
+    pair = (side(runs, compare[0]), side(runs, compare[1])) if compare else None
     text = markdown(runs, pair, seeds)
     page = Path(out) if out is not None else Path(folder) / "results.html"
     table = page.with_suffix(".md")
