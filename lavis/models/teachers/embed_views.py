@@ -79,7 +79,10 @@ def embed_views(
         features = _known_features(views, facts)
         if features is None:
             features = torch.cat([teacher.network(images) for images in batches(store, ids)])
-        embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
+        if isinstance(teacher, HeadTeacher):
+            embeds = teacher.of_objects(features.view(len(ids), store.num_views, -1), ids)
+        else:
+            embeds = torch.cat([teacher.from_features(part) for part in features.split(1024)])
         tensors = {"image_embeds": embeds, "features": features}
     kept = {n: t.view(len(ids), store.num_views, -1).half() for n, t in tensors.items()}
     save_tensors(out, kept, facts)

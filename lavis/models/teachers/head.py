@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -95,11 +97,43 @@ def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:
     """
     try:
         with safe_open(path, "pt") as file:
-            space = (file.metadata() or {})["space"]
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        head = FeatureHead(inputs, *(len(weights[f"layers.{layer}.bias"]) for layer in (4, 1)))
-        head.load_state_dict(weights)
+            return _head_of(file, "layers.", inputs), (file.metadata() or {})["space"]
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         what = "a head of a teacher cannot be read"
         raise CheckpointError(what, where=path, got=repr(error), fix=fix) from error
-    return head, space
+
+
+def _head_of(file: Any, prefix: str, inputs: int) -> FeatureHead:
+    """Build the head of the tensors whose names begin so."""
+    names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+    weights = {f"layers.{name.removeprefix(prefix)}": file.get_tensor(name) for name in names}
+    head = FeatureHead(inputs, *(len(weights[f"layers.{layer}.bias"]) for layer in (4, 1)))
+    head.load_state_dict(weights)
+    return head
+
+
+FOLD_OF = "fold_of"  # metadata: {id: number of the head that was trained without it}
+
+
+def with_folds(head: FeatureHead, folds: Sequence[FeatureHead]) -> dict[str, Tensor]:
+    """Return the tensors of a head and of those that were trained without a part of the items."""
+    heads = {"": head} | {f"folds.{number}.": fold for number, fold in enumerate(folds)}
+    return {
+        prefix + name: value
+        for prefix, one in heads.items()
+        for name, value in one.state_dict().items()
+    }
+
+
+def read_folds(path: Path, inputs: int) -> tuple[list[FeatureHead], dict[str, int]]:
+    """Return the heads trained without a part of the items, and {id: head without it}.
+
+    Args:
+        path: of a file that `read_head` has read.
+        inputs: width of the network's features.
+    """
+    with safe_open(path, "pt") as file:
+        fold_of = json.loads((file.metadata() or {}).get(FOLD_OF, "{}"))
+        count = max(fold_of.values(), default=-1) + 1
+        folds = [_head_of(file, f"folds.{number}.layers.", inputs) for number in range(count)]
+    return [fold.requires_grad_(False).eval() for fold in folds], fold_of

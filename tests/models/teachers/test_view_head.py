@@ -83,8 +83,9 @@ def test_several_files_are_one_training_set(tmp_path):
         record = {"object_id": f"{name}0", "description": name}
         (tmp_path / f"{name}.json").write_text(json.dumps([record]))
     files = {n: (tmp_path / f"{n}.safetensors", tmp_path / f"{n}.json") for n in "abc"}
-    features, pairs = read_pairs(*zip(files["a"], files["b"]))
+    features, pairs, names = read_pairs(*zip(files["a"], files["b"]))
     assert features.shape == (3, 2, 1280)
+    assert names == ["a0", "a1", "b0"]
     assert pairs == [(0, "a"), (2, "b")]
     with pytest.raises(DataError, match=r"c\.safetensors[\s\S]*\[1, 3, 1280\]"):
         read_pairs(*zip(files["a"], files["c"]))
@@ -113,6 +114,33 @@ def test_the_command_writes_what_embed_views_reads(tmp_path, monkeypatch, tiny_b
     torch.testing.assert_close(
         *(load_file(path)["image_embeds"] for path in (expected, out)), rtol=0, atol=2e-3
     )
+
+
+def test_training_objects_are_embedded_by_a_head_without_them(tmp_path, tiny_bert, features):
+    ids = [f"o{row}" for row in range(30)]
+    groups = {name: f"g{row // 2}" for row, name in enumerate(ids)}
+    embeds, training = tmp_path / "views.safetensors", tmp_path / "train.json"
+    save_file({"features": features}, embeds, {"ids": json.dumps(ids)})
+    records = [
+        {"object_id": i, "description": TEXTS[row % 3], "group": groups[i]}
+        for row, i in enumerate(ids[:24])
+    ]
+    training.write_text(json.dumps(records))
+    arguments = ["--embeds", str(embeds), "--annotations", str(training), "--epochs", "2"]
+    arguments += ["--text-teacher", tiny_bert, "--folds", "3"]
+    assert main(arguments) == 0
+    teacher = HeadTeacher(tmp_path / "head.safetensors")
+    assert teacher.fold_of.keys() == set(ids[:24])
+    assert set(teacher.fold_of.values()) == {0, 1, 2}
+    for name, fold in teacher.fold_of.items():  # a group is in one part
+        assert fold == teacher.fold_of[ids[ids.index(name) // 2 * 2]]
+    found, by_all = teacher.of_objects(features, ids), teacher.from_features(features)
+    assert torch.equal(found[24:], by_all[24:])
+    for row in range(24):
+        own = teacher.folds[teacher.fold_of[ids[row]]](features[row])
+        torch.testing.assert_close(found[row], own)
+        assert not torch.allclose(found[row], by_all[row])
+    assert not any(p.requires_grad for p in teacher.parameters())
 
 
 def test_damaged_files_are_refused(tmp_path):
