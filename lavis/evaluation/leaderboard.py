@@ -50,7 +50,10 @@ REMARKS = {
     "text4point": "It labels rooms: [results](results.md).",
 }
 # A system's own control or teacher alone: no system, so it lacks nothing.
-NOT_SYSTEMS = ("views-conse", "views-head", "encoder", "mixcon3d-joint", "mixcon3d-image")
+NOT_SYSTEMS = (
+    *("views-conse", "views-head", "encoder"),
+    *("mixcon3d-joint", "mixcon3d-folds", "mixcon3d-image"),
+)
 BASELINES = {
     "Chance": ("chance",),
     "Most frequent": ("most_frequent_class", "most_frequent_answer"),
