@@ -6,10 +6,10 @@
     PYTHONPATH=. .venv/bin/python tests/golden/record.py --models                # new checkpoints
 
 One thread and one process, so that a machine repeats its values to the bit. `test_golden.py`
-records again and compares. Kinds of CPU round differently in bfloat16: `values` is of a CPU without
-AMX, `values_amx` of one with it. Accept new values only for a change that is meant to change them,
-and say so in the commit; delete the folder of the kind that is not at hand. The checkpoints of
-`models/` are tiny and are not recorded again with them.
+records again and compares. Kinds of CPU round differently in bfloat16: `values` is of an AMD CPU,
+`values_amx` of an Intel one with AMX and `values_intel` of one without. Accept new values only for
+a change that is meant to change them, and say so in the commit; delete the folders of the kinds
+that are not at hand. The checkpoints of `models/` are tiny and are not recorded again with them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MODELS = HERE / "models"
-COMMITTED = [folder for folder in (HERE / "values", HERE / "values_amx") if folder.is_dir()]
+COMMITTED = [
+    folder
+    for folder in (HERE / name for name in ("values", "values_amx", "values_intel"))
+    if folder.is_dir()
+]
 PARTS, POINTS = 240, 512
 STEPS = 10
 BRICKS, CONTRASTIVE = "lavis/projects/bricks", "lavis/projects/point_llm_contrastive"
