@@ -23,7 +23,7 @@ SYSTEMS = {
     "voxel-encoder": "Voxel network alone",
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, joint vector of cloud and views",
-    "mixcon3d-folds": "MixCon3D, joint vector, image heads out of fold",
+    "mixcon3d-folds": "MixCon3D, joint vector, image heads out of fold (one seed)",
     "mixcon3d-image": "MixCon3D, views alone",
     "point-bind": "Point-Bind, cloud alone",
     "point-llm": "Point-LLM, trained without clouds",
