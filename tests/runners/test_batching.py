@@ -82,14 +82,17 @@ def test_objects_of_one_sample_each_have_no_siblings():
 
 def with_annotation(tiny, size=22):
     data = tiny.Data(size)
-    data.annotation = [{"instance_id": f"0-{i}"} for i in range(size)]
+    data.annotation = [{"instance_id": f"0-{i}", "object_id": f"{i // 2}"} for i in range(size)]
     return data
 
 
-def test_a_run_with_a_plan_resumes_exactly(tiny):
-    path = tiny.path / "near.json"
-    path.write_text(json.dumps({f"0-{i}": [f"0-{i ^ 1}"] for i in range(22)}))
-    options = {"batch_plan": str(path), "save_freq": 1, "lr_sched": "constant_lr"}
+@pytest.mark.parametrize("plan", ["near.json", "same_object"])
+def test_a_run_with_a_plan_resumes_exactly(tiny, plan):
+    if plan == "near.json":
+        path = tiny.path / plan
+        path.write_text(json.dumps({f"0-{i}": [f"0-{i ^ 1}"] for i in range(22)}))
+        plan = str(path)
+    options = {"batch_plan": plan, "save_freq": 1, "lr_sched": "constant_lr"}
 
     def make(job, **more):
         runner = tiny.runner(job, **options, **more)
