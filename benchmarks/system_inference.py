@@ -60,7 +60,7 @@ SYSTEMS: dict[str, dict[str, str]] = {
     "demo": {"embed": "bricks/train/demo_stage1", "caption": "bricks/train/demo_stage2"},
     "voxel": {"caption": "bricks/train/voxel_captioning"},
     "point-llm-contrastive": {"embed": _CONTRASTIVE, "caption": _CONTRASTIVE},
-    "mixcon3d": {"embed": "mixcon3d/train/bricks"},
+    "mixcon3d": {"embed": "mixcon3d/train/bricks_voxel"},
     "point-bind": {"embed": "point_bind/train/bricks"},
     "point-llm": dict.fromkeys(("embed", "caption"), "point_llm/train/bricks_pretrain"),
     "text4point": {"segment": "text4point/train/rooms_segmentation"},

@@ -57,40 +57,14 @@ def test_every_recipe_and_evaluation_has_committed_values(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_values_stay(recorded, name):
-    was, now = read(VALUES / name), read(recorded / name)
-    if read(recorded / "machine.json") == read(VALUES / "machine.json"):
-        changed = list(recorder.differences(was, now, exact=True, where=name))
-    else:
-        changed = list(roughly_different(was, now, name))
+    exact = read(recorded / "machine.json") == read(VALUES / "machine.json")
+    # another CPU rounds elsewhere, and a greedy choice or a rank may turn
+    tolerance = 3e-2 if name.startswith("steps") else 0.2
+    found = recorder.differences(
+        read(VALUES / name), read(recorded / name), exact, name, tolerance=tolerance
+    )
+    changed = list(found)
     assert not changed, f"{len(changed)} values changed: " + "\n".join(changed[:20])
-
-
-def roughly_different(was, now, name):
-    """Yield what differs on another kind of CPU by more than products in bf16 do.
-
-    Steps begin alike and then part, the norms of gradients at once; a greedy choice or a rank may
-    turn.
-    """
-    if not name.startswith("steps"):
-        yield from recorder.differences(was, now, False, name, tolerance=0.2)
-        return
-    was, now = ([without_norm(step) for step in steps] for steps in (was, now))
-    yield from recorder.differences(was[:1], now[:1], False, name, tolerance=3e-2)
-    yield from recorder.differences(was, now, False, name, tolerance=0.2)
-
-
-def without_norm(step):
-    return {key: value for key, value in step.items() if key != "grad_norm"}
-
-
-def test_steps_may_part_on_another_cpu_but_not_begin_apart():
-    was = [{"loss": 2.0, "grad_norm": 5.0}] * 2
-    parted = [{"loss": 2.01, "grad_norm": 9.0}, {"loss": 2.3, "grad_norm": 1.0}]
-    apart = [{"loss": 2.2, "grad_norm": 5.0}, {"loss": 2.0, "grad_norm": 5.0}]
-    far = [{"loss": 2.0, "grad_norm": 5.0}, {"loss": 3.0, "grad_norm": 5.0}]
-    assert not list(roughly_different(was, parted, "steps/a.json"))
-    assert len(list(roughly_different(was, apart, "steps/a.json"))) == 1
-    assert len(list(roughly_different(was, far, "steps/a.json"))) == 1
 
 
 def test_a_changed_bit_is_seen():

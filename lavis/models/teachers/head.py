@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,15 @@ def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:
     Raises:
         CheckpointError: no such file, a damaged one, or another content.
     """
+    with _readable(path, fix), safe_open(path, "pt") as file:
+        return _head_of(file, "layers.", inputs), (file.metadata() or {})["space"]
+
+
+@contextmanager
+def _readable(path: Path, fix: str) -> Iterator[None]:
+    """Name the file and the command that makes it where it cannot be read."""
     try:
-        with safe_open(path, "pt") as file:
-            return _head_of(file, "layers.", inputs), (file.metadata() or {})["space"]
+        yield
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         what = "a head of a teacher cannot be read"
         raise CheckpointError(what, where=path, got=repr(error), fix=fix) from error
@@ -125,14 +132,16 @@ def with_folds(head: FeatureHead, folds: Sequence[FeatureHead]) -> dict[str, Ten
     }
 
 
-def read_folds(path: Path, inputs: int) -> tuple[list[FeatureHead], dict[str, int]]:
+def read_folds(path: Path, inputs: int, fix: str) -> tuple[list[FeatureHead], dict[str, int]]:
     """Return the heads trained without a part of the items, and {id: head without it}.
 
     Args:
-        path: of a file that `read_head` has read.
-        inputs: width of the network's features.
+        path, inputs, fix: see `read_head`.
+
+    Raises:
+        CheckpointError: a damaged file, or heads that are missing.
     """
-    with safe_open(path, "pt") as file:
+    with _readable(path, fix), safe_open(path, "pt") as file:
         fold_of = json.loads((file.metadata() or {}).get(FOLD_OF, "{}"))
         count = max(fold_of.values(), default=-1) + 1
         folds = [_head_of(file, f"folds.{number}.layers.", inputs) for number in range(count)]

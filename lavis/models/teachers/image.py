@@ -154,7 +154,7 @@ class HeadTeacher(Teacher):
     def __init__(self, path: Path) -> None:
         super().__init__(cache_size=0)
         self.head, self.space = read_head(path, FEATURES, _HEAD_FIX)
-        folds, self.fold_of = read_folds(path, FEATURES)
+        folds, self.fold_of = read_folds(path, FEATURES, _HEAD_FIX)
         self.folds = nn.ModuleList(folds)
         self.embed_dim = self.head.width
         self.network = EfficientNetLite0()

@@ -26,7 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lavis.common.command import command_parser, report_errors
+from lavis.common.command import command_parser, positive, report_errors
 from lavis.common.errors import DataError
 from lavis.common.files import file_sha256
 from lavis.common.utils import get_cache_path
@@ -122,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: head.safetensors beside the features")
     parser.add_argument("--text-teacher", default="minilm", help="whose space images enter")
     parser.add_argument("--epochs", type=int, default=20, help="passes through the texts")
-    parser.add_argument("--folds", type=int, default=1, help="parts, each with a head without it")
+    parser.add_argument(
+        "--folds", type=positive, default=1, help="parts, each with a head without it"
+    )
     parser.add_argument("--seed", type=int, default=42, help="of weights, order and views")
     options = parser.parse_args(arguments)
     if len(options.embeds) != len(options.annotations):

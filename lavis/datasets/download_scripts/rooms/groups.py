@@ -1,6 +1,6 @@
 """Groups of furniture as they occur together: chairs at a table, a lamp beside a bed.
 
-A group places what it can: an object that does not fit is left out, never squeezed in.
+An object that does not fit is left out.
 """
 
 from __future__ import annotations
