@@ -42,7 +42,7 @@ def build(service: Service, folder: Path) -> gr.Blocks:
     """Return the page.
 
     Args:
-        service: reads files and asks systems.
+        service: reads files and calls systems.
         folder: for the .glb files that pages show.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, 12 * _HOUR)) as page:
