@@ -7,9 +7,9 @@
 
 One thread and one process, so that a machine repeats its values to the bit. `test_golden.py`
 records again and compares. Kinds of CPU round differently in bfloat16: `values` is of an AMD CPU,
-`values_amx` of an Intel one with AMX and `values_intel` of one without. Accept new values only for
-a change that is meant to change them, and say so in the commit; delete the folders of the kinds
-that are not at hand. The checkpoints of `models/` are tiny and are not recorded again with them.
+with AVX-512, `values_avx2` of one without, `values_amx` of an Intel one with AMX and `values_intel`
+of one without. Accept new values only for a change that is meant to change them, and say so in the
+commit; delete the folders of the kinds that are not at hand. The checkpoints of `models/` are tiny and are not recorded again with them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROOT = HERE.parents[1]
 MODELS = HERE / "models"
 COMMITTED = [
     folder
-    for folder in (HERE / name for name in ("values", "values_amx", "values_intel"))
+    for folder in (HERE / name for name in ("values", "values_amx", "values_avx2", "values_intel"))
     if folder.is_dir()
 ]
 PARTS, POINTS = 240, 512
