@@ -6,10 +6,11 @@
     PYTHONPATH=. .venv/bin/python tests/golden/record.py --models                # new checkpoints
 
 One thread and one process, so that a machine repeats its values to the bit. `test_golden.py`
-records again and compares. Kinds of CPU round differently in bfloat16: `values` is of an AMD CPU,
+records again and compares. Kinds of CPU round differently in bfloat16: `values` is of an AMD CPU
 with AVX-512, `values_avx2` of one without, `values_amx` of an Intel one with AMX and `values_intel`
 of one without. Accept new values only for a change that is meant to change them, and say so in the
-commit; delete the folders of the kinds that are not at hand. The checkpoints of `models/` are tiny and are not recorded again with them.
+commit; delete the folders of the kinds that are not at hand. The checkpoints of `models/` are tiny
+and are not recorded again with them.
 """
 
 from __future__ import annotations
@@ -133,11 +134,11 @@ def committed_values() -> Path:
     """Return the committed values of the CPU that is most like this one."""
     own = set(machine()["cpu"].split())
 
-    def in_common(folder: Path) -> int:
+    def different(folder: Path) -> int:
         of_folder = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
-        return len(own & set(of_folder["cpu"].split()))
+        return len(own ^ set(of_folder["cpu"].split()))
 
-    return max(COMMITTED, key=in_common)
+    return min(COMMITTED, key=different)
 
 
 class Recorder:
