@@ -20,9 +20,16 @@ class UlipTextConfig(ObjectHeadConfig):
         whole_vocabulary: sources of few distinct texts, such as class names: cross-entropy over all
             texts of the training split instead of InfoNCE over those of the batch.
         label_smoothing: of that cross-entropy.
+        lexical_source: text source whose words (hashed tf-idf, `LexicalTeacher`) clouds are aligned
+            with, too, by cross-entropy over the texts of the training split; null: none.
+        lexical_weight: of that cross-entropy.
+        lexical_share: of words in the cosine of the joint embedding, beside the sentence encoder.
     """
 
     text_tower: str = "minilm"
     text_sources: Mapping[str, float] = option({"caption": 1.0}, low=0)
     whole_vocabulary: tuple[str, ...] = ()
     label_smoothing: float = option(0.0, low=0, high=1)
+    lexical_source: str | None = None
+    lexical_weight: float = option(1.0, low=0)
+    lexical_share: float = option(0.5, low=0, high=1)

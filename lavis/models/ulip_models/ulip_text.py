@@ -41,6 +41,9 @@ from lavis.models.point_encoders import (
 from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
+from lavis.models.ulip_models.lexical_head import LexicalHead
+
+WORDS = "words"  # of the loss and the scale
 
 
 @registry.register_model("ulip_text")
@@ -82,27 +85,34 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
                 for name in self.text_sources
             }
         )
+        terms = [
+            Term(f"point_{name}", f"text_{name}", weight, name=name)
+            for name, weight in self.text_sources.items()
+        ]
+        self.lexical_source, self.lexical_share = config.lexical_source or "", config.lexical_share
+        self.lexical: LexicalHead | None = None
+        if self.lexical_source:
+            self.lexical = LexicalHead(self.object_head.out_dim)
+            terms.append(Term("point_words", "text_words", config.lexical_weight, name=WORDS))
         # Named after its parameters: "logit_scale.<source>" in checkpoints.
-        self.logit_scale = ContrastiveTerms(
-            [
-                Term(f"point_{name}", f"text_{name}", weight, name=name)
-                for name, weight in self.text_sources.items()
-            ],
-            autocast_cosine,
-        )
+        self.logit_scale = ContrastiveTerms(terms, autocast_cosine)
 
     @property
     def space(self) -> str:
         """The joint space that clouds are aligned with, stored in checkpoints."""
-        return self.text_tower.space
+        words = "" if self.lexical is None else f"+{self.lexical.words.space}"
+        return self.text_tower.space + words
 
     def read_training_objects(self, datasets: Iterable[Any]) -> None:
-        """Collect the distinct texts of `whole_vocabulary` in the training split of data sets."""
-        if not self.vocabularies:
+        """Collect the texts of the training split that a loss compares with."""
+        if not self.vocabularies and self.lexical is None:
             return
         records = [record for dataset in datasets for record in dataset.train_annotation()]
         for name in self.vocabularies:
             self.vocabularies[name] = sorted({str(r[name]) for r in records if r.get(name)})
+        texts = [str(r[self.lexical_source]) for r in records if r.get(self.lexical_source)]
+        if self.lexical is not None and texts:
+            self.lexical.fit(texts)
 
     def encode(self, samples: Mapping[str, Any]) -> Encoded:
         """Encode clouds with the head of each text source, and its texts: unit [B,E].
@@ -116,6 +126,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             points = full_precision(self.point_proj[name](feature))
             embeds[f"point_{name}"] = F.normalize(points, dim=-1)
             embeds[f"text_{name}"] = self.text_tower(self.texts_of(samples, name))
+        if self.lexical is not None:
+            embeds["point_words"] = self.lexical(feature)
+            embeds["text_words"] = self.lexical.words(self.texts_of(samples, self.lexical_source))
         return Encoded(embeds)
 
     def object_feature(self, samples: Mapping[str, Any]) -> Tensor:
@@ -148,12 +161,18 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         """Compare objects with the texts of each source.
 
         Symmetric InfoNCE over the batch, where equal texts are positives; cross-entropy over the
-        training split's texts for those of `whole_vocabulary`.
+        training split's texts for those of `whole_vocabulary`; the mean of both for words.
         """
         losses = {}
         for term in self.logit_scale.terms:
-            texts = self.texts_of(samples, term.key)
-            if term.key in self.vocabularies:
+            lexical = self.lexical if term.key == WORDS else None
+            texts = self.texts_of(samples, self.lexical_source if lexical else term.key)
+            if lexical is not None:
+                keys = {term.key: text_keys(texts).to(self.device)}
+                loss = self.logit_scale.one(term, embeds, keys, {}, rows)
+                scale = self.logit_scale.scale(term)
+                loss = (loss + lexical.loss(embeds[term.a], texts, scale, self.label_smoothing)) / 2
+            elif term.key in self.vocabularies:
                 loss = self.vocabulary_loss(term, embeds[term.a], texts)
             else:
                 keys = {term.key: text_keys(texts).to(self.device)}
@@ -189,8 +208,16 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             return self.embed_texts(samples["text_input"])
         feature = self.object_feature(samples)
         source = next(iter(self.text_sources))
-        return F.normalize(self.point_proj[source](feature), dim=-1)
+        dense = F.normalize(self.point_proj[source](feature), dim=-1)
+        return dense if self.lexical is None else self.hybrid(dense, self.lexical(feature))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return unit embeddings [B,E] of the tower."""
-        return self.text_tower(texts)
+        """Return unit embeddings [B,E] of the tower, and of the words behind them."""
+        dense = self.text_tower(texts)
+        return dense if self.lexical is None else self.hybrid(dense, self.lexical.words(texts))
+
+    def hybrid(self, dense: Tensor, lexical: Tensor) -> Tensor:
+        """Join two embeddings, so that a cosine is the mean of theirs by `lexical_share`."""
+        share = self.lexical_share
+        joined = torch.cat([dense * (1 - share) ** 0.5, lexical * share**0.5], dim=-1)
+        return F.normalize(joined, dim=-1)  # a text without a known word has no lexical part

@@ -215,3 +215,62 @@ def test_a_checkpoint_of_another_teacher_is_refused(model, tiny_bert, tiny_encod
         UlipText.from_config(other)
     torch.save(payload | {"space": model.space}, tmp_path / "own.pth")
     UlipText.from_config(OmegaConf.create(cfg | {"finetuned": str(tmp_path / "own.pth")}))
+
+
+class Shapes:
+    """A training split with twice the four descriptions of the samples."""
+
+    def __init__(self, samples: dict) -> None:
+        self.texts = samples["description"]
+
+    def train_annotation(self) -> list[dict[str, str]]:
+        return [{"description": text} for text in self.texts * 2]  # a word counts from two texts on
+
+
+@pytest.fixture
+def hybrid(tiny_bert, tiny_encoder_cfg, samples) -> UlipText:
+    torch.manual_seed(0)
+    keys = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    sources = {"description": 1.0}
+    words = {"lexical_source": "description", "lexical_weight": 0.5, "lexical_share": 0.25}
+    model = UlipText(UlipTextConfig(**keys, text_sources=sources, **words)).eval()
+    with pytest.raises(ConfigError, match="not in the training split"):
+        model(samples)
+    model.read_training_objects([Shapes(samples)])
+    return model
+
+
+def test_words_are_told_from_all_training_texts_and_in_the_batch(hybrid, samples):
+    words = samples["description"]
+    rows = sorted(set(words))
+    points = hybrid.lexical(hybrid.object_feature(samples))
+    logits = points @ hybrid.lexical.words(rows).T / 0.07
+    own = torch.tensor([rows.index(word) for word in words])
+    everything = F.cross_entropy(logits, own)
+    batch = points @ hybrid.lexical.words(words).T / 0.07
+    inside = sum(F.cross_entropy(x, torch.arange(4)) for x in (batch, batch.T)) / 2
+    output = hybrid(samples)
+    torch.testing.assert_close(output["loss_words"], (everything + inside) / 2)
+    expected = output["loss_description"] + 0.5 * output["loss_words"]
+    torch.testing.assert_close(output["loss"], expected)
+
+
+def test_a_cosine_of_the_hybrid_embedding_is_the_mean_of_both(hybrid, samples):
+    texts = samples["description"]
+    feature = hybrid.object_feature(samples)
+    dense = F.normalize(hybrid.point_proj["description"](feature), dim=-1)
+    expected = 0.75 * dense @ hybrid.text_tower(texts).T
+    expected = expected + 0.25 * hybrid.lexical(feature) @ hybrid.lexical.words(texts).T
+    found = hybrid.embed(samples, "point") @ hybrid.embed_texts(texts).T
+    torch.testing.assert_close(found, expected)
+    assert hybrid.space.endswith("+words@3")
+
+
+def test_a_trained_hybrid_is_evaluated_without_its_training_split(hybrid, samples):
+    before = hybrid.embed_texts(samples["description"])
+    assert before.norm(dim=-1).allclose(torch.ones(4))
+    state = {name: value.clone() for name, value in trainable_state(hybrid).items()}
+    hybrid.lexical.words.rarity.zero_()
+    assert not torch.equal(hybrid.embed_texts(samples["description"]), before)
+    hybrid.load_state_dict(state, strict=False)
+    assert torch.equal(hybrid.embed_texts(samples["description"]), before)
