@@ -73,10 +73,15 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             self.point_encoder.global_dim, config.use_size, config.head_width, config.head_dropout
         )
         self.text_sources = dict(config.text_sources)
-        unknown = sorted(set(config.whole_vocabulary) - set(self.text_sources))
-        if unknown:
-            where, known = "model.whole_vocabulary", sorted(self.text_sources)
-            raise ConfigError("no such text source", where=where, got=unknown, expected=known)
+        self.embed_source = config.embed_source or next(iter(self.text_sources))
+        for key, names in (
+            ("whole_vocabulary", config.whole_vocabulary),
+            ("embed_source", (self.embed_source,)),
+        ):
+            unknown = sorted(set(names) - set(self.text_sources))
+            if unknown:
+                where, known = f"model.{key}", sorted(self.text_sources)
+                raise ConfigError("no such text source", where=where, got=unknown, expected=known)
         self.vocabularies: dict[str, list[str]] = {name: [] for name in config.whole_vocabulary}
         self.label_smoothing = config.label_smoothing
         self.point_proj = nn.ModuleDict(
@@ -202,13 +207,12 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
 
     @torch.no_grad()
     def embed(self, samples: Mapping[str, Any], modality: str) -> Tensor:
-        """Return unit embeddings [B,E]: clouds with the head of the first text source."""
+        """Return unit embeddings [B,E]: clouds with the head of `embed_source`."""
         check_modality(self, modality)
         if modality == "text":
             return self.embed_texts(samples["text_input"])
         feature = self.object_feature(samples)
-        source = next(iter(self.text_sources))
-        dense = F.normalize(self.point_proj[source](feature), dim=-1)
+        dense = F.normalize(self.point_proj[self.embed_source](feature), dim=-1)
         return dense if self.lexical is None else self.hybrid(dense, self.lexical(feature))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

@@ -274,3 +274,14 @@ def test_a_trained_hybrid_is_evaluated_without_its_training_split(hybrid, sample
     assert not torch.equal(hybrid.embed_texts(samples["description"]), before)
     hybrid.load_state_dict(state, strict=False)
     assert torch.equal(hybrid.embed_texts(samples["description"]), before)
+
+
+def test_the_head_of_any_text_source_embeds(tiny_bert, tiny_encoder_cfg, samples):
+    torch.manual_seed(0)
+    keys = {"point_encoder": tiny_encoder_cfg, "text_tower": tiny_bert}
+    keys["text_sources"] = {"description": 1.0, "caption": 0.1}
+    model = UlipText(UlipTextConfig(**keys, embed_source="caption")).eval()
+    expected = F.normalize(model.point_proj["caption"](model.object_feature(samples)), dim=-1)
+    torch.testing.assert_close(model.embed(samples, "point"), expected)
+    with pytest.raises(ConfigError, match="embed_source"):
+        UlipText(UlipTextConfig(**keys, embed_source="category"))
