@@ -52,7 +52,7 @@ REMARKS = {
 # A system's own control or teacher alone: no system, so it lacks nothing.
 NOT_SYSTEMS = (
     *("views-conse", "views-head", "encoder"),
-    *("mixcon3d-joint", "mixcon3d-folds", "mixcon3d-image"),
+    *("mixcon3d-joint", "mixcon3d-image"),
 )
 BASELINES = {
     "Chance": ("chance",),

@@ -24,7 +24,6 @@ SYSTEMS = {
     "voxel-words": "Voxel network, aligned with sentence embeddings and words",
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, joint vector of cloud and views",
-    "mixcon3d-folds": "MixCon3D, joint vector, image heads out of fold (one seed)",
     "mixcon3d-image": "MixCon3D, views alone",
     "point-bind": "Point-Bind, cloud alone",
     "point-llm": "Point-LLM, trained without clouds",
