@@ -33,7 +33,7 @@ NO_OBJECT = "Drop a mesh or a cloud, or pick an object below."
 PREFERRED = "demo"  # else the system that can do most
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 _MODEL = _PRIVATE | {"concurrency_id": "model", "concurrency_limit": 1}
-_READING = _PRIVATE | {"concurrency_limit": 4}  # a slow file keeps nobody else waiting
+_READING = _PRIVATE | {"concurrency_limit": 4}  # a slow file does not block other users
 _HOUR = 3600
 _WAITING = 32  # requests; further ones get the error that the queue is full
 

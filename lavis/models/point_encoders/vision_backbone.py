@@ -67,7 +67,8 @@ class VisionTrunk(nn.Module):
             output = run_block(layer, tokens, *self._nothing, recompute=recompute)
             hidden = output[0] if isinstance(output, tuple) else output
             # A layer adds its branches itself: dropping what it added drops both.
-            tokens = tokens + drop_path(hidden - tokens) if drop_path.rate else hidden
+            dropped = self.training and drop_path.rate
+            tokens = tokens + drop_path(hidden - tokens) if dropped else hidden
         return self.norm(tokens)
 
     @torch.no_grad()

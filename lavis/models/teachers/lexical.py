@@ -1,8 +1,8 @@
 """Word overlap as a frozen text teacher: hashed tf-idf vectors of words and word sequences.
 
-Sentence encoders hardly tell "2 x 3" from "2 x 4"; words do. Beside a sentence encoder this is
-hybrid retrieval, dense and lexical. Feature hashing (Weinberger et al., arXiv 0902.2206) needs no
-vocabulary, so that the rarity of each bucket is all that a checkpoint has to keep.
+The cosine of "plate 2 x 3" and "plate 2 x 4" is 0.95 with MiniLM and 0.64 with the words of bricks.
+Beside a sentence encoder this is hybrid retrieval, dense and lexical. Feature hashing (Weinberger et al., arXiv
+0902.2206) needs no vocabulary: a checkpoint keeps one number per bucket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
 from lavis.models.teachers.teacher import Teacher
@@ -25,8 +24,8 @@ _WORD = r"\S+"  # a number counts, whatever its length
 class LexicalTeacher(Teacher):
     """Unit tf-idf vectors over hashed sequences of one to three words.
 
-    Cosines with it are the weighted share of common words. A sequence that fewer than two training
-    texts contain counts for nothing: no other object has it.
+    A cosine is the share of common sequences, weighted by their rarity. A bucket that occurs in
+    fewer than two training texts has weight 0.
 
     Attributes:
         rarity: inverse document frequency of each bucket [V], from `fit`; zero where unknown.
@@ -67,11 +66,10 @@ class LexicalTeacher(Teacher):
 
     def encode(self, inputs: Sequence[str]) -> Tensor:
         """Embed texts: unit [B,V]; zero for a text without a known word."""
-        found = torch.from_numpy(self.vectorizer.transform(inputs).toarray())
-        return F.normalize(found.to(self.rarity.device) * self.rarity, dim=-1)
+        return self.encode_sparse(inputs).to_dense()
 
     def encode_sparse(self, inputs: Sequence[str]) -> Tensor:
-        """Embed many texts: sparse [B,V], equal to `encode`, a dozen values a row."""
+        """Embed many texts: sparse [B,V], equal to `encode`, about twenty values per row."""
         found = self.vectorizer.transform(inputs).tocoo()
         values = torch.from_numpy(found.data) * self.rarity.cpu()[found.col]
         length = torch.zeros(found.shape[0]).index_add_(0, torch.from_numpy(found.row), values**2)

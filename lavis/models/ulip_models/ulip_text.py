@@ -42,6 +42,7 @@ from lavis.models.point_encoders.object_head import ObjectHead
 from lavis.models.teachers import SentenceTeacher
 from lavis.models.ulip_models.config import UlipTextConfig
 from lavis.models.ulip_models.lexical_head import LexicalHead
+from lavis.models.ulip_models.vocabulary import Vocabulary
 
 WORDS = "words"  # of the loss and the scale
 
@@ -82,7 +83,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             if unknown:
                 where, known = f"model.{key}", sorted(self.text_sources)
                 raise ConfigError("no such text source", where=where, got=unknown, expected=known)
-        self.vocabularies: dict[str, list[str]] = {name: [] for name in config.whole_vocabulary}
+        self.vocabularies = {
+            name: Vocabulary(f"model.whole_vocabulary: {name}") for name in config.whole_vocabulary
+        }
         self.label_smoothing = config.label_smoothing
         self.point_proj = nn.ModuleDict(
             {
@@ -113,8 +116,9 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         if not self.vocabularies and self.lexical is None:
             return
         records = [record for dataset in datasets for record in dataset.train_annotation()]
-        for name in self.vocabularies:
-            self.vocabularies[name] = sorted({str(r[name]) for r in records if r.get(name)})
+        for name, known in self.vocabularies.items():
+            texts = [str(r[name]) for r in records if r.get(name)]
+            self.vocabularies[name] = Vocabulary(known.key, texts)
         texts = [str(r[self.lexical_source]) for r in records if r.get(self.lexical_source)]
         if self.lexical is not None and texts:
             self.lexical.fit(texts)
@@ -172,17 +176,16 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         for term in self.logit_scale.terms:
             lexical = self.lexical if term.key == WORDS else None
             texts = self.texts_of(samples, self.lexical_source if lexical else term.key)
-            if lexical is not None:
-                keys = {term.key: text_keys(texts).to(self.device)}
-                loss = self.logit_scale.one(term, embeds, keys, {}, rows)
-                scale = self.logit_scale.scale(term)
-                loss = (loss + lexical.loss(embeds[term.a], texts, scale, self.label_smoothing)) / 2
-            elif term.key in self.vocabularies:
-                loss = self.vocabulary_loss(term, embeds[term.a], texts)
+            parts = []
+            if term.key in self.vocabularies:
+                parts.append(self.vocabulary_loss(term, embeds[term.a], texts))
             else:
                 keys = {term.key: text_keys(texts).to(self.device)}
-                loss = self.logit_scale.one(term, embeds, keys, {}, rows)
-            losses[f"loss_{term.key}"] = loss
+                parts.append(self.logit_scale.one(term, embeds, keys, {}, rows))
+            if lexical is not None:
+                scale = self.logit_scale.scale(term)
+                parts.append(lexical.loss(embeds[term.a], texts, scale, self.label_smoothing))
+            losses[f"loss_{term.key}"] = torch.stack(parts).mean()
         return losses
 
     def vocabulary_loss(self, term: Term, points: Tensor, texts: Sequence[str]) -> Tensor:
@@ -192,17 +195,8 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
             ConfigError: the training split was not read, or lacks a text.
         """
         vocabulary = self.vocabularies[term.key]
-        row_of = {text: row for row, text in enumerate(vocabulary)}
-        unknown = [text for text in texts if text not in row_of]
-        if unknown:
-            raise ConfigError(
-                "a text is not in the vocabulary",
-                where=f"model.whole_vocabulary: {term.key}",
-                got=unknown[0],
-                expected=f"one of the {len(vocabulary)} texts of the training split",
-            )
-        rows = torch.tensor([row_of[text] for text in texts], device=points.device)
-        logits = self.logit_scale.scale(term) * points @ self.text_tower(vocabulary).T
+        rows = vocabulary.rows(texts).to(points.device)
+        logits = self.logit_scale.scale(term) * points @ self.text_tower(vocabulary.texts).T
         return F.cross_entropy(logits, rows, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
@@ -216,7 +210,7 @@ class UlipText(ContrastOnly, HubSystem, BaseModel):
         return dense if self.lexical is None else self.hybrid(dense, self.lexical(feature))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return unit embeddings [B,E] of the tower, and of the words behind them."""
+        """Return unit embeddings [B,E] of texts: of the tower, and with `lexical` of words."""
         dense = self.text_tower(texts)
         return dense if self.lexical is None else self.hybrid(dense, self.lexical.words(texts))
 

@@ -42,16 +42,12 @@ def test_cosines_are_those_of_weighted_common_words(teacher):
     assert one @ one == pytest.approx(1, abs=1e-6)
     assert one @ two == pytest.approx(cosine(TEXTS[0], TEXTS[1]), abs=1e-6)
     assert one @ three == pytest.approx(cosine(TEXTS[0], TEXTS[2]), abs=1e-6)
-    assert one @ three > one @ two  # "2 x 4" is in both
+    assert one @ two < 0.9  # other numbers are other words
 
 
 def test_a_text_without_a_known_word_is_zero(teacher):
     assert not teacher(["slope", "zeppelin"]).any()  # one text has it, and none
     assert not teacher.encode_sparse(["slope"]).to_dense().any()
-
-
-def test_sparse_rows_are_the_same(teacher):
-    torch.testing.assert_close(teacher.encode_sparse(TEXTS).to_dense(), teacher(TEXTS))
 
 
 def test_a_checkpoint_brings_the_rarities(teacher):

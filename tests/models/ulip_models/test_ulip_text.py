@@ -234,7 +234,7 @@ def hybrid(tiny_bert, tiny_encoder_cfg, samples) -> UlipText:
     sources = {"description": 1.0}
     words = {"lexical_source": "description", "lexical_weight": 0.5, "lexical_share": 0.25}
     model = UlipText(UlipTextConfig(**keys, text_sources=sources, **words)).eval()
-    with pytest.raises(ConfigError, match="not in the training split"):
+    with pytest.raises(ConfigError, match="not in the vocabulary"):
         model(samples)
     model.read_training_objects([Shapes(samples)])
     return model

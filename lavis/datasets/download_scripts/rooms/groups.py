@@ -18,7 +18,7 @@ TABLEWARE = ("tableware", "bottle", "plant", "vase", "food")
 ON_DESK = ("lamp", "computer", "book", "plant", "tableware", "box")
 ON_CABINET = ("lamp", "plant", "vase", "book", "toy", "box", "radio")
 CARRIERS = ("table", "coffee table", "desk", "cabinet", "washing machine", "bookcase")
-MAX_ON_TOP = 0.75  # metres: what is larger stands on the floor
+MAX_ON_TOP = 0.75  # metres; larger items are placed on the floor
 
 
 def is_small(item: Item) -> bool:
