@@ -1,8 +1,8 @@
 """Word overlap as a frozen text teacher: hashed tf-idf vectors of words and word sequences.
 
 The cosine of "plate 2 x 3" and "plate 2 x 4" is 0.95 with MiniLM and 0.64 with the words of bricks.
-Beside a sentence encoder this is hybrid retrieval, dense and lexical. Feature hashing (Weinberger et al., arXiv
-0902.2206) needs no vocabulary: a checkpoint keeps one number per bucket.
+Beside a sentence encoder this is hybrid retrieval, dense and lexical. Feature hashing (Weinberger
+et al., arXiv 0902.2206) needs no vocabulary: a checkpoint keeps one number per bucket.
 """
 
 from __future__ import annotations
