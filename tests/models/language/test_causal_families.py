@@ -160,4 +160,6 @@ def test_models_with_states_do_not_share_a_prefix(name, dtype):
 def test_the_built_in_model_shares_its_prefix(dtype):
     """Five beams are faster by this; a probe that refused it would cost that in silence."""
     model = LanguageModel("smollm2-135m", dtype=dtype).eval()
+    fused = model.model.config._attn_implementation
     assert model.beams_share_prefix
+    assert model.model.config._attn_implementation == fused == "sdpa"
