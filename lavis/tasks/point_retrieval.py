@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from lavis.common.dist_utils import is_main_process
@@ -39,6 +40,7 @@ from lavis.tasks.extra_directions import (
     same_label,
 )
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
+from lavis.tasks.neighbour_texts import NeighbourTexts, group_of
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.pair_scores import DIRECTIONS, PairScores
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name
@@ -68,6 +70,11 @@ class RetrievalOptions(TaskOptions):
     extra_directions: tuple[str, ...] = task_option(
         (), "directions beside object_to_text and text_to_object", choices=EXTRA_DIRECTIONS
     )
+    neighbour_texts: int = task_option(
+        0, "nearest training objects whose texts count for an object; 0: none", low=0
+    )
+    neighbour_weight: float = task_option(0.3, "of their texts in the similarity", low=0, high=1)
+    neighbour_temperature: float = task_option(0.1, "of the softmax of their cosines", low=1e-3)
 
 
 @registry.register_task("point_retrieval")
@@ -82,6 +89,7 @@ class PointRetrievalTask(PointTask):
     options_class = RetrievalOptions
     data_needs = DataNeeds(("caption",))
     metric_names = tuple(f"{name}/{metric}" for name in DIRECTIONS for metric in METRICS)
+    neighbours: NeighbourTexts | None = None  # on rank 0, of the split being evaluated
 
     def needed_abilities(self) -> dict[type, str]:
         """Return JointEmbedder, and Reranker where `k_test` is set."""
@@ -105,6 +113,13 @@ class PointRetrievalTask(PointTask):
         names += self.options.extra_directions
         return self.metric_names + tuple(f"{name}/{m}" for name in names for m in METRICS)
 
+    def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
+        """Embed the training objects, where their texts are asked for."""
+        if self.options.neighbour_texts:
+            batch_size = int(self.run_cfg.batch_size_eval)
+            self.neighbours = NeighbourTexts.read(model, dataset, batch_size)
+            self.groups = {str(r["instance_id"]): group_of(r) for r in dataset.annotation}
+
     @torch.no_grad()
     def evaluation(self, model: Any, data_loader: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Embed this rank's share, gather the embeddings on rank 0, and match the candidates."""
@@ -117,6 +132,8 @@ class PointRetrievalTask(PointTask):
             for i, text in zip(share.ids, share.texts, strict=True)
         ]
         gallery = gather_gallery(share, ("point", "text"))
+        if gallery is not None and self.neighbours is not None:
+            gallery.embeds["point"] = self.with_neighbours(self.neighbours, gallery)
         pairs = None if gallery is None else pair_scores(model, gallery)
         if k_test:
             match_candidates(pairs, store, k_test)
@@ -125,6 +142,17 @@ class PointRetrievalTask(PointTask):
         if "image_to_object" in self.options.extra_directions:
             self.images = embed_images(model, data_loader)
         return records
+
+    def with_neighbours(self, neighbours: NeighbourTexts, gallery: Gallery) -> Tensor:
+        """Return the embeddings of objects with the texts of their neighbours."""
+        options, groups = self.options, [self.groups[name] for name in gallery.ids]
+        return neighbours.mixed(
+            gallery.embeds["point"].float(),
+            groups,
+            options.neighbour_texts,
+            options.neighbour_weight,
+            options.neighbour_temperature,
+        )
 
     def score(self, records: list[dict[str, Any]], dataset: Any, model: Any) -> Scores:
         """Recall@1/5/10, ranks and mAP both ways, re-ranked and by contrast alone."""
@@ -150,6 +178,7 @@ class PointRetrievalTask(PointTask):
                 "gallery": len(positives),
                 "text_field": getattr(dataset, "text_field", "caption"),
                 "text": text_name(dataset),
+                **self.neighbour_record(),
                 "baseline_pool": pool,
             },
             predictions=ranked_predictions(pairs, results),
@@ -157,6 +186,12 @@ class PointRetrievalTask(PointTask):
             baseline_items=baseline_items,
             claims=list(CLAIMED),
         )
+
+    def neighbour_record(self) -> dict[str, Any]:
+        """Return the entries of the metrics file on neighbours' texts."""
+        names = ("neighbour_texts", "neighbour_weight", "neighbour_temperature")
+        asked = self.options.neighbour_texts
+        return {name: getattr(self.options, name) for name in names} if asked else {}
 
     def reranking_record(self, curve: list[dict[str, float]]) -> dict[str, Any]:
         """Return the entries of the metrics file on re-ranking."""
