@@ -110,7 +110,7 @@ def our_step(model: MixCon3D, count: int, size: int) -> None:
     """Accumulate the gradients of contrasted micro-batches."""
     cache = GradCache(model, contextlib.nullcontext)
     for index in range(count):
-        cache.add(draw(index, size))
+        cache.add(draw(index, size), last=index == count - 1)
     cache.contrast()
     for index in range(count):
         cache.replay(draw(index, size))

@@ -104,7 +104,7 @@ def cached_step(model: Any, count: int, size: int, dtype: torch.dtype = torch.fl
     """Accumulate the gradients of `count` micro-batches that are contrasted with each other."""
     cache = GradCache(model, contextlib.nullcontext)
     for index in range(count):
-        cache.add(draw(index, size, dtype))
+        cache.add(draw(index, size, dtype), last=index == count - 1)
     cache.contrast()
     for index in range(count):
         cache.replay(draw(index, size, dtype))

@@ -142,11 +142,11 @@ class Stepper:
         scale = scaler.scale if scaler is not None else lambda loss: loss
         cache = GradCache(unwrap(self.model), self.precision.autocast, scale)
         instances: list[str] = []
-        for _ in range(count):
+        for index in range(count):
             samples = self._fetch(batches, context, result)
             instances += instance_ids(samples)
             result.objects += batch_size(samples)
-            cache.add(samples)
+            cache.add(samples, last=index == count - 1)
         del samples  # the second pass reads it again
         values = cache.contrast()
         losses = [values["loss"]]

@@ -4,8 +4,10 @@
     2. Compute the contrastive losses over all embeddings, and the gradient of each embedding.
     3. Read and encode each micro-batch again; its embeddings receive their gradients.
 
-The second pass repeats the random numbers of the first, so dropout is the same. Losses that need
-more than embeddings (matching, captioning) are computed within each micro-batch of the second pass.
+The second pass repeats the random numbers of the first, so dropout is the same. The last
+micro-batch keeps its graph from the first pass, because nothing else needs the memory then. Losses
+that need more than embeddings (matching, captioning) are computed within each micro-batch of the
+second pass.
 Reference: Scaling Deep Contrastive Learning Batch Size (arXiv 2101.06983).
 """
 
@@ -150,13 +152,21 @@ class GradCache:
     _gradients: Iterator[dict[str, Tensor]] = field(default_factory=lambda: iter(()))
     _first: Any = None
     _random: Any = None
+    _end: Any = None
+    _last: Encoded | None = None
+    _waiting: int = 0  # micro-batches that were not replayed yet
 
-    @torch.no_grad()
-    def add(self, samples: Mapping[str, Any]) -> None:
-        """Encode a micro-batch and keep its embeddings and lists, and nothing else of it."""
-        with self._continued_randomness(), self.autocast():
-            embeds = self.model.encode(samples).embeds
-        self._rows.append(embeds)
+    def add(self, samples: Mapping[str, Any], last: bool = False) -> None:
+        """Encode a micro-batch and keep its embeddings and lists, and nothing else of it.
+
+        Args:
+            samples: micro-batch.
+            last: nothing is added behind it; its graph is kept for `replay`.
+        """
+        with self._continued_randomness(), self.autocast(), torch.set_grad_enabled(last):
+            encoded = self.model.encode(samples)
+        self._rows.append({name: rows.detach() for name, rows in encoded.embeds.items()})
+        self._last = encoded if last else None
         self._lists.append({k: v for k, v in samples.items() if isinstance(v, list)})
 
     def contrast(self) -> Losses:
@@ -174,7 +184,7 @@ class GradCache:
             for name, leaf in leaves.items()
         }
         self._gradients = ({n: parts[n][k] for n in parts} for k in range(len(sizes)))
-        self._random = self._first
+        self._end, self._random, self._waiting = self._random, self._first, len(sizes)
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss.detach()}
 
     def replay(self, samples: Mapping[str, Any]) -> Losses:
@@ -184,9 +194,9 @@ class GradCache:
             The losses within the micro-batch, and their weighted sum `loss`; {} without any.
         """
         gradients = next(self._gradients)
+        self._waiting -= 1
         with self.autocast(), statistics_kept(self.model):
-            with self._continued_randomness():
-                encoded = self.model.encode(samples)
+            encoded = self._encode_again(samples)
             losses = self.model.other_losses(encoded, samples)
         parts = [
             (full_precision(embeds) * full_precision(gradients[name])).sum()
@@ -200,6 +210,14 @@ class GradCache:
         if parts:
             torch.stack(parts).sum().backward()
         return {name: value.detach() for name, value in losses.items()}
+
+    def _encode_again(self, samples: Mapping[str, Any]) -> Encoded:
+        """Encode with the random numbers of the first pass, or return the kept micro-batch."""
+        if self._last is None or self._waiting:
+            with self._continued_randomness():
+                return self.model.encode(samples)
+        rng_state.restore(self._end)
+        return self._last
 
     @contextlib.contextmanager
     def _continued_randomness(self) -> Iterator[None]:

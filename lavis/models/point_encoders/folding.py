@@ -28,7 +28,12 @@ def fold(affine: Affine, norm: nn.Module) -> Affine:
 
 
 def affine_norm_relu(points: Tensor, affine: Affine, norm: nn.Module) -> Tensor:
-    """Apply affine map, BatchNorm and ReLU.
+    """Apply affine map, BatchNorm and ReLU; see `affine_norm`."""
+    return affine_norm(points, affine, norm).relu_()
+
+
+def affine_norm(points: Tensor, affine: Affine, norm: nn.Module) -> Tensor:
+    """Apply affine map and BatchNorm.
 
     Args:
         points: [...,in]; statistics in training are over all points.
@@ -48,7 +53,7 @@ def affine_norm_relu(points: Tensor, affine: Affine, norm: nn.Module) -> Tensor:
         flat = values.flatten(0, -2)  # [M*S,out]
         flat = flat[:, :, None, None] if isinstance(norm, nn.BatchNorm2d) else flat
         values = norm(flat).view_as(values)
-    return values.relu_()
+    return values
 
 
 def shared_mlp(points: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:
@@ -56,3 +61,15 @@ def shared_mlp(points: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Te
     for conv, norm in zip(convs, norms, strict=True):
         points = affine_norm_relu(points, affine_of(conv), norm)
     return points
+
+
+def pooled_mlp(points: Tensor, convs: nn.ModuleList, norms: nn.ModuleList) -> Tensor:
+    """Apply `shared_mlp` to groups [...,S,in] and take the maximum of each: [...,out].
+
+    The maximum comes before the last ReLU, which costs 1/S then. In training one point of equals
+    has the gradient: dividing it among them (`amax`) compares, counts and copies all S values.
+    """
+    points = shared_mlp(points, convs[:-1], norms[:-1])
+    values = affine_norm(points, affine_of(convs[-1]), norms[-1])
+    pooled = values.max(dim=-2).values if values.requires_grad else values.amax(dim=-2)
+    return pooled.relu_()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lavis.models.point_encoders.folding import shared_mlp
+from lavis.models.point_encoders.folding import pooled_mlp, shared_mlp
 from lavis.models.point_ops import (
     ball_query,
     farthest_point_sample,
@@ -68,7 +68,7 @@ class SetAbstraction(nn.Module):
         group = group.to(next(self.mlp_convs.parameters()).dtype)
         if features is not None:
             group = torch.cat([group, gather_points(features, index).to(group.dtype)], dim=-1)
-        return center, shared_mlp(group, self.mlp_convs, self.mlp_bns).amax(dim=2)
+        return center, pooled_mlp(group, self.mlp_convs, self.mlp_bns)
 
 
 class MultiScaleAbstraction(nn.Module):
@@ -115,7 +115,7 @@ class MultiScaleAbstraction(nn.Module):
             group = group.to(convs[0].weight.dtype)
             if features is not None:  # features first here, unlike the single scale: as published
                 group = torch.cat([gather_points(features, index).to(group.dtype), group], dim=-1)
-            scales.append(shared_mlp(group, convs, norms).amax(dim=2))
+            scales.append(pooled_mlp(group, convs, norms))
         return center, torch.cat(scales, dim=-1)
 
 
@@ -129,7 +129,7 @@ class GlobalAbstraction(nn.Module):
     def forward(self, xyz: Tensor, features: Tensor) -> Tensor:
         """Abstract xyz [B,N,3], features [B,N,D] -> [B,out]."""
         points = torch.cat([xyz.to(features.dtype), features], dim=-1)
-        return shared_mlp(points, self.mlp_convs, self.mlp_bns).amax(dim=1)
+        return pooled_mlp(points, self.mlp_convs, self.mlp_bns)
 
 
 class FeaturePropagation(nn.Module):
