@@ -27,6 +27,7 @@ SYSTEMS = {
     "mixcon3d-image": "MixCon3D, views alone",
     "point-bind": "Point-Bind, cloud alone",
     "point-llm": "Point-LLM, trained without clouds",
+    "point-llm-mixcon3d": "Point-LLM behind MixCon3D, trained without clouds",
     "views-conse": "Rendered views only, image teacher untrained on them (ConSE)",
     "views-head": "Rendered views only, image teacher with a head trained on the training views",
 }
