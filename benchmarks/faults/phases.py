@@ -68,6 +68,9 @@ def whole_run(folder: Path, job: str, phases: Phases) -> None:
     """Prepare, build, train, evaluate and save, in the order and the frames of train.py."""
     from lavis.datasets.download_scripts.prepare_bricks import prepare_bricks
 
+    for signum in SIGNALS:  # under nohup a run would rightly ignore SIGHUP
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
     with leave_at_signals("outside of training"):
         try:
             with held_folder(str(folder), job):
