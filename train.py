@@ -83,10 +83,14 @@ def launch(args: argparse.Namespace, evaluate_only: bool) -> None:
 
 def run(cfg: Any, evaluate_only: bool, dry_run: bool) -> None:
     """Check what a configuration names, and run it in its own job folder."""
+    from lavis.common.errors import ConfigError
     from lavis.common.launch import prepare_process, resolve_job
     from lavis.config.file_check import check_files
     from lavis.runners.outputs import held_folder
 
+    if dry_run and cfg.run_cfg.evaluate:
+        what, fix = "a dry run plans a training", "leave --dry-run out"
+        raise ConfigError(what, where="--dry-run", got="a recipe that evaluates", fix=fix)
     prepare_process(cfg.run_cfg)
     check_files(cfg.to_dict(), cfg.cfg_path)
     job_id = resolve_job(cfg.run_cfg, dry_run)

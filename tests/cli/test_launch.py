@@ -10,7 +10,9 @@ import pytest
 
 from lavis.common import launch
 from lavis.common.dist_utils import get_rank
-from train import parse_args
+from lavis.common.errors import ConfigError
+from lavis.config.run_config import RunConfig
+from train import parse_args, run
 
 
 @pytest.fixture
@@ -85,3 +87,10 @@ def test_a_reason_for_test_final_is_text_whatever_it_holds():
     assert parse_args(["--cfg-path", "x.yaml"], evaluate_only=True).options == ["run.evaluate=true"]
     with pytest.raises(SystemExit):
         parse_args(["--cfg-path", "x.yaml", "--test-final", reason])
+
+
+def test_a_dry_run_of_an_evaluation_is_refused(monkeypatch, repo_root):
+    monkeypatch.chdir(repo_root)
+    config = RunConfig.from_file("lavis/projects/bricks/eval/voxel_retrieval.yaml", [])
+    with pytest.raises(ConfigError, match="a dry run plans a training"):
+        run(config, evaluate_only=True, dry_run=True)
