@@ -250,3 +250,9 @@ def select(batch: Batch, rows: Tensor) -> Batch:
         else:
             picked[name] = [value[row] for row in chosen]
     return picked
+
+
+def group_of(record: Mapping[str, Any]) -> str:
+    """Return the group of a record, such as parts of one mould; its object where it names none."""
+    name = record.get("group", record.get("object_id"))
+    return str(record["instance_id"] if name is None else name)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError
 from lavis.datasets.data_utils import move_to_device
+from lavis.datasets.samples import group_of
 from lavis.tasks.embedding import embed_objects, object_embeddings
 
 KEY = "run.neighbour_texts"
@@ -101,8 +102,3 @@ class NeighbourTexts:
             near = F.normalize(torch.einsum("bk,bke->be", share, self.texts[place]), dim=-1)
             parts.append((1 - weight) * rows + weight * near)
         return torch.cat(parts)
-
-
-def group_of(record: Any) -> str:
-    """Return the group of a record: its object where it names none."""
-    return str(record.get("group", record.get("object_id", record["instance_id"])))

@@ -47,7 +47,7 @@ class PairScores:
 
     Attributes:
         ids, texts: N.
-        object_embeds: unit [N,E] | [N,Q,E].
+        object_embeds: unit [N,E] | [N,Q,E]; mixtures of unit vectors with `run.neighbour_texts`.
         text_embeds: unit [N,E].
         temperature: scalar that cosines are divided by.
         device: where products are computed.

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from lavis.common.dist_utils import is_main_process
 from lavis.common.registry import registry
 from lavis.datasets.data_utils import move_to_device
+from lavis.datasets.samples import group_of
 from lavis.evaluation.baselines import chance_retrieval
 from lavis.evaluation.baselines.expected_recalls import recall_scores
 from lavis.evaluation.baselines.pool import pool_of
@@ -40,7 +41,7 @@ from lavis.tasks.extra_directions import (
     same_label,
 )
 from lavis.tasks.gallery import Gallery, Share, gather_gallery
-from lavis.tasks.neighbour_texts import NeighbourTexts, group_of
+from lavis.tasks.neighbour_texts import NeighbourTexts
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.pair_scores import DIRECTIONS, PairScores
 from lavis.tasks.point_task import PointTask, Scores, by_id, text_name

@@ -18,10 +18,10 @@ WORDS = ["plate", "brick", "tile", "gear"]
 class Split:
     """Objects at angles of a circle; training has one of each word, close to the tested ones."""
 
-    def __init__(self, angles, words, prefix, reference=None, group=None):
+    def __init__(self, angles, words, prefix, reference=None):
         self.angles, self._reference = torch.tensor(angles), reference
         self.annotation = [
-            {"instance_id": f"{prefix}{k}", "caption": word, "group": group or f"{prefix}{k}"}
+            {"instance_id": f"{prefix}{k}", "caption": word, "group": f"{prefix}{k}"}
             for k, word in enumerate(words)
         ]
 

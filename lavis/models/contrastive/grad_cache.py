@@ -5,9 +5,8 @@
     3. Read and encode each micro-batch again; its embeddings receive their gradients.
 
 The second pass repeats the random numbers of the first, so dropout is the same. The last
-micro-batch keeps its graph from the first pass, because nothing else needs the memory then. Losses
-that need more than embeddings (matching, captioning) are computed within each micro-batch of the
-second pass.
+micro-batch keeps its graph from the first pass, so that it is encoded once. Losses that need more
+than embeddings (matching, captioning) are computed within each micro-batch of the second pass.
 Reference: Scaling Deep Contrastive Learning Batch Size (arXiv 2101.06983).
 """
 
@@ -149,12 +148,10 @@ class GradCache:
     scale: Callable[[Tensor], Tensor] = lambda loss: loss
     _rows: Rows = field(default_factory=Rows)
     _lists: list[dict[str, list[Any]]] = field(default_factory=list)
-    _gradients: Iterator[dict[str, Tensor]] = field(default_factory=lambda: iter(()))
+    _gradients: list[dict[str, Tensor]] = field(default_factory=list)  # not replayed yet
     _first: Any = None
     _random: Any = None
-    _end: Any = None
-    _last: Encoded | None = None
-    _waiting: int = 0  # micro-batches that were not replayed yet
+    _kept: tuple[Encoded, Any] | None = None  # the last micro-batch, random numbers behind it
 
     def add(self, samples: Mapping[str, Any], last: bool = False) -> None:
         """Encode a micro-batch and keep its embeddings and lists, and nothing else of it.
@@ -166,7 +163,7 @@ class GradCache:
         with self._continued_randomness(), self.autocast(), torch.set_grad_enabled(last):
             encoded = self.model.encode(samples)
         self._rows.append({name: rows.detach() for name, rows in encoded.embeds.items()})
-        self._last = encoded if last else None
+        self._kept = (encoded, self._random) if last else None
         self._lists.append({k: v for k, v in samples.items() if isinstance(v, list)})
 
     def contrast(self) -> Losses:
@@ -183,8 +180,8 @@ class GradCache:
             name: (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).split(sizes)
             for name, leaf in leaves.items()
         }
-        self._gradients = ({n: parts[n][k] for n in parts} for k in range(len(sizes)))
-        self._end, self._random, self._waiting = self._random, self._first, len(sizes)
+        self._gradients = [{n: parts[n][k] for n in parts} for k in range(len(sizes))]
+        self._random = self._first
         return {name: value.detach() for name, value in losses.items()} | {"loss": loss.detach()}
 
     def replay(self, samples: Mapping[str, Any]) -> Losses:
@@ -193,8 +190,7 @@ class GradCache:
         Returns:
             The losses within the micro-batch, and their weighted sum `loss`; {} without any.
         """
-        gradients = next(self._gradients)
-        self._waiting -= 1
+        gradients = self._gradients.pop(0)
         with self.autocast(), statistics_kept(self.model):
             encoded = self._encode_again(samples)
             losses = self.model.other_losses(encoded, samples)
@@ -213,11 +209,12 @@ class GradCache:
 
     def _encode_again(self, samples: Mapping[str, Any]) -> Encoded:
         """Encode with the random numbers of the first pass, or return the kept micro-batch."""
-        if self._last is None or self._waiting:
+        if self._kept is None or self._gradients:
             with self._continued_randomness():
                 return self.model.encode(samples)
-        rng_state.restore(self._end)
-        return self._last
+        encoded, random = self._kept
+        rng_state.restore(random)
+        return encoded
 
     @contextlib.contextmanager
     def _continued_randomness(self) -> Iterator[None]:

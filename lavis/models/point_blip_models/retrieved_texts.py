@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lavis.common.errors import CheckpointError, ConfigError, DataError
 from lavis.datasets.footprints import with_own_size
-from lavis.datasets.samples import collate
+from lavis.datasets.samples import collate, group_of
 from lavis.models.point_encoders.object_size import box_sizes
 
 KEY = "model.retrieved_texts"
@@ -260,7 +260,7 @@ def read_pool(references: Sequence[Any], embed: Embed, lookup: str) -> tuple[Ten
                 keys.append(embed(batch).float().cpu())
             records = reference.annotation[begin:end]
             ids += [str(record["object_id"]) for record in records]
-            groups += [str(record.get("group", record["object_id"])) for record in records]
+            groups += [group_of(record) for record in records]
             texts += list(batch["text_input"])
     versions = [dict(r.data_version) for r in references if r.data_version]
     return torch.cat(keys), Entries(ids, groups, texts, lookup, versions)

@@ -52,7 +52,7 @@ def _pick(
     labels: tuple[str, ...],
     suits: Callable[[Item], bool],
 ) -> Item | None:
-    """Draw an item that suits; None where eight draws give none."""
+    """Draw an item that passes a test; None if eight draws do not pass."""
     for _ in range(8):
         item = catalogue.pick(rng, *labels)
         if item is None or suits(item):
@@ -68,7 +68,7 @@ def decorate(
     labels: tuple[str, ...],
     most: int,
 ) -> None:
-    """Put up to so many small things on a placed object."""
+    """Place at most `most` small items on a placed object."""
     for _ in range(int(rng.integers(0, most + 1))):
         item = pick_small(catalogue, rng, *labels)
         if item is not None:
