@@ -75,7 +75,7 @@ def _open(path: Path, work: Path) -> tuple[Any, int]:
     try:
         import tinysoundfont
     except ImportError as error:
-        fix = "pip install -r requirements-media.txt"
+        fix = "pip install --no-deps -r requirements-media.txt"
         raise DependencyError("sounds need tinysoundfont", fix=fix) from error
     target = work / "font.sf2"
     for _, content in archive_files(path, lambda name: name.endswith(".sf2")):
