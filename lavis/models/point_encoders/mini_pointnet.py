@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lavis.models.point_encoders.folding import affine_norm_relu, affine_of
+from lavis.models.point_encoders.folding import affine_norm_relu, affine_of, group_max
 
 # Groups encoded at a time in CPU inference: activations stay in the cache (1.15x) and memory small.
 _CPU_GROUPS = 64
@@ -71,7 +71,7 @@ class MiniPointNet(nn.Module):
         hidden = affine_norm_relu(points, affine_of(self.first_conv[0]), self.first_conv[1])
         weight_first, bias_first = affine_of(self.first_conv[3])
         # max(W h + b) = max(W h) + b: the bias is added per group.
-        pooled = F.linear(hidden, weight_first).amax(dim=1) + bias_first  # [M,P]
+        pooled = group_max(F.linear(hidden, weight_first)) + bias_first  # [M,P]
 
         weight_second, bias_second = affine_of(self.second_conv[0])
         weight_group, weight_point = weight_second.chunk(2, dim=1)  # [W,P] each: global, then local
@@ -82,4 +82,4 @@ class MiniPointNet(nn.Module):
         wide = affine_norm_relu(hidden, composed, self.second_conv[1])  # [M,S,W]
 
         weight_out, bias_out = affine_of(self.second_conv[3])
-        return F.linear(wide, weight_out).amax(dim=1) + bias_out  # [M,out]
+        return group_max(F.linear(wide, weight_out)) + bias_out  # [M,out]

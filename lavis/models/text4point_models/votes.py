@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lavis.models.point_encoders.folding import group_max
 from lavis.models.point_ops import ball_query, farthest_point_sample, gather_points
 
 TYPICAL_SIZE = 0.6  # metres, of boxes before training
@@ -116,7 +117,7 @@ class VoteHead(nn.Module):
         index = ball_query(near, places, self.radius, self.neighbors)  # [B,P,M]
         offset = (gather_points(places, index) - near[:, :, None]) / self.radius
         group = torch.cat([gather_points(embeds, index), offset.to(embeds.dtype)], dim=-1)
-        return near, self.pool(group).amax(dim=2)
+        return near, group_max(self.pool(group))
 
     def _boxes(self, near: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return boxes [B,P,6|7] of regressed values [B,P,6|8], and the turns as regressed."""
