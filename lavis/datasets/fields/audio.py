@@ -91,7 +91,10 @@ def _decoded(content: bytes, where: str) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except ImportError as error:
-        what, fix = "a sound file needs soundfile", "pip install --no-deps -r requirements-media.txt"
+        what, fix = (
+            "a sound file needs soundfile",
+            "pip install --no-deps -r requirements-media.txt",
+        )
         raise DependencyError(what, where=where, fix=fix) from error
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
     return samples, int(rate)

@@ -59,6 +59,9 @@ class PointBind(ContrastOnly, HubSystem, BaseModel):
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
         "bricks": "configs/models/point_bind/point_bind_bricks.yaml",
         "furniture_bricks": "configs/models/point_bind/point_bind_furniture_bricks.yaml",
+        "furniture_bricks_i2p_mae": (
+            "configs/models/point_bind/point_bind_furniture_bricks_i2p_mae.yaml"
+        ),
         "i2p_mae": "configs/models/point_bind/point_bind_i2p_mae.yaml",
         "point_bert": "configs/models/point_bind/point_bind_point_bert.yaml",
     }

@@ -2,6 +2,7 @@
 
     teacher = dense_teacher("conse", text_teacher)    # EfficientNet-Lite0, ConSE at every place
     teacher = dense_teacher("data/views_head.safetensors", text_teacher)     # a trained head
+    teacher = dense_teacher("data/rooms_pixel_head.safetensors", text_teacher)     # at every pixel
     teacher = dense_teacher("clip:/models/clip-vit-base-patch32", text_teacher)
 
 CLIP's map follows MaskCLIP (Zhou et al., arXiv 2112.01071): the values of the last layer without
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, ShapeError
 from lavis.common.utils import get_abs_path
 from lavis.models.teachers.clip import PREFIXES, ClipTeacher
-from lavis.models.teachers.image import ConseTeacher, EfficientNetLite0, HeadTeacher
+from lavis.models.teachers.image import FEATURES, ConseTeacher, EfficientNetLite0, HeadTeacher
+from lavis.models.teachers.pixel_head import holds_pixel_head, read_pixel_head
 from lavis.models.teachers.sentence import SentenceTeacher
 from lavis.models.teachers.teacher import Teacher, check_spaces
 
@@ -70,28 +72,73 @@ class DenseTeacher(Teacher):
 
 
 class EfficientNetMaps(DenseTeacher):
-    """EfficientNet-Lite0 with an image teacher's last layers at every place.
+    """EfficientNet-Lite0's maps, and what embeds them.
+
+    Attributes:
+        network: frozen.
+        image_scale: resize images by this factor first; 2 makes cells of 16 pixels.
+    """
+
+    stage_dims = tuple(width for _, width in _STAGES)
+    network: EfficientNetLite0
+    image_scale: float
+
+    def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map [B,1280,h,w], cells of 32 pixels, and strides 4, 8 and 16."""
+        size = [max(1, round(side * self.image_scale / _CELL)) * _CELL for side in images.shape[2:]]
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return stages_of(self.network, images)
+
+
+class FeatureMaps(EfficientNetMaps):
+    """An image teacher's last layers at every cell of 32 pixels.
 
     Args:
         teacher: has `network` and `from_features`.
-        image_scale: resize images by this factor first; 2 makes cells of 16 pixels.
+        image_scale: see `EfficientNetMaps`.
     """
 
     def __init__(self, teacher: ConseTeacher | HeadTeacher, image_scale: float = 1.0) -> None:
         super().__init__()
         self.teacher, self.image_scale = teacher, image_scale
         self.embed_dim, self.space = teacher.embed_dim, teacher.space
-        self.stage_dims = tuple(width for _, width in _STAGES)
         self.requires_grad_(False).eval()
 
+    @property
+    def network(self) -> EfficientNetLite0:  # type: ignore[override]
+        """The teacher's; checkpoints know it as `teacher.network`."""
+        return self.teacher.network
+
     def dense(self, images: Tensor) -> DenseMaps:
-        """Return embeddings with cells of 32 pixels, and stages of strides 4, 8 and 16."""
-        size = [max(1, round(side * self.image_scale / _CELL)) * _CELL for side in images.shape[2:]]
-        images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        features, stages = stages_of(self.teacher.network, images)
+        """Return embeddings of cells of 32 pixels, and the stages."""
+        features, stages = self.maps(images)
         flat = features.permute(0, 2, 3, 1).flatten(0, 2)  # [B*h*w,1280]
         embeds = self.teacher.from_features(flat).view(len(images), *features.shape[2:], -1)
         return DenseMaps(embeds.permute(0, 3, 1, 2), stages)
+
+
+class PixelHeadMaps(EfficientNetMaps):
+    """A head that train_pixel_head.py trained, at cells of 4 pixels.
+
+    Args:
+        path: of the head.
+        image_scale: see `EfficientNetMaps`.
+
+    Raises:
+        CheckpointError: a damaged file, or a head for another network.
+    """
+
+    def __init__(self, path: Path, image_scale: float = 1.0) -> None:
+        super().__init__()
+        self.head, self.space = read_pixel_head(path, self.stage_dims, FEATURES)
+        self.network, self.image_scale = EfficientNetLite0(), image_scale
+        self.embed_dim = self.head.width
+        self.requires_grad_(False).eval()
+
+    def dense(self, images: Tensor) -> DenseMaps:
+        """Return embeddings of cells of 4 pixels, and the stages."""
+        features, stages = self.maps(images)
+        return DenseMaps(self.head(features, stages), stages)
 
 
 def stages_of(network: EfficientNetLite0, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -158,7 +205,8 @@ def dense_teacher(name: str, text_teacher: Teacher, image_scale: float = 1.0) ->
     """Build the image teacher `model.image_teacher` beside a text teacher.
 
     Args:
-        name: `conse`; the file of a head (train_view_head.py); or `clip:` and a folder.
+        name: `conse`; the file of a head (train_view_head.py, train_pixel_head.py); or `clip:`
+            and a folder.
         text_teacher: of the texts that points are compared with.
         image_scale: resize images by this factor.
 
@@ -169,12 +217,14 @@ def dense_teacher(name: str, text_teacher: Teacher, image_scale: float = 1.0) ->
     if name.startswith(PREFIXES):
         teacher: DenseTeacher = ClipMaps(ClipTeacher(name, key=KEY), image_scale)
     elif name == CONSE and isinstance(text_teacher, SentenceTeacher):
-        teacher = EfficientNetMaps(ConseTeacher(text_teacher), image_scale)
+        teacher = FeatureMaps(ConseTeacher(text_teacher), image_scale)
     elif name == CONSE:
         what, fix = "ConSE needs a sentence encoder as text teacher", "model.image_teacher=clip:…"
         got = type(text_teacher).__name__
         raise ConfigError(what, where=KEY, got=got, fix=fix)
+    elif holds_pixel_head(path := Path(get_abs_path(name))):
+        teacher = PixelHeadMaps(path, image_scale)
     else:
-        teacher = EfficientNetMaps(HeadTeacher(Path(get_abs_path(name))), image_scale)
+        teacher = FeatureMaps(HeadTeacher(path), image_scale)
     check_spaces([teacher, text_teacher], KEY)
     return teacher

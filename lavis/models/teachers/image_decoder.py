@@ -1,4 +1,4 @@
-"""The trainable 2D decoder of pre-training: a feature for every pixel from a frozen network."""
+"""A 2D decoder: a feature for every pixel from the stages of a frozen network."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ from lavis.models.contrastive import ContrastiveTerms, Term, full_precision
 from lavis.models.hub import HubSystem
 from lavis.models.teachers import Teacher, embed_with, joint_text_teacher
 from lavis.models.teachers.dense import DenseMaps, dense_teacher
+from lavis.models.teachers.image_decoder import ImageDecoder, at_pixels
 from lavis.models.text4point_models.config import NetworkConfig
 from lavis.models.text4point_models.finetune import checked_labels
-from lavis.models.text4point_models.image_decoder import ImageDecoder, at_pixels
 from lavis.models.text4point_models.network import NetworkOutput, Text4PointNetwork
 from lavis.models.text4point_models.pairs import Pairs, draw_pairs, frame_images
 

@@ -12,14 +12,14 @@ from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from lavis.common.errors import CheckpointError, ConfigError, ShapeError
 from lavis.models.teachers import SentenceTeacher, text_teacher
-from lavis.models.teachers.dense import DenseTeacher, EfficientNetMaps, dense_teacher, stages_of
+from lavis.models.teachers.dense import DenseTeacher, FeatureMaps, dense_teacher, stages_of
 
 
 @pytest.fixture(scope="module")
-def conse() -> EfficientNetMaps:
+def conse() -> FeatureMaps:
     """The built-in teacher in MiniLM's space."""
     teacher = dense_teacher("conse", SentenceTeacher("minilm"))
-    assert isinstance(teacher, EfficientNetMaps)
+    assert isinstance(teacher, FeatureMaps)
     return teacher
 
 
@@ -72,7 +72,7 @@ def test_stages_end_in_the_features_of_the_network(conse):
 
 @pytest.mark.parametrize(("scale", "cells"), [(0.5, (1, 1)), (1.0, (2, 3)), (2.0, (4, 6))])
 def test_larger_images_have_more_cells(conse, scale, cells):
-    teacher = EfficientNetMaps(conse.teacher, scale)
+    teacher = FeatureMaps(conse.teacher, scale)
     assert teacher(photo(60, 90)).embeds.shape[2:] == cells
 
 

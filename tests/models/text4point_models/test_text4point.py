@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lavis.common.errors import ConfigError, DataError
-from lavis.models.text4point_models.image_decoder import ImageDecoder, at_pixels
+from lavis.models.teachers.image_decoder import ImageDecoder, at_pixels
 from lavis.models.text4point_models.network import Text4PointNetwork
 from lavis.models.text4point_models.pairs import draw_pairs, frame_images
 from lavis.models.text4point_models.text4point import Text4Point, Text4PointConfig
