@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from lavis.common.errors import CheckpointError, nearest_file
-from lavis.common.files import file_sha256, whole_file
+from lavis.common.files import file_sha256, free_bytes, whole_file
 
 FORMAT = 1
 _REFUSED_TYPE = re.compile(r"GLOBAL ([\w.]+)")
@@ -76,11 +76,14 @@ def payload_bytes(payload: Any) -> int:
 
 def write_failed(path: Path, needed: int, error: Exception) -> CheckpointError:
     """Return the error of a save that failed."""
-    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    where, got = str(path), f"{error} ({free_bytes(path):,} bytes free)"
+    if not path.parent.is_dir():
+        what, fix = "the folder of a checkpoint is gone", f"leave {path.parent} to its run"
+        return CheckpointError(what, where=where, got=got, fix=fix)
     return CheckpointError(
         "a checkpoint could not be written; the previous one is untouched",
-        where=str(path),
-        got=f"{error} ({free:,} bytes free)",
+        where=where,
+        got=got,
         expected=f"at least {needed:,} bytes",
         fix=f"free space below {path.parent} or point run.output_dir elsewhere",
     )

@@ -112,13 +112,13 @@ def storing(path: Path, needed: int) -> Iterator[None]:
         raise StorageError(
             "a file could not be written",
             where=str(path),
-            got=f"{error.strerror or error} ({_free_bytes(path):,} bytes free)",
+            got=f"{error.strerror or error} ({free_bytes(path):,} bytes free)",
             expected=f"{needed:,} bytes in a folder that can be written",
             fix=f"free space below {path.parent}, or write elsewhere (run.output_dir)",
         ) from error
 
 
-def _free_bytes(path: Path) -> int:
+def free_bytes(path: Path) -> int:
     """Return the free bytes of the disk that holds the nearest folder that exists."""
     for folder in path.absolute().parents:
         with contextlib.suppress(OSError):

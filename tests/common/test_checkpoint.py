@@ -99,6 +99,14 @@ def test_a_kill_after_a_kill_leaves_predecessors_whole(tmp_path, monkeypatch, se
     assert checkpoint.load_checkpoint_file(newest)["step"] in (3, 4)
 
 
+def test_a_folder_that_is_gone_is_named_instead_of_a_full_disk(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)folder of a checkpoint is gone.*run/last"
+    ) as found:
+        checkpoint.save_checkpoint({"x": torch.zeros(3)}, tmp_path / "run" / "last.pth")
+    assert "(0 bytes free)" not in str(found.value)
+
+
 def test_a_failed_write_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     checkpoint.save_checkpoint({"n": 1}, path)
