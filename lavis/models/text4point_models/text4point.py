@@ -49,6 +49,9 @@ class Text4PointConfig(NetworkConfig):
         prompt: words before a label.
         encoder_loss: weight of L_e; 0 leaves the term out.
         decoder_loss: weight of L_d.
+        pixel_loss: weight of 1 - cosine between a point and its pixel's embedding, as OpenScene
+            (arXiv 2211.15654) distils; the layer behind the points, `to_label`, is that of
+            segmentation, which starts from it. For image teachers that are sure of single pixels.
         decoder_dim: width of the features that L_d compares.
         pairs: drawn from a batch.
         init_scale: of the cosines at first.
@@ -62,6 +65,7 @@ class Text4PointConfig(NetworkConfig):
     prompt: str = "point cloud of a"
     encoder_loss: float = option(1.0, low=0.0)
     decoder_loss: float = option(1.0, low=0.0)
+    pixel_loss: float = option(0.0, low=0.0)
     decoder_dim: int = option(64, low=1)
     pairs: int = option(1024, low=2)
     init_scale: float = option(1 / 0.07, low=1.0, high=100.0)
@@ -69,9 +73,10 @@ class Text4PointConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.encoder_loss or self.decoder_loss):
-            what, where = "a pre-training needs a loss", "model.encoder_loss, model.decoder_loss"
-            raise ConfigError(what, where=where, got="0 and 0", fix="set one above 0")
+        if not (self.encoder_loss or self.decoder_loss or self.pixel_loss):
+            where = "model.encoder_loss, model.decoder_loss, model.pixel_loss"
+            what, fix = "a pre-training needs a loss", "set one above 0"
+            raise ConfigError(what, where=where, got="0, 0 and 0", fix=fix)
 
 
 @registry.register_model("text4point")
@@ -110,7 +115,8 @@ class Text4Point(HubSystem, BaseModel):
             terms.append(Term("point", "image", config.decoder_loss, learn, start, name="decoder"))
             self.image_decoder = ImageDecoder(teacher.stage_dims, width, dim)
             self.point_proj = nn.Linear(self.network.point_dim, dim)
-        self.logit_scale = ContrastiveTerms(terms)
+        self.to_label = nn.Linear(self.network.point_dim, width) if config.pixel_loss else None
+        self.logit_scale = ContrastiveTerms(terms) if terms else None
 
     @property
     def space(self) -> str:
@@ -125,7 +131,8 @@ class Text4Point(HubSystem, BaseModel):
                 `pixel_of_point` Long [B,N,2], column and row, -1 for none.
 
         Returns:
-            `loss` (weighted sum), `loss_encoder`, `loss_decoder`.
+            `loss` (weighted sum), `loss_encoder`, `loss_decoder`, `loss_pixel`; without those of
+            weight 0.
 
         Raises:
             DataError: the batch is not of frames, or a pixel lies outside its image.
@@ -137,7 +144,27 @@ class Text4Point(HubSystem, BaseModel):
         output = self._encode(samples, self.class_names)
         embeds, keys = self.pair_embeds(output, maps, pairs, size)
         valid = dict.fromkeys(embeds, pairs.valid)
-        return self.logit_scale(embeds, keys, valid)
+        losses = {} if self.logit_scale is None else self.logit_scale(embeds, keys, valid)
+        if self.to_label is None:
+            return losses
+        distance = self.pixel_distance(self.to_label, output, maps, pairs, size)
+        total = losses.get("loss", distance.new_zeros(())) + self.config.pixel_loss * distance
+        return {**losses, "loss_pixel": distance, "loss": total}
+
+    def pixel_distance(
+        self,
+        layer: nn.Linear,
+        output: NetworkOutput,
+        maps: DenseMaps,
+        pairs: Pairs,
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Return the mean of 1 - cosine between points in view and their pixels' embeddings."""
+        points = layer(output.point_features[pairs.cloud, pairs.point])
+        pixels = at_pixels(maps.embeds, pairs.cloud, pairs.pixel, size)
+        cosine = F.cosine_similarity(full_precision(points), full_precision(pixels), dim=-1)
+        valid = pairs.valid.to(cosine.dtype)
+        return ((1 - cosine) * valid).sum() / valid.sum().clamp(min=1)
 
     def draw(self, samples: Mapping[str, Any], size: tuple[int, int]) -> Pairs:
         """Draw pairs: at random in training, the same ones of a batch in evaluation."""

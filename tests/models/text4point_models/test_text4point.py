@@ -235,3 +235,31 @@ def test_configurations_that_cannot_be_used_are_refused(build, keys, named):
 def test_the_defaults_fit_the_fine_tuned_models():
     network = Text4PointNetwork(Text4PointConfig())
     assert (network.embed_dim, network.point_dim) == (384, 32)
+
+
+def test_points_come_near_the_embeddings_of_their_pixels(build, frames):
+    """The layer behind them is the head of segmentation, by name."""
+    model = build(encoder_loss=0.0, decoder_loss=0.0, pixel_loss=2.0)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(15):
+        out = model(frames)
+        assert set(out) == {"loss", "loss_pixel"}
+        torch.testing.assert_close(out["loss"], 2 * out["loss_pixel"])
+        optimizer.zero_grad()
+        out["loss"].backward()
+        optimizer.step()
+        losses.append(float(out["loss_pixel"].detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    assert 0 <= losses[-1] <= losses[0] <= 2
+    both = build(pixel_loss=1.0)(frames)
+    parts = both["loss_encoder"] + both["loss_decoder"] + both["loss_pixel"]
+    torch.testing.assert_close(both["loss"], parts)
+    assert "to_label.weight" in model.state_dict()
+    assert "to_label.weight" not in build().state_dict()
+
+
+def test_pixels_without_a_point_do_not_count(build, frames):
+    model = build(encoder_loss=0.0, decoder_loss=0.0, pixel_loss=1.0)
+    frames["pixel_of_point"] = torch.full_like(frames["pixel_of_point"], -1)
+    assert model(frames)["loss_pixel"] == 0
