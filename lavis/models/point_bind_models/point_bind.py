@@ -153,7 +153,8 @@ class PointBind(ContrastOnly, HubSystem, BaseModel):
             absent = [item for item, has in zip(ids, exists.tolist()) if not has]
             what = f"items have no {modality} to embed"
             where, got = f"{modality}_embeds", f"none for {absent[:5]}"
-            raise DataError(what, where=where, got=got)
+            fix = "embed all objects (embed_views without --limit, embed_sounds), or leave these out"
+            raise DataError(what, where=where, got=got, fix=fix)
         return embeds
 
     @torch.no_grad()
