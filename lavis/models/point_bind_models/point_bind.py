@@ -153,7 +153,7 @@ class PointBind(ContrastOnly, HubSystem, BaseModel):
             absent = [item for item, has in zip(ids, exists.tolist()) if not has]
             what = f"items have no {modality} to embed"
             where, got = f"{modality}_embeds", f"none for {absent[:5]}"
-            fix = "embed all objects (embed_views without --limit, embed_sounds), or leave these out"
+            fix = "embed_views without --limit and embed_sounds, or leave these items out"
             raise DataError(what, where=where, got=got, fix=fix)
         return embeds
 
