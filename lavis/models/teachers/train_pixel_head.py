@@ -100,6 +100,8 @@ def train_pixel_head(
     bar = tqdm(range(steps), "Training the pixel head", unit="step")
     for _ in bar:
         batch = LabelledPixels(next(batches))
+        if not len(batch.label):  # its mean loss would be NaN
+            continue
         with torch.no_grad():
             features, stages = maps.maps(batch.images)
         logits = SCALE * head.embed(batch.of(head.features(features, stages))) @ texts.T
@@ -170,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     conse: Any = dense_teacher("conse", teacher)
     order = torch.Generator().manual_seed(options.seed)
     loader: DataLoader[Any] = DataLoader(
-        train, BATCH, shuffle=True, generator=order, collate_fn=train.collater, drop_last=True
+        train, BATCH, shuffle=True, generator=order, collate_fn=train.collater
     )
     head = train_pixel_head(conse, endless(loader), texts, options.steps, options.seed)
     save_pixel_head(options.out, head, teacher.space)
