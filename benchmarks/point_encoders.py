@@ -1,6 +1,6 @@
 """Point encoders: the mini-PointNet as published beside ours, results compared in the same run.
 
-    python -m benchmarks.point_encoders                   # two minutes on a quiet core
+    python -m benchmarks.point_encoders                   # some minutes
     python -m benchmarks.point_encoders --quick           # one cloud, a few seconds
 
 The usual way is the published block: 1x1 convolutions over [M,C,S], BatchNorm as a layer of its
@@ -27,9 +27,8 @@ from benchmarks.record import Record, parse_options
 from lavis.models.point_encoders.mini_pointnet import MiniPointNet
 
 TOLERANCE = 1e-6  # of the largest output
-GRADIENT_TOLERANCE = (
-    1e-9  # of the largest gradient, in float64: rounding may choose another maximum
-)
+# Of the largest gradient, in float64: in float32 rounding may choose another maximum.
+GRADIENT_TOLERANCE = 1e-9
 TRAINING = "_training"
 CASES = {  # name: channels, G, S, hidden widths, out
     "ulip_512x32": (3, 512, 32, (128, 256, 512), 256),

@@ -78,7 +78,10 @@ def write_failed(path: Path, needed: int, error: Exception) -> CheckpointError:
     """Return the error of a save that failed."""
     where, got = str(path), f"{error} ({free_bytes(path):,} bytes free)"
     if not path.parent.is_dir():
-        what, fix = "the folder of a checkpoint is gone", f"leave {path.parent} to its run"
+        what, fix = (
+            "the folder of a checkpoint is gone",
+            f"start again; keep {path.parent} while a run writes",
+        )
         return CheckpointError(what, where=where, got=got, fix=fix)
     return CheckpointError(
         "a checkpoint could not be written; the previous one is untouched",

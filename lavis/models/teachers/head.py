@@ -96,12 +96,12 @@ def read_head(path: Path, inputs: int, fix: str) -> tuple[FeatureHead, str]:
     Raises:
         CheckpointError: no such file, a damaged one, or another content.
     """
-    with _readable(path, fix), safe_open(path, "pt") as file:
+    with readable_head(path, fix), safe_open(path, "pt") as file:
         return _head_of(file, "layers.", inputs), (file.metadata() or {})["space"]
 
 
 @contextmanager
-def _readable(path: Path, fix: str) -> Iterator[None]:
+def readable_head(path: Path, fix: str) -> Iterator[None]:
     """Name the file and the command that makes it where it cannot be read."""
     try:
         yield
@@ -141,7 +141,7 @@ def read_folds(path: Path, inputs: int, fix: str) -> tuple[list[FeatureHead], di
     Raises:
         CheckpointError: a damaged file, or heads that are missing.
     """
-    with _readable(path, fix), safe_open(path, "pt") as file:
+    with readable_head(path, fix), safe_open(path, "pt") as file:
         fold_of = json.loads((file.metadata() or {}).get(FOLD_OF, "{}"))
         count = max(fold_of.values(), default=-1) + 1
         folds = [_head_of(file, f"folds.{number}.layers.", inputs) for number in range(count)]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lavis.common.errors import CheckpointError
+from lavis.models.teachers.head import readable_head
 from lavis.models.teachers.image_decoder import ImageDecoder
 from lavis.models.weights.files import save_tensors
 
@@ -84,14 +84,10 @@ def read_pixel_head(
     Raises:
         CheckpointError: a damaged file, or a head for another network.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            space = (file.metadata() or {})["space"]
-        width, hidden = weights["out.weight"].shape[:2]
+    with readable_head(path, FIX), safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        space = (file.metadata() or {})["space"]
+        width, hidden = weights["out.weight"].shape
         head = PixelHead(stage_dims, coarse_dim, width, hidden)
         head.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        what = "a pixel head cannot be read"
-        raise CheckpointError(what, where=path, got=repr(error), fix=FIX) from error
     return head.requires_grad_(False).eval(), space

@@ -90,7 +90,7 @@ def train_pixel_head(
         maps: the frozen network.
         batches: of frames with labels.
         texts: unit embeddings [K,E] of the labels.
-        steps: of AdamW, whose rate falls as a cosine.
+        steps: of AdamW, whose rate rises, then falls as a cosine.
         seed: of the weights.
     """
     torch.manual_seed(seed)

@@ -104,7 +104,9 @@ def test_another_file_is_refused(tmp_path, sentences, conse):
     weights = load_file(path)
     weights.pop("out.weight")
     save_file(weights, path, metadata={"space": sentences.space, "kind": "pixels"})
-    with pytest.raises(CheckpointError, match=r"(?s)pixel head cannot be read.*train_pixel_head"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)head of a teacher cannot be read.*train_pixel_head"
+    ):
         dense_teacher(str(path), sentences)
     assert not holds_pixel_head(tmp_path / "none.safetensors")
 
