@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,13 @@ def object_embeddings(model: Any, samples: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray | None:
-    """Embed every object of a data set, in its order, for rank 0: [N,Q,E]; else None."""
+def embed_objects(
+    model: Any, dataset: Any, batch_size: int, rows: Sequence[int] | None = None
+) -> np.ndarray | None:
+    """Embed every object of a data set, or those of its rows, for rank 0: [N,Q,E]; else None."""
     rank, world_size = get_rank(), get_world_size()
-    own = range(rank, len(dataset), world_size)
+    chosen = range(len(dataset)) if rows is None else rows
+    own = chosen[rank::world_size]
     loader = DataLoader(Subset(dataset, own), batch_size, collate_fn=dataset.collater)
     parts = []
     for samples in tqdm(loader, desc="embed training objects", disable=not is_main_process()):
@@ -49,7 +53,7 @@ def embed_objects(model: Any, dataset: Any, batch_size: int) -> np.ndarray | Non
     if rank != 0:
         return None
     first = next(shard for shard in shards if shard is not None)
-    embeds = np.empty((len(dataset), *first.shape[1:]), dtype=np.float32)
+    embeds = np.empty((len(chosen), *first.shape[1:]), dtype=np.float32)
     for shard_rank, shard in enumerate(shards):
         if shard is not None:
             embeds[shard_rank::world_size] = shard

@@ -1,8 +1,9 @@
 """Question answering: exact match per family, with baselines that do not use the object.
 
-Three ways to answer, by `run.qa_mode`: `generate` (the language model writes), `rank` (the
+Four ways to answer, by `run.qa_mode`: `generate` (the language model writes), `rank` (the
 likeliest of the family's frequent training answers; also the Q-Former), `choice` (multiple choice:
-the likeliest of a few; choices of the annotation, or drawn from the family's training answers).
+the likeliest of a few; choices of the annotation, or drawn from the family's training answers),
+`neighbours` (votes of the training questions about the nearest objects; neighbour_answers.py).
 
 Baselines are those of evaluation/baselines/answers.py, from the full training split. A question may
 have several right answers (`answers`). Families with few questions are pooled (`qa.MIN_FAMILY`).
@@ -30,13 +31,15 @@ from lavis.evaluation.qa import (
     qa_scores,
 )
 from lavis.evaluation.qa_protocols import multiple_choice_metrics, published_scores
-from lavis.models.abilities import Answerer, AnswerScorer
+from lavis.models.abilities import Answerer, AnswerScorer, JointEmbedder
 from lavis.tasks.data_needs import DataNeeds, records_of
+from lavis.tasks.neighbour_answers import NeighbourAnswers
 from lavis.tasks.options import TaskOptions, task_option
 from lavis.tasks.point_task import PointTask, Scores, by_id
 
 Records = list[dict[str, Any]]
-QA_MODES = ("generate", "rank", "choice")
+QA_MODES = ("generate", "rank", "choice", "neighbours")
+NEEDED = {"generate": Answerer, "neighbours": JointEmbedder}  # other modes: AnswerScorer
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class QAOptions(TaskOptions):
     num_beams: int = task_option(1, "beams of the search; 1: greedy", low=1)
     max_len: int = task_option(12, "most tokens to generate", low=1)
     answer_styles: tuple[str, ...] = task_option((), "published protocols: scanqa, leo")
+    object_temperature: float = task_option(0.05, "of the cosines of objects in votes", low=1e-3)
+    question_temperature: float = task_option(0.07, "of the cosines of words in votes", low=1e-3)
+    answer_own_size: bool = task_option(False, "votes on sizes give way to the rounded own box")
     java_metrics: bool = task_option(False, "METEOR and SPICE, where Java and their files are")
 
     @property
@@ -74,9 +80,8 @@ class PointQATask(PointTask):
         return ("exact_match", "refined_exact_match", "exact_match/*", *choices, *styles)
 
     def needed_abilities(self) -> dict[type, str]:
-        """Return Answerer for written answers, else AnswerScorer."""
-        ability = Answerer if self.mode == "generate" else AnswerScorer
-        return {ability: f"run.qa_mode={self.mode}"}
+        """Return Answerer for written answers, JointEmbedder for votes, else AnswerScorer."""
+        return {NEEDED.get(self.mode, AnswerScorer): f"run.qa_mode={self.mode}"}
 
     def expected_ids(self, dataset: Any) -> list[str]:
         """Ids of the split's questions."""
@@ -93,7 +98,11 @@ class PointQATask(PointTask):
             self.candidates_of(dataset, where)
 
     def before_evaluation(self, model: Any, dataset: Any, **kwargs: Any) -> None:
-        """Lay out the candidate answers of every question, where there are candidates."""
+        """Lay out the candidate answers of every question, or embed the objects that vote."""
+        if self.mode == "neighbours":
+            self.neighbours = NeighbourAnswers.read(
+                model, dataset, int(self.run_cfg.batch_size_eval), self.options.answer_own_size
+            )
         self.candidates = self.candidates_of(dataset, f"run.qa_mode={self.mode}")
 
     def candidates_of(self, dataset: Any, where: str) -> dict[str, list[str]]:
@@ -102,7 +111,7 @@ class PointQATask(PointTask):
         Raises:
             ConfigError: a question without choices, or no training answer to rank.
         """
-        if self.mode == "generate":
+        if self.mode in ("generate", "neighbours"):
             return {}
         count, seed = self.options.candidates, int(self.run_cfg.get("seed", 42))
         frequent = answers_by_family(dataset.train_annotation())
@@ -139,6 +148,13 @@ class PointQATask(PointTask):
                 samples, num_beams=self.options.num_beams, max_len=self.options.max_len
             )
             return [{"prediction": str(text)} for text in texts]
+        if self.mode == "neighbours":
+            options = self.options
+            temperatures = options.object_temperature, options.question_temperature
+            return [
+                {"prediction": answers[0], "ranked": answers[:10]}
+                for answers in self.neighbours.answers(model, samples, rows, temperatures)
+            ]
         candidates = [self.candidates[row["question_id"]] for row in rows]
         found = []
         for texts, scores in zip(candidates, model.score_answers(samples, candidates), strict=True):
