@@ -20,15 +20,12 @@ from torch import Tensor
 
 from lavis.common.dist_utils import broadcast_object
 from lavis.common.errors import ConfigError
-from lavis.datasets.data_utils import move_to_device
 from lavis.datasets.footprints import UNIT
 from lavis.datasets.samples import group_of
 from lavis.evaluation.baselines.answers import ROUNDING, first_answer
 from lavis.evaluation.baselines.named_words import is_yes_no, named_words
 from lavis.models.point_encoders.object_size import box_sizes
 from lavis.tasks.embedding import embed_objects, object_embeddings
-
-KEY = "run.qa_mode=neighbours"
 
 Record = Mapping[str, Any]
 
@@ -57,7 +54,7 @@ class NeighbourAnswers:
     """The training questions of a split, by type.
 
     Attributes:
-        clouds: unit [N,E] of the training objects.
+        clouds: unit [N,E] of the training objects; Q vectors of one lie side by side.
         groups: int64 [N]; objects of one group (parts of one mould) do not vote for each other.
         group_of: the group of each evaluated object; -1: no training object is in it.
         voters: of each question type; "" where types are not annotated.
@@ -85,23 +82,17 @@ class NeighbourAnswers:
 
         Raises:
             DataError: the data set has no training split.
-            ConfigError: the model has several vectors per object, or `own_size` is set for data
-                that do not count in studs.
+            ConfigError: `own_size` is set for data that do not count in studs.
         """
         if own_size and getattr(dataset, "unit", None) != UNIT:
             what, where = "the sizes of this data set are not in studs", "run.answer_own_size"
             raise ConfigError(what, where=where, got=getattr(dataset, "unit", None), expected=UNIT)
         reference = dataset.reference_dataset()
-        first = move_to_device(reference.collater([reference[0]]), model.device)
-        if object_embeddings(model, first).ndim != 2:
-            what, fix = "votes of neighbours need one vector per object", "run.qa_mode=rank"
-            got = f"several vectors of {type(model).__name__}"
-            raise ConfigError(what, where=KEY, got=got, fix=fix)
         row_of: dict[str, int] = {}  # of each object, its first question
         for row, record in enumerate(reference.annotation):
             row_of.setdefault(str(record["object_id"]), row)
         rows = list(row_of.values())
-        clouds = broadcast_object(embed_objects(model, reference, batch_size, rows))
+        embeds = broadcast_object(embed_objects(model, reference, batch_size, rows))
         place = {name: number for number, name in enumerate(row_of)}
         by_type: dict[str, list[Record]] = {}
         for record in reference.annotation:
@@ -115,7 +106,7 @@ class NeighbourAnswers:
         number = {name: k for k, name in enumerate(dict.fromkeys(names))}
         asked = {str(r["object_id"]): number.get(group_of(r), -1) for r in dataset.annotation}
         groups = torch.tensor([number[name] for name in names])
-        return cls(torch.from_numpy(clouds), groups, asked, voters, own_size)
+        return cls(side_by_side(torch.from_numpy(embeds)), groups, asked, voters, own_size)
 
     @torch.no_grad()
     def answers(
@@ -136,7 +127,8 @@ class NeighbourAnswers:
         Returns:
             B lists; [""] for a type that no training question has.
         """
-        cosines = object_embeddings(model, samples).float().cpu() @ self.clouds.T  # [B,N]
+        embeds = side_by_side(object_embeddings(model, samples).float().cpu())
+        cosines = embeds @ self.clouds.T  # [B,N]
         boxes = box_sizes(samples, "run.answer_own_size").cpu().numpy() if self.own_size else None
         phrases = sorted({what_is_named(record) for record in records})
         named = dict(zip(phrases, model.embed_texts(phrases).float().cpu(), strict=True))
@@ -160,6 +152,11 @@ class NeighbourAnswers:
             order = votes.argsort(descending=True, stable=True).tolist()
             found.append([voters.answers[k] for k in order])
         return found
+
+
+def side_by_side(embeds: Tensor) -> Tensor:
+    """Return unit [B,E] or [B,Q,E] as unit [B,E] or [B,QE]: a cosine is the mean of Q cosines."""
+    return embeds if embeds.ndim == 2 else embeds.flatten(1) / embeds.shape[1] ** 0.5
 
 
 def question_type(record: Record) -> str:

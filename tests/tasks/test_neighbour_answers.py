@@ -117,14 +117,18 @@ def test_own_sizes_need_data_in_studs():
         NeighbourAnswers.read(Circle(), split, 2, own_size=True)
 
 
-def test_several_vectors_per_object_are_refused():
+def test_several_vectors_per_object_count_the_same():
     class Queries(Circle):
         def embed(self, samples, modality):
-            return super().embed(samples, modality)[:, None]
+            one = super().embed(samples, modality)
+            return torch.stack([one, one.flip(1)], 1)
 
-    split = Questions({"new": 0.1}, [("new", "category", "what is it?", "?")], TRAIN)
-    with pytest.raises(ConfigError, match=r"(?s)qa_mode=neighbours.*Queries"):
-        NeighbourAnswers.read(Queries(), split, 2)
+    split = Questions({"new": 0.3}, [("new", "category", "what is it?", "?")], TRAIN)
+    one, two = (NeighbourAnswers.read(model, split, 2) for model in (Circle(), Queries()))
+    torch.testing.assert_close(two.clouds @ two.clouds.T, one.clouds @ one.clouds.T)
+    batch, records = split.collater([split[0]]), split.annotation
+    found = two.answers(Queries(), batch, records, (0.05, 0.1))
+    assert found == one.answers(Circle(), batch, records, (0.05, 0.1))
 
 
 def test_votes_are_those_of_the_kernel():
