@@ -58,7 +58,7 @@ full: setup
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml
 	$(PY) -m lavis.evaluation.report --run output/bricks
 
-# The voxel network, captions by lookup in it and by a language model that reads the texts found, and retrieval with words: 90 minutes of one core.
+# The voxel network, captions by lookup in it and by a language model that reads the texts found, retrieval with words and answers by votes: 100 minutes of one core.
 retrieved: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --out output/bricks/voxel_bricks.safetensors
@@ -69,6 +69,7 @@ retrieved: setup
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_captioning.yaml
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml --options model.lexical_source=description run.job_id=voxel_lexical
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_retrieval.yaml
+	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/voxel_qa.yaml
 
 # Losses x centre term and the centre term alone, equal samples and updates; captions and answers behind both losses.
 study: setup
