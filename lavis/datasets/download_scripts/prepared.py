@@ -65,12 +65,15 @@ def is_prepared(folder: Path, parameters: Facts) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     manifest = verify_once(folder)
-    if manifest.get("parameters") != parameters:
+    found = manifest.get("parameters") or {}
+    if found != parameters:
+        other = [key for key in {**found, **parameters} if found.get(key) != parameters.get(key)]
         raise DataError(
             "the folder was prepared with other parameters",
             where=str(folder / MANIFEST_NAME),
-            got=manifest.get("parameters"),
-            expected=dict(parameters),
-            fix="delete the folder, or name another one in build_info.points.storage",
+            got=", ".join(f"{key}: {found.get(key)}" for key in other),
+            expected=", ".join(f"{key}: {parameters.get(key)}" for key in other),
+            fix="set build_info.points to what was prepared (build_info.points.num_rooms=40 of "
+            "40 rooms), delete the folder, or name another one in build_info.points.storage",
         )
     return True
