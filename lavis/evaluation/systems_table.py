@@ -21,7 +21,7 @@ SYSTEMS = {
     "voxel": "PointBLIP, voxel network and retrieved texts",
     "voxel-retriever": "Text of the nearest object in the voxel network, no language model",
     "voxel-encoder": "Voxel network alone",
-    "voxel-words": "Voxel network, aligned with sentences and words, texts and answers of neighbours",
+    "voxel-words": "Voxel network with words, texts and answers of neighbours",
     "mixcon3d": "MixCon3D, cloud alone",
     "mixcon3d-joint": "MixCon3D, joint vector of cloud and views",
     "mixcon3d-image": "MixCon3D, views alone",

@@ -109,11 +109,7 @@ class CosineScale(nn.Module):
             features = F.pad(full_precision(features), (0, 1), value=1.0)
             square = (features @ (weight.T @ weight) * features).sum(-1, keepdim=True)  # [...,1]
             products = features @ (weight.T @ full_precision(text).T)
-            return self.of_products(products, square)
-
-    def of_products(self, products: Tensor, square: Tensor) -> Tensor:
-        """Scale products [...,K] of vectors with unit texts, of square lengths [...,1]."""
-        return self._scale() * products * torch.rsqrt(square.clamp(min=_LEAST_SQUARE))
+            return self._scale() * products * torch.rsqrt(square.clamp(min=_LEAST_SQUARE))
 
     def _scale(self) -> Tensor:
         return self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()

@@ -26,15 +26,11 @@ class SegmentationConfig(FinetuneConfig):
 
     Attributes:
         map_share: share of the score map in the logits of an evaluation; the rest is the head's.
-        novel_names: how points are compared with names when some are not in `labels`: `cosine` of
-            the point's embedding, or `conse`: of the mean text of the classes of training, by
-            their probabilities (Norouzi et al., arXiv 1312.5650).
         novel_bonus: added to the logits of names that are not in `labels`, which training never
             raised (calibrated stacking, Chao et al., arXiv 1605.04253).
     """
 
     map_share: float = option(0.0, low=0.0, high=1.0)
-    novel_names: str = option("cosine", choices=("cosine", "conse"))
     novel_bonus: float = option(0.0, low=0.0)
 
 
@@ -58,7 +54,6 @@ class Text4PointSegmentation(Text4PointFinetune):
     def __init__(self, config: SegmentationConfig) -> None:
         super().__init__(config)
         self.map_share, self.novel_bonus = config.map_share, config.novel_bonus
-        self.novel_by_class = config.novel_names == "conse"
         self.to_label = nn.Linear(self.network.point_dim, config.embed_dim)
         self.label_scale = CosineScale(config.init_scale)
 
@@ -95,18 +90,6 @@ class Text4PointSegmentation(Text4PointFinetune):
         self, batch: Mapping[str, Any], labels: Sequence[str] | None = None
     ) -> Tensor:
         """Return logits [B,N,K] over `labels`, any words; None: the labels of training."""
-        scene = self.read_scene(batch, labels)
+        logits = self.mixed_logits(self.read_scene(batch, labels))
         novel = [name.strip() not in self.class_names for name in labels or ()]
-        if not any(novel):
-            return self.mixed_logits(scene)
-        logits = self.logits_by_class(scene) if self.novel_by_class else self.mixed_logits(scene)
-        return logits + self.novel_bonus * torch.tensor(novel, device=logits.device)
-
-    def logits_by_class(self, scene: Scene) -> Tensor:
-        """Return scaled cosines [B,N,K] of the names with the mean text of training's classes."""
-        known = self.label_embeds(self.class_names).float()  # [C,E]
-        own = self.label_scale.of_linear(self.to_label, scene.features, known)
-        probability = own.softmax(-1)  # [B,N,C]
-        square = (probability @ (known @ known.T) * probability).sum(-1, keepdim=True)
-        products = probability @ (known @ scene.text.float().T)
-        return self.label_scale.of_products(products, square)
+        return logits + self.novel_bonus * logits.new_tensor(novel) if any(novel) else logits

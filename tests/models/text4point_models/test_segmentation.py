@@ -69,15 +69,3 @@ def test_a_bonus_raises_only_names_outside_of_training(build, rooms):
     torch.testing.assert_close(raised.segment_points(rooms, names), expected)
     assert torch.equal(raised.segment_points(rooms), plain.segment_points(rooms))
     assert torch.equal(raised.segment_points(rooms, [known]), plain.segment_points(rooms, [known]))
-
-
-def test_conse_compares_names_with_the_mean_text_of_the_classes(build, rooms):
-    model = build("segmentation", novel_names="conse").eval()
-    names = [*model.class_names[:1], "grand piano"]
-    found = model.segment_points(rooms, names)
-    scene = model.read_scene(rooms, names)
-    known = model.label_embeds(model.class_names)
-    probability = model.label_scale.of_linear(model.to_label, scene.features, known).softmax(-1)
-    mean = torch.nn.functional.normalize(probability @ known, dim=-1)
-    expected = model.label_scale.log_scale.exp() * mean @ scene.text.T
-    torch.testing.assert_close(found, expected.detach(), atol=1e-4, rtol=1e-4)
