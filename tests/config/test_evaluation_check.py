@@ -10,18 +10,19 @@ from lavis.config.run_config import RunConfig
 
 RECIPE = "lavis/projects/bricks/eval/demo_stage1.yaml"
 PREFIX = "run.evaluations.retrieval"
+OTHERS = ["classification", "answers", "classification_held_out"]
 
 
-def test_the_demo_recipe_names_three_evaluations(repo_root):
+def test_the_demo_recipe_names_its_evaluations(repo_root):
     section = RunConfig.from_file(repo_root / RECIPE).run_cfg
     assert section.task is None
-    assert list(section.evaluations) == ["retrieval", "classification", "classification_held_out"]
+    assert list(section.evaluations) == ["retrieval", *OTHERS]
     assert section.evaluations.retrieval.k_test == 8
 
 
 def test_null_drops_an_evaluation_of_the_recipe(repo_root):
     section = RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}=null"]).run_cfg
-    assert list(section.evaluations) == ["classification", "classification_held_out"]
+    assert list(section.evaluations) == OTHERS
     with pytest.raises(ConfigError, match=r"run\.evaluations"):
         RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}=3"])
 
