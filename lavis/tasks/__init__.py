@@ -10,11 +10,13 @@ __all__ = ["BaseTask", "setup_task"]
 
 
 def setup_task(cfg):
-    """Build the task that `run.task` names; without it, that of the first evaluation."""
+    """Build the task that `run.task` names; without it, the first evaluation's, with its options."""
     from lavis.common.registry import registry
+    from lavis.tasks.named_tasks import named_tasks
 
-    name = cfg.run_cfg.task or next(iter(cfg.run_cfg.evaluations.values())).task
-    return registry.get_task_class(name).setup_task(cfg=cfg)
+    if cfg.run_cfg.task:
+        return registry.get_task_class(cfg.run_cfg.task).setup_task(cfg=cfg)
+    return next(iter(named_tasks(cfg.run_cfg).values()))
 
 
 from lavis.tasks import (  # noqa: E402, F401

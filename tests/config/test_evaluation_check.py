@@ -7,6 +7,7 @@ import pytest
 import lavis  # noqa: F401  (registers everything)
 from lavis.common.errors import ConfigError
 from lavis.config.run_config import RunConfig
+from lavis.tasks import setup_task
 
 RECIPE = "lavis/projects/bricks/eval/demo_stage1.yaml"
 PREFIX = "run.evaluations.retrieval"
@@ -25,6 +26,12 @@ def test_null_drops_an_evaluation_of_the_recipe(repo_root):
     assert list(section.evaluations) == OTHERS
     with pytest.raises(ConfigError, match=r"run\.evaluations"):
         RunConfig.from_file(repo_root / RECIPE, [f"{PREFIX}=3"])
+
+
+def test_without_a_task_the_first_evaluation_counts_with_its_own_options(repo_root):
+    dropped = [f"run.evaluations.{name}=null" for name in ("retrieval", "classification")]
+    task = setup_task(RunConfig.from_file(repo_root / RECIPE, dropped))
+    assert (task.name, task.mode) == ("point_qa", "neighbours")
 
 
 def test_numbers_of_a_command_line_take_their_type(repo_root):
