@@ -10,7 +10,7 @@ __all__ = ["BaseTask", "setup_task"]
 
 
 def setup_task(cfg):
-    """Build the task that `run.task` names; without it, the first evaluation's, with its options."""
+    """Build the task of `run.task`; without it the first evaluation's, with its options."""
     from lavis.common.registry import registry
     from lavis.tasks.named_tasks import named_tasks
 
