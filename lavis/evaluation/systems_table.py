@@ -16,6 +16,7 @@ from lavis.evaluation.summary_table import count_text
 # Published files are named <system>_<evaluation>.json.
 SYSTEMS = {
     "demo": "PointBLIP, `make demo`",
+    "demo-votes": "PointBLIP, stage 1 of `make demo` in float32, answers of neighbours",
     "full": "PointBLIP, `make full`",
     "encoder": "Point-BERT encoder alone, `make full`",
     "voxel": "PointBLIP, voxel network and retrieved texts",
