@@ -10,6 +10,7 @@ near those are in its embedding of texts: "hinge" learns from "clip hinge". Kern
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,20 +139,31 @@ class NeighbourAnswers:
             if boxes is not None and rule is not None and not np.isnan(boxes[number]).any():
                 found.append([rule(boxes[number])])
                 continue
-            voters = self.voters.get(question_type(record))
-            if voters is None:
-                found.append([""])
-                continue
-            weights = (cosines[number, voters.rows] / temperatures[0]).double()
-            if voters.words is not None:
-                near = voters.words @ named[what_is_named(record)] / temperatures[1]
-                weights += near.double()[voters.words_of]
-            kept = self.groups[voters.rows] != self.group_of[str(record["object_id"])]
-            votes = torch.zeros(len(voters.answers), dtype=torch.float64)
-            votes.index_add_(0, voters.answer_of[kept], weights[kept].softmax(0))
-            order = votes.argsort(descending=True, stable=True).tolist()
-            found.append([voters.answers[k] for k in order])
+            near = cosines[number] / temperatures[0], named[what_is_named(record)]
+            found.append(self.voted(record, *near, temperatures[1]))
         return found
+
+    def voted(
+        self, record: Record, closeness: Tensor, named: Tensor, temperature: float
+    ) -> list[str]:
+        """Answer one question by votes.
+
+        Args:
+            record: the question.
+            closeness: [N], cosines of its object with the training objects by their temperature.
+            named: unit [E], embedding of what it names.
+            temperature: of words.
+        """
+        voters = self.voters.get(question_type(record))
+        if voters is None:
+            return [""]
+        weights = closeness[voters.rows].double()
+        if voters.words is not None:
+            weights += (voters.words @ named / temperature).double()[voters.words_of]
+        kept = self.groups[voters.rows] != self.group_of[str(record["object_id"])]
+        votes = torch.zeros(len(voters.answers), dtype=torch.float64)
+        votes.index_add_(0, voters.answer_of[kept], weights[kept].softmax(0))
+        return [voters.answers[k] for k in votes.argsort(descending=True, stable=True).tolist()]
 
 
 def side_by_side(embeds: Tensor) -> Tensor:
@@ -191,7 +203,8 @@ def read_voters(
         batch_size: texts embedded at once.
     """
     given = [first_answer(record) for record in records]
-    answers = sorted(set(given), key=lambda answer: (-given.count(answer), answer))
+    count = Counter(given)
+    answers = sorted(count, key=lambda answer: (-count[answer], answer))
     number = {answer: k for k, answer in enumerate(answers)}
     named = [what_is_named(record) if with_words else "" for record in records]
     phrases = sorted(set(named))

@@ -101,6 +101,20 @@ def test_yes_no_questions_learn_from_similar_words():
     assert answered("new", "feature", "does it have a tail?")[0] == "no"
 
 
+def test_without_types_similar_questions_vote():
+    """Object "far" is nearer, and its answer is about a hinge; "other" was asked about tails."""
+    questions = [("far", "", "has it a hinge?", "yes"), ("other", "", "what tail has it?", "long")]
+    train = Questions(TRAIN.angles, questions)
+    split = Questions({"new": 0.8}, [("new", "", "which tail has it?", "?")], train)
+    neighbours = NeighbourAnswers.read(Circle(), split, 2)
+    batch = split.collater([split[0]])
+    found = [
+        neighbours.answers(Circle(), batch, split.annotation, (1.0, temperature))[0][0]
+        for temperature in (0.1, 1e6)
+    ]
+    assert found == ["long", "yes"]
+
+
 def test_a_type_without_training_questions_has_no_answer():
     assert answered("new", "colour", "which colour is it?") == [""]
 
