@@ -92,7 +92,7 @@ def test_a_uid_of_two_classes_is_named(tmp_path: Path) -> None:
         build(tmp_path, NAME, "objaverse")
 
 
-# ids of their own: the bytes of gzip hold the time, and pytest-xdist's workers would collect two names
+# Own ids: the bytes of gzip hold the time, so that workers of pytest-xdist would disagree.
 @pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(b"[1")], ids=["text", "cut list"])
 def test_a_damaged_list_is_named(tmp_path: Path, damage: bytes) -> None:
     objaverse(tmp_path)
