@@ -33,7 +33,7 @@ SYSTEMS = {
     "views-head": "Rendered views only, image teacher with a head trained on the training views",
 }
 SCENE_SYSTEMS = {
-    "text4point": "Text4Point, pre-trained on frames",
+    "text4point": "Text4Point, pre-trained on frames (encoder's loss)",
     "text4point-scratch": "Text4Point, from scratch",
 }
 NOTE = (
