@@ -58,7 +58,7 @@ full: setup
 	$(PY) evaluate.py --cfg-path $(BRICKS)/eval/captioning_controls.yaml
 	$(PY) -m lavis.evaluation.report --run output/bricks
 
-# The voxel network, captions by lookup in it and by a language model that reads the texts found, retrieval with words and answers by votes: 100 minutes of one core.
+# The voxel network, captions by lookup in it and by a language model that reads the texts found, retrieval with words: 90 minutes of one core. Then answers by votes (not timed alone).
 retrieved: setup
 	$(PY) train.py --cfg-path $(BRICKS)/train/pretrain_voxel_encoder.yaml
 	$(PY) -m lavis.models.point_encoders.export --checkpoint output/bricks/voxel_encoder/checkpoint_last.pth --average --out output/bricks/voxel_bricks.safetensors
