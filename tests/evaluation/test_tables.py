@@ -143,8 +143,8 @@ def test_scenes_have_a_table_of_their_own(project, table_records):
     assert "Text4Point" not in objects
     assert about.startswith("Built-in rooms")
     assert scenes.splitlines()[2:] == [
-        "| Text4Point, pre-trained on frames | **50.0**, 2.0, above | **25.0**, 2.0, above "
-        "| – | – | – |"
+        "| Text4Point, pre-trained on frames (encoder's loss) | **50.0**, 2.0, above "
+        "| **25.0**, 2.0, above | – | – | – |"
     ]
     assert "strongest baseline" in note
 
