@@ -1,15 +1,17 @@
 """Text4Point fine-tuned for instance segmentation: points move to centres and are grouped.
 
 The head is that of PointGroup (arXiv 2004.01658) without its scoring network: an offset per point;
-a score is the mean probability of the class. The paper's head is not known.
+a score is the mean probability of the class. The paper's head is not known. The boxes around the
+instances make it a detector, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +19,9 @@ from torch.nn import functional as F
 from lavis.common.errors import ConfigError, DataError, nearest
 from lavis.common.registry import registry
 from lavis.config import option
-from lavis.models.abilities import InstanceSegmenter, SceneSegmenter
+from lavis.models.abilities import Detector, InstanceSegmenter, SceneSegmenter
 from lavis.models.contrastive import full_precision
-from lavis.models.text4point_models.clustering import group_points
+from lavis.models.text4point_models.clustering import Instances, group_points
 from lavis.models.text4point_models.segmentation import (
     SegmentationConfig,
     Text4PointSegmentation,
@@ -35,12 +37,14 @@ class InstancesConfig(SegmentationConfig):
         offset_weight: of the offsets' loss.
         group_cell: width of the cells by which moved points are connected, metres.
         least_points: of an instance.
+        least_score: of a box's class; lower ones are left out.
     """
 
     surfaces: Sequence[str] = option([])
     offset_weight: float = option(1.0, low=0.0)
     group_cell: float = option(0.08, low=1e-3)
     least_points: int = option(20, low=1)
+    least_score: float = option(0.01, low=0.0, high=1.0)
 
 
 @registry.register_model("text4point_instances")
@@ -54,7 +58,7 @@ class Text4PointInstances(Text4PointSegmentation):
         ConfigError: `surfaces` names no label.
     """
 
-    abilities: tuple[type, ...] = (SceneSegmenter, InstanceSegmenter)
+    abilities: tuple[type, ...] = (SceneSegmenter, InstanceSegmenter, Detector)
     config_class: type[InstancesConfig] = InstancesConfig
     config: InstancesConfig
     PRETRAINED_MODEL_CONFIG_DICT = {  # noqa: RUF012 (the LAVIS convention)
@@ -99,15 +103,49 @@ class Text4PointInstances(Text4PointSegmentation):
     @torch.no_grad()
     def segment(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
         """Return per scene `masks` bool [K,N], `labels` [K] and `scores` [K], best first."""
+        found = [instances for instances, _, _ in self._grouped(batch)]
+        return [{k: torch.from_numpy(v) for k, v in one._asdict().items()} for one in found]
+
+    @torch.no_grad()
+    def detect(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
+        """Return per scene `boxes` [K,6], `labels` [K] and `scores` [K], best first.
+
+        A box is the axis-aligned one around an instance's points. As VoteNet is scored, it counts
+        for every class of objects, with the mean probability of the class over the points.
+        """
+        return [self._boxes(*one) for one in self._grouped(batch)]
+
+    def _grouped(
+        self, batch: Mapping[str, Any]
+    ) -> Iterator[tuple[Instances, np.ndarray, np.ndarray]]:
+        """Yield per scene its instances, the points [N,3] and their probabilities [N,K]."""
         scene = self.read_scene(batch)
         probability = self.mixed_logits(scene).float().softmax(-1).cpu().numpy()
         moved = (scene.xyz + self.to_offset(scene.features).float()).cpu().numpy()
+        xyz = scene.xyz.cpu().numpy()
         options = (self.is_thing.numpy(), self.config.group_cell, self.config.least_points)
-        found = [
-            group_points(moved[row, :count], probability[row, :count], *options)
-            for row, count in enumerate(scene.counts())
-        ]
-        return [{k: torch.from_numpy(v) for k, v in one._asdict().items()} for one in found]
+        for row, count in enumerate(scene.counts()):
+            own = probability[row, :count]
+            yield group_points(moved[row, :count], own, *options), xyz[row, :count], own
+
+    def _boxes(
+        self, found: Instances, xyz: np.ndarray, probability: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Return the boxes of a scene's instances for every class that is probable enough."""
+        boxes = np.array([box_around(xyz[mask]) for mask in found.masks]).reshape(-1, 6)
+        scores = np.array([probability[mask].mean(0) for mask in found.masks])  # [M,K]
+        scores = scores.reshape(-1, probability.shape[1]) * self.is_thing.numpy()
+        row, label = np.nonzero(scores >= max(self.config.least_score, 1e-9))
+        order = np.argsort(-scores[row, label], kind="stable")
+        row, label = row[order], label[order]
+        arrays = {"boxes": boxes[row], "labels": label, "scores": scores[row, label]}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def box_around(xyz: np.ndarray) -> np.ndarray:
+    """Return centre and size of the axis-aligned box around points [N,3]: [6]."""
+    low, high = xyz.min(0), xyz.max(0)
+    return np.concatenate([(low + high) / 2, high - low])
 
 
 def offsets_to_centres(xyz: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
