@@ -28,11 +28,11 @@ CLASSES = {
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_names_the_classes_of_its_data(recipe):
     cfg = RunConfig(SimpleNamespace(cfg_path=str(FOLDER / recipe), options=[]))
-    (dataset,) = cfg.datasets_cfg
-    assert tuple(cfg.model_cfg.labels) == tuple(CLASSES[dataset])
+    for dataset in cfg.datasets_cfg:
+        assert tuple(cfg.model_cfg.labels) == tuple(CLASSES[dataset])
     for place in cfg.run_cfg.get("evaluations", {}).values():
         assert registry.get_task_class(place.task) is not None
-        assert place.dataset == dataset
+        assert place.dataset in cfg.datasets_cfg
 
 
 def test_scratch_is_one_option():

@@ -127,6 +127,7 @@ class Text4PointFinetune(HubSystem, BaseModel):
 
     config_class: type[FinetuneConfig] = FinetuneConfig
     modalities: tuple[str, ...] = ("point", "text")
+    starts_with: tuple[str, ...] = ("network.",)  # what `model.pretrained` has to hold
 
     def __init__(self, config: FinetuneConfig) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ class Text4PointFinetune(HubSystem, BaseModel):
 
     def load_weights(self, section: Mapping[str, Any]) -> None:
         """Load the pre-trained network, or a checkpoint of this model (`load_start`)."""
-        load_start(self, section)
+        load_start(self, section, self.starts_with)
 
     @property
     def class_names(self) -> tuple[str, ...]:

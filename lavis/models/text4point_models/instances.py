@@ -22,6 +22,7 @@ from lavis.config import option
 from lavis.models.abilities import Detector, InstanceSegmenter, SceneSegmenter
 from lavis.models.contrastive import full_precision
 from lavis.models.text4point_models.clustering import Instances, group_points
+from lavis.models.text4point_models.finetune import Scene
 from lavis.models.text4point_models.segmentation import (
     SegmentationConfig,
     Text4PointSegmentation,
@@ -103,7 +104,7 @@ class Text4PointInstances(Text4PointSegmentation):
     @torch.no_grad()
     def segment(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
         """Return per scene `masks` bool [K,N], `labels` [K] and `scores` [K], best first."""
-        found = [instances for instances, _, _ in self._grouped(batch)]
+        found = [instances for instances, _, _ in self._grouped(self.read_scene(batch))]
         return [{k: torch.from_numpy(v) for k, v in one._asdict().items()} for one in found]
 
     @torch.no_grad()
@@ -113,13 +114,10 @@ class Text4PointInstances(Text4PointSegmentation):
         A box is the axis-aligned one around an instance's points. As VoteNet is scored, it counts
         for every class of objects, with the mean probability of the class over the points.
         """
-        return [self._boxes(*one) for one in self._grouped(batch)]
+        return [self._boxes(*one) for one in self._grouped(self.read_scene(batch))]
 
-    def _grouped(
-        self, batch: Mapping[str, Any]
-    ) -> Iterator[tuple[Instances, np.ndarray, np.ndarray]]:
+    def _grouped(self, scene: Scene) -> Iterator[tuple[Instances, np.ndarray, np.ndarray]]:
         """Yield per scene its instances, the points [N,3] and their probabilities [N,K]."""
-        scene = self.read_scene(batch)
         probability = self.mixed_logits(scene).float().softmax(-1).cpu().numpy()
         moved = (scene.xyz + self.to_offset(scene.features).float()).cpu().numpy()
         xyz = scene.xyz.cpu().numpy()

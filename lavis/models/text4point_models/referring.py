@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavis.common.errors import DataError
 from lavis.common.registry import registry
 from lavis.config import option
-from lavis.datasets.samples import Batch, select
 from lavis.models.abilities import ReferringSegmenter
 from lavis.models.contrastive import full_precision
 from lavis.models.point_encoders.cloud_input import valid_rows
@@ -27,6 +25,11 @@ from lavis.models.text4point_models.finetune import (
     Text4PointFinetune,
 )
 from lavis.models.text4point_models.referring_head import ReferringHead
+from lavis.models.text4point_models.sentences import (
+    distinct_scenes,
+    meant_points,
+    sentence_words,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Text4PointReferring(Text4PointFinetune):
         super().__init__(config)
         self.refer_head = ReferringHead(
             self.network.point_dim,
-            self._words(["a chair"])[0].shape[-1],
+            sentence_words(self.text_teacher, ["a chair"])[0].shape[-1],
             config.width,
             config.depth,
             config.head_heads,
@@ -84,14 +87,10 @@ class Text4PointReferring(Text4PointFinetune):
         Raises:
             DataError: no targets in the batch, an empty sentence, or a label outside the set.
         """
-        if "target_instance" not in samples or "instance_label" not in samples:
-            what = "training of referring needs instance_label and target_instance"
-            raise DataError(what, got=sorted(samples), fix="use a *_referring data set")
+        target = meant_points(samples, self.device)
         scenes, scene_of = distinct_scenes(samples)
         scene = self.read_scene(scenes)
         logits = self._logits(scene, samples["text_input"], scene_of)
-        wanted = torch.as_tensor(samples["target_instance"], device=self.device)
-        target = samples["instance_label"].to(self.device) == wanted[:, None]
         lengths = None if scene.lengths is None else scene.lengths[scene_of]
         losses = mask_losses(logits, target, lengths)
         map_loss = self.label_loss(scene.score_map, self.point_labels(scenes, scene))
@@ -108,47 +107,9 @@ class Text4PointReferring(Text4PointFinetune):
         return self._logits(self.read_scene(scenes), batch["text_input"], scene_of)
 
     def _logits(self, scene: Scene, sentences: Sequence[str], scene_of: Tensor) -> Tensor:
-        words = self._words(sentences)
+        words = sentence_words(self.text_teacher, sentences)
         rows = scene_of.to(self.device)
         return self.refer_head(scene.xyz, scene.features, *words, scene.lengths, rows)
-
-    @torch.no_grad()
-    def _words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return what the head reads of sentences: states [B,T,W] and bool [B,T].
-
-        A teacher without states of its words gives one state, the sentence's embedding.
-        """
-        empty = [row for row, text in enumerate(sentences) if not str(text).strip()]
-        if empty:
-            what = "a sentence has no words"
-            raise DataError(what, where="text_input", got=f"empty: items {empty}")
-        read_words = getattr(self.text_teacher, "word_states", None)
-        if read_words is not None:
-            return read_words(list(sentences))
-        embeds = self.text_teacher(list(sentences))[:, None]
-        return embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
-
-
-def distinct_scenes(batch: Mapping[str, Any]) -> tuple[Batch, Tensor]:
-    """Return the batch with each scene once, and the scene of each of the B sentences.
-
-    Rows of one `object_id` are one scene where their points are equal.
-
-    Returns:
-        The batch of S scenes, and Long [B].
-    """
-    clouds = batch["point_cloud"]
-    names = batch.get("object_id", range(len(clouds)))
-    first: list[int] = []
-    scene_of: list[int] = []
-    for row, name in enumerate(names):
-        same = (k for k, at in enumerate(first) if names[at] == name)
-        place = next((k for k in same if torch.equal(clouds[first[k]], clouds[row])), len(first))
-        first += [row] if place == len(first) else []
-        scene_of.append(place)
-    if len(first) == len(clouds):
-        return dict(batch), torch.arange(len(clouds))
-    return select(dict(batch), torch.tensor(first)), torch.tensor(scene_of)
 
 
 def mask_losses(logits: Tensor, target: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:

@@ -15,15 +15,17 @@ from lavis.models.teachers import check_trained_space
 from lavis.models.weights.files import weights_file
 
 _logger = logging.getLogger(__name__)
-SHARED = "network."
 
 
-def load_start(model: Any, section: Mapping[str, Any]) -> None:
-    """Load `pretrained` (the network, and other parts that fit), then `finetuned` (all parts).
+def load_start(
+    model: Any, section: Mapping[str, Any], required: tuple[str, ...] = ("network.",)
+) -> None:
+    """Load `pretrained` (what is required, and other parts that fit), then `finetuned` (all parts).
 
     Args:
         model: has `network` and `space`; gets `loaded_checkpoint`.
         section: the `model` section.
+        required: beginnings of the names of parameters that `pretrained` has to hold.
 
     Raises:
         CheckpointError: not found, damaged, of another space or of other sizes.
@@ -37,20 +39,22 @@ def load_start(model: Any, section: Mapping[str, Any]) -> None:
         check_trained_space(payload, model.space, where)
         state = payload.get("model", payload)
         if key == "pretrained":
-            _load_shared(model, state, where)
+            _load_parts(model, state, where, required)
         else:
             load_trainable_state(model, state, where)
         model.loaded_checkpoint = str(path)
 
 
-def _load_shared(model: Any, state: Mapping[str, Tensor], where: str) -> None:
-    """Load every tensor of the network, and whole other parts of the same names and shapes."""
+def _load_parts(
+    model: Any, state: Mapping[str, Tensor], where: str, required: tuple[str, ...]
+) -> None:
+    """Load every required tensor, and whole other parts of the same names and shapes."""
     own = model.state_dict()
-    network = [name for name in own if name.startswith(SHARED)]
-    missing = [name for name in network if name not in state]
-    wrong = [n for n in network if n in state and state[n].shape != own[n].shape]
+    needed = [name for name in own if name.startswith(required)]
+    missing = [name for name in needed if name not in state]
+    wrong = [n for n in needed if n in state and state[n].shape != own[n].shape]
     if missing or wrong:
-        what = "the checkpoint holds another network than the model"
+        what = "the checkpoint holds another network than the model, or lacks a part of it"
         shapes = [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in wrong]
         got = model_report(missing, (), shapes)
         fix = "use the network section (point_encoder, alpha, beta, …) it was pre-trained with"

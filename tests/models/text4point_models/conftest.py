@@ -54,6 +54,13 @@ def build(tiny_bert) -> Callable[..., Any]:
         "detection": {"width": 16, "voting_points": 32, "proposals": 8},
         "referring": {"width": 16, "depth": 1, "tokens": 16, "head_heads": 2},
         "instances": {"surfaces": ["wall"], "least_points": 5},
+        "instance_referring": {
+            "surfaces": ["wall"],
+            "least_points": 1,
+            "width": 16,
+            "depth": 1,
+            "head_heads": 2,
+        },
     }
 
     def make(kind: str, **keys: Any) -> Any:

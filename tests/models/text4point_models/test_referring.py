@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lavis.common.errors import DataError
-from lavis.models.teachers import Teacher
-from lavis.models.text4point_models.referring import distinct_scenes, mask_losses
+from lavis.models.text4point_models.referring import mask_losses
 
 
 def test_each_sentence_has_a_mask_of_its_own(build, rooms):
@@ -24,29 +23,6 @@ def test_padding_of_room_and_sentence_changes_nothing(build, rooms):
     model = build("referring").eval()
     one = {"point_cloud": rooms["point_cloud"][:1, :80], "text_input": rooms["text_input"][:1]}
     torch.testing.assert_close(model.refer(rooms)[:1, :80], model.refer(one))
-
-
-def test_a_teacher_without_states_of_words_gives_one_state(build, rooms):
-    model = build("referring").eval()
-
-    class Plain(Teacher):
-        """Embeds texts as a whole."""
-
-        embed_dim = model.text_teacher.embed_dim
-
-        def __init__(self, teacher):
-            super().__init__()
-            self.inner = teacher
-
-        def encode(self, inputs):
-            return self.inner.encode(inputs)
-
-        def encode_prompts(self, context, names):
-            return self.inner.encode_prompts(context, names)
-
-    model.text_teacher = Plain(model.text_teacher)
-    assert model._words(["a", "b c"])[1].shape == (2, 1)
-    assert model.refer(rooms).isfinite().all()
 
 
 def test_losses_of_a_perfect_and_an_opposite_mask():
@@ -108,15 +84,6 @@ def test_sentences_of_one_scene_encode_it_once(build, rooms, monkeypatch):
     )
     torch.testing.assert_close(model.refer(batch), apart)
     assert sizes == [2]
-
-
-def test_other_points_of_one_object_are_another_scene(rooms):
-    clouds = rooms["point_cloud"][[0, 0, 1]].clone()
-    clouds[1, 0] += 1
-    batch = {"point_cloud": clouds, "object_id": ["a", "a", "b"], "text_input": ["x", "y", "z"]}
-    scenes, scene_of = distinct_scenes(batch)
-    assert len(scenes["point_cloud"]) == 3
-    assert scene_of.tolist() == [0, 1, 2]
 
 
 def test_gradients_of_sentences_of_one_scene(build, rooms):
