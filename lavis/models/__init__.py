@@ -34,6 +34,7 @@ from lavis.models.point_llm_contrastive_models import point_llm_contrastive  # n
 from lavis.models.point_llm_models import point_llm  # noqa: F401
 from lavis.models.text4point_models import (  # noqa: F401
     detection,
+    instance_referring,
     instances,
     referring,
     segmentation,

@@ -1,4 +1,4 @@
-"""Instances as connected groups of points that were moved to centres (PointGroup)."""
+"""Instances as connected groups of points, at their places and moved to centres (PointGroup)."""
 
 from __future__ import annotations
 
@@ -27,33 +27,67 @@ class Instances(NamedTuple):
 
 
 def group_points(
-    moved: np.ndarray, probability: np.ndarray, things: np.ndarray, cell: float, least_points: int
+    xyz: np.ndarray,
+    moved: np.ndarray,
+    probability: np.ndarray,
+    things: np.ndarray,
+    cell: float,
+    least_points: int,
+    most_overlap: float,
 ) -> Instances:
-    """Group the points of each class that lie together.
+    """Group the points that lie together: those of each class, and those of any class.
+
+    The groups of a class are of the points where they were moved to, those of any class of the
+    points where they are: an object that was labelled in parts is whole there. Of two groups that
+    overlap, the worse one goes. PointGroup joins groups of both places, too, all by class.
 
     Args:
-        moved: float [N,3], points at their predicted centres, metres.
+        xyz, moved: float [N,3], the points, and at their predicted centres, metres.
         probability: float [N,K] of the classes.
         things: bool [K], classes that have instances.
         cell: width of the cells that are connected when they touch, metres.
         least_points: smaller groups are left out.
+        most_overlap: of two groups, intersection over union above which the worse one goes.
 
     Returns:
-        Instances of the points whose most probable class is a thing. A score is the mean
-        probability of the class over the points.
+        Instances of the points whose most probable class is a thing. The label is the most
+        probable thing of the points, a score its mean probability.
     """
     label = probability.argmax(1)
     points = np.flatnonzero(things[label])
-    group = touching_groups(moved[points], label[points], cell)
+    any_class = np.zeros(len(points), dtype=np.int64)
+    groups = [
+        *_large(touching_groups(moved[points], label[points], cell), least_points),
+        *_large(touching_groups(xyz[points], any_class, cell), least_points),
+    ]
+    masks = np.zeros((len(groups), len(moved)), dtype=bool)
+    for mask, group in zip(masks, groups):
+        mask[points[group]] = True
+    shares = np.array([probability[mask].mean(0) for mask in masks]).reshape(-1, len(things))
+    shares = np.where(things, shares, 0).astype(np.float32)
+    labels, scores = shares.argmax(1), shares.max(1)
+    kept = _without_doubles(masks, scores, most_overlap)
+    return Instances(masks[kept], labels[kept], scores[kept])
+
+
+def _large(group: np.ndarray, least: int) -> list[np.ndarray]:
+    """Return the rows of each group that has at least `least` points."""
+    order = np.argsort(group, kind="stable")
     count = np.bincount(group)
-    kept = np.flatnonzero(count >= least_points)
-    masks = np.zeros((len(kept), len(moved)), dtype=bool)
-    for row, number in enumerate(kept):
-        masks[row, points[group == number]] = True
-    labels = np.array([label[mask][0] for mask in masks], dtype=np.int64)
-    scores = [probability[mask, k].mean() for mask, k in zip(masks, labels)]
-    order = np.argsort(-np.array(scores, dtype=np.float32), kind="stable")
-    return Instances(masks[order], labels[order], np.array(scores, dtype=np.float32)[order])
+    parts = np.split(order, np.cumsum(count)[:-1]) if len(order) else []
+    return [part for part in parts if len(part) >= least]
+
+
+def _without_doubles(masks: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
+    """Return the rows of masks that no better one overlaps by more than `most`, best first."""
+    size = masks.sum(1)
+    common = masks.astype(np.float32) @ masks.T.astype(np.float32)  # [M,M]
+    double = common > most * (size[:, None] + size[None] - common)
+    kept: list[int] = []
+    for row in np.argsort(-scores, kind="stable").tolist():
+        if not double[row, kept].any():
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
 
 
 def touching_groups(xyz: np.ndarray, label: np.ndarray, cell: float) -> np.ndarray:

@@ -38,6 +38,7 @@ class InstancesConfig(SegmentationConfig):
         offset_weight: of the offsets' loss.
         group_cell: width of the cells by which moved points are connected, metres.
         least_points: of an instance.
+        most_overlap: of two instances; above it the worse one goes.
         least_score: of a box's class; lower ones are left out.
     """
 
@@ -45,6 +46,7 @@ class InstancesConfig(SegmentationConfig):
     offset_weight: float = option(1.0, low=0.0)
     group_cell: float = option(0.08, low=1e-3)
     least_points: int = option(20, low=1)
+    most_overlap: float = option(0.7, low=0.0, high=1.0)
     least_score: float = option(0.01, low=0.0, high=1.0)
 
 
@@ -120,11 +122,11 @@ class Text4PointInstances(Text4PointSegmentation):
         """Yield per scene its instances, the points [N,3] and their probabilities [N,K]."""
         probability = self.mixed_logits(scene).float().softmax(-1).cpu().numpy()
         moved = (scene.xyz + self.to_offset(scene.features).float()).cpu().numpy()
-        xyz = scene.xyz.cpu().numpy()
-        options = (self.is_thing.numpy(), self.config.group_cell, self.config.least_points)
+        xyz, things, config = scene.xyz.cpu().numpy(), self.is_thing.numpy(), self.config
+        options = (things, config.group_cell, config.least_points, config.most_overlap)
         for row, count in enumerate(scene.counts()):
-            own = probability[row, :count]
-            yield group_points(moved[row, :count], own, *options), xyz[row, :count], own
+            places, own = xyz[row, :count], probability[row, :count]
+            yield group_points(places, moved[row, :count], own, *options), places, own
 
     def _boxes(
         self, found: Instances, xyz: np.ndarray, probability: np.ndarray
