@@ -36,7 +36,7 @@ class InstancesConfig(SegmentationConfig):
     Attributes:
         surfaces: labels without instances, e.g. wall and floor.
         offset_weight: of the offsets' loss.
-        group_cell: width of the cells by which moved points are connected, metres.
+        group_cell: width of the cells by which points are connected, metres.
         least_points: of an instance.
         most_overlap: of two instances; above it the worse one goes.
         least_score: of a box's class; lower ones are left out.
@@ -135,7 +135,7 @@ class Text4PointInstances(Text4PointSegmentation):
         boxes = np.array([box_around(xyz[mask]) for mask in found.masks]).reshape(-1, 6)
         scores = np.array([probability[mask].mean(0) for mask in found.masks])  # [M,K]
         scores = scores.reshape(-1, probability.shape[1]) * self.is_thing.numpy()
-        row, label = np.nonzero(scores >= max(self.config.least_score, 1e-9))
+        row, label = np.nonzero(scores >= max(self.config.least_score, 1e-9))  # surfaces have 0
         order = np.argsort(-scores[row, label], kind="stable")
         row, label = row[order], label[order]
         arrays = {"boxes": boxes[row], "labels": label, "scores": scores[row, label]}
