@@ -39,6 +39,8 @@ def model_sections(tiny_bert, tiny_llama, tiny_encoder_cfg) -> dict[str, dict[st
         "text4point": labelled | {"decoder_dim": 8, "pairs": 40},
         "text4point_detection": labelled | {"width": 16, "voting_points": 32, "proposals": 8},
         "text4point_instances": labelled | {"surfaces": ["wall"]},
+        "text4point_instance_referring": labelled
+        | {"width": 16, "depth": 1, "surfaces": ["wall"], "least_points": 1, "group_cell": 0.5},
         "text4point_referring": labelled | {"width": 16, "depth": 1, "tokens": 16},
         "text4point_segmentation": labelled,
         "ulip_text": encoder | {"text_tower": tiny_bert, "text_sources": {"caption": 1.0}},
