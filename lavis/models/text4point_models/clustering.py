@@ -19,11 +19,13 @@ class Instances(NamedTuple):
         masks: bool [K,N].
         labels: int64 [K].
         scores: float32 [K], in [0,1], best first.
+        probabilities: float32 [K,C], mean of every class over the points.
     """
 
     masks: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    probabilities: np.ndarray
 
 
 def group_points(
@@ -63,11 +65,12 @@ def group_points(
     masks = np.zeros((len(groups), len(moved)), dtype=bool)
     for mask, group in zip(masks, groups):
         mask[points[group]] = True
-    shares = np.array([probability[mask].mean(0) for mask in masks]).reshape(-1, len(things))
-    shares = np.where(things, shares, 0).astype(np.float32)
-    labels, scores = shares.argmax(1), shares.max(1)
+    means = np.array([probability[mask].mean(0) for mask in masks], dtype=np.float32)
+    means = means.reshape(-1, len(things))
+    of_things = np.where(things, means, 0)
+    labels, scores = of_things.argmax(1), of_things.max(1)
     kept = _without_doubles(masks, scores, most_overlap)
-    return Instances(masks[kept], labels[kept], scores[kept])
+    return Instances(masks[kept], labels[kept], scores[kept], means[kept])
 
 
 def _large(group: np.ndarray, least: int) -> list[np.ndarray]:

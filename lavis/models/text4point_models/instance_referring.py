@@ -142,7 +142,7 @@ class Text4PointInstanceReferring(Text4PointInstances):
         rgb = cloud[..., 3:6].float() if cloud.shape[-1] == 6 else torch.full_like(scene.xyz, 0.5)
         size = scene.xyz.shape[1]
         boxes, looks, names, masks = [], [], [], []
-        for row, (instances, xyz, probability) in enumerate(self._grouped(scene)):
+        for row, (instances, xyz) in enumerate(self._grouped(scene)):
             own = torch.from_numpy(instances.masks).to(self.device)  # [M,n]
             places, n = torch.from_numpy(xyz).to(self.device), own.shape[1]
             boxes.append(boxes_from_floor(places, own))
@@ -152,7 +152,8 @@ class Text4PointInstanceReferring(Text4PointInstances):
             count = own.sum(1, keepdim=True).float().log()
             features = share @ scene.features[row, :n].float()
             looks.append(torch.cat([mean, deviation, count, features], -1))
-            names.append(share @ torch.from_numpy(probability).to(self.device) @ scene.text.float())
+            probable = torch.from_numpy(instances.probabilities).to(self.device)
+            names.append(probable @ scene.text.float())
             masks.append(F.pad(own, (0, size - n)))
         real = [torch.ones(len(mask), dtype=torch.bool, device=self.device) for mask in masks]
         padded = (padded_rows(part) for part in (boxes, looks, names, real))

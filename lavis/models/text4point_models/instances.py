@@ -106,8 +106,11 @@ class Text4PointInstances(Text4PointSegmentation):
     @torch.no_grad()
     def segment(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
         """Return per scene `masks` bool [K,N], `labels` [K] and `scores` [K], best first."""
-        found = [instances for instances, _, _ in self._grouped(self.read_scene(batch))]
-        return [{k: torch.from_numpy(v) for k, v in one._asdict().items()} for one in found]
+        names = ("masks", "labels", "scores")
+        return [
+            {name: torch.from_numpy(getattr(found, name)) for name in names}
+            for found, _ in self._grouped(self.read_scene(batch))
+        ]
 
     @torch.no_grad()
     def detect(self, batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
@@ -118,23 +121,20 @@ class Text4PointInstances(Text4PointSegmentation):
         """
         return [self._boxes(*one) for one in self._grouped(self.read_scene(batch))]
 
-    def _grouped(self, scene: Scene) -> Iterator[tuple[Instances, np.ndarray, np.ndarray]]:
-        """Yield per scene its instances, the points [N,3] and their probabilities [N,K]."""
+    def _grouped(self, scene: Scene) -> Iterator[tuple[Instances, np.ndarray]]:
+        """Yield per scene its instances and the points [N,3]."""
         probability = self.mixed_logits(scene).float().softmax(-1).cpu().numpy()
         moved = (scene.xyz + self.to_offset(scene.features).float()).cpu().numpy()
         xyz, things, config = scene.xyz.cpu().numpy(), self.is_thing.numpy(), self.config
         options = (things, config.group_cell, config.least_points, config.most_overlap)
         for row, count in enumerate(scene.counts()):
-            places, own = xyz[row, :count], probability[row, :count]
-            yield group_points(places, moved[row, :count], own, *options), places, own
+            places, goal, own = (part[row, :count] for part in (xyz, moved, probability))
+            yield group_points(places, goal, own, *options), places
 
-    def _boxes(
-        self, found: Instances, xyz: np.ndarray, probability: np.ndarray
-    ) -> dict[str, Tensor]:
+    def _boxes(self, found: Instances, xyz: np.ndarray) -> dict[str, Tensor]:
         """Return the boxes of a scene's instances for every class that is probable enough."""
         boxes = np.array([box_around(xyz[mask]) for mask in found.masks]).reshape(-1, 6)
-        scores = np.array([probability[mask].mean(0) for mask in found.masks])  # [M,K]
-        scores = scores.reshape(-1, probability.shape[1]) * self.is_thing.numpy()
+        scores = found.probabilities * self.is_thing.numpy()  # [M,K]
         row, label = np.nonzero(scores >= max(self.config.least_score, 1e-9))  # surfaces have 0
         order = np.argsort(-scores[row, label], kind="stable")
         row, label = row[order], label[order]
